@@ -1,0 +1,109 @@
+/**
+ * The checked configuration: what `tailrace.yaml` becomes once defaults are filled in, units are numbers (`…Ms`, `…Bytes`)
+ * and names are resolved. Everything behind the loader works with this and never sees the file.
+ */
+import type { Ts } from '../source/position.ts';
+
+export interface Config {
+  /** Absolute; paths inside the file are relative to it. */
+  readonly folder: string;
+  readonly sources: readonly SourceConfig[];
+  readonly sinks: readonly SinkConfig[];
+  readonly subscriptions: readonly SubscriptionConfig[];
+  readonly pipeline: PipelineConfig;
+  readonly checkpoint: { readonly path: string; readonly intervalMs: number };
+  readonly parked: { readonly maxBytes: number };
+  /** `undefined` when switched off. */
+  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly shutdownTimeoutMs: number;
+  readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' };
+}
+
+export interface SourceConfig {
+  readonly name: string;
+  readonly uri: string;
+  readonly mode: 'oplog';
+  readonly start: Start;
+  readonly onPositionLost: 'stop' | 'earliest' | 'latest';
+}
+
+/** `from` is inclusive: an ISO date as (seconds, 0), a user's "seconds:increment" (what came after it) as its next `ts`. */
+export type Start =
+  | { readonly kind: 'latest' }
+  | { readonly kind: 'earliest' }
+  | { readonly kind: 'from'; readonly ts: Ts; readonly written: string };
+
+export interface SinkConfig {
+  readonly name: string;
+  readonly uri: string;
+  readonly declare: boolean;
+  /** Unconfirmed messages per lane. */
+  readonly window: number;
+  readonly heartbeatMs: number;
+  readonly confirmTimeoutMs: number;
+  readonly maxMessageBytes: number;
+}
+
+export type Operation = 'insert' | 'update' | 'replace' | 'delete' | DdlOperation;
+
+export type DdlOperation =
+  | 'create'
+  | 'createIndexes'
+  | 'drop'
+  | 'dropDatabase'
+  | 'dropIndexes'
+  | 'modify'
+  | 'rename'
+  | 'refineCollectionShardKey'
+  | 'reshardCollection'
+  | 'shardCollection';
+
+export interface SubscriptionConfig {
+  readonly name: string;
+  readonly source: string;
+  /** Patterns over "db.coll"; `*` stands for any characters, `!` excludes. */
+  readonly namespaces: readonly string[];
+  readonly operations: readonly Operation[];
+  readonly format: 'json' | 'json-canonical' | 'bson';
+  readonly batch: { readonly maxEvents: number; readonly maxBytes: number; readonly lingerMs: number };
+  readonly order: 'pipelined' | 'strict';
+  readonly onUnroutable: 'hold' | 'park';
+  readonly to: Destination;
+}
+
+export type Destination =
+  | {
+      readonly kind: 'exchange';
+      readonly sink: string;
+      readonly exchange: string;
+      readonly routingKey: string;
+      readonly queues: readonly BoundQueue[];
+    }
+  | {
+      readonly kind: 'queue';
+      readonly sink: string;
+      /** May hold templates: `{partition}` and the others. */
+      readonly queue: string;
+      readonly queueType: QueueType;
+      readonly queueArguments: Readonly<Record<string, unknown>>;
+    }
+  | { readonly kind: 'stdout' }
+  | { readonly kind: 'file'; readonly path: string };
+
+export type QueueType = 'classic' | 'quorum' | 'stream';
+
+export interface BoundQueue {
+  readonly name: string;
+  readonly type: QueueType;
+  readonly bind: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
+
+export interface PipelineConfig {
+  /** Worker threads; `auto` is resolved by the loader. */
+  readonly workers: number;
+  readonly partitions: number;
+  /** First match wins; the namespace where none does. */
+  readonly partitionBy: readonly { readonly namespaces: readonly string[]; readonly key: 'namespace' | 'document' }[];
+  readonly inFlightBytes: number;
+}

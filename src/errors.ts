@@ -1,0 +1,65 @@
+/**
+ * The errors that decide what the engine does next. Everything else is retried where it happened. Messages say what
+ * happened, what it means and what to do; code branches on the class and `code`, never on the text.
+ */
+import { formatTs } from './source/position.ts';
+import type { OpTime, ResumePoint } from './source/position.ts';
+
+/** The user must change something before a start can succeed: exit code 2. */
+export class UserError extends Error {
+  override readonly name = 'UserError';
+  readonly code: UserErrorCode;
+
+  constructor(code: UserErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+export type UserErrorCode =
+  | 'config-invalid'
+  | 'credentials-refused'
+  | 'not-a-replica-set'
+  | 'rights-missing'
+  | 'topology-missing'
+  | 'topology-conflict'
+  | 'other-replica-set'
+  | 'repartition-needed'
+  | 'folder-locked'
+  | 'store-damaged'
+  | 'store-newer'
+  | 'port-in-use'
+  | 'usage';
+
+/** The position to read on from is not in the oplog any more, or never was in this history. */
+export class PositionLostError extends Error {
+  override readonly name = 'PositionLostError';
+  readonly reason: 'truncated' | 'diverged';
+  readonly position: ResumePoint;
+  readonly oldest: OpTime;
+
+  constructor({
+    source,
+    position,
+    oldest,
+    reason,
+  }: {
+    source: string;
+    position: ResumePoint;
+    oldest: OpTime;
+    reason: 'truncated' | 'diverged';
+  }) {
+    super(
+      reason === 'truncated'
+        ? `source "${source}": position ${formatTs(position.ts)} has left the oplog, whose oldest entry is ${formatTs(oldest.ts)}: ` +
+            `changes between them are gone. Take a new copy of the data, then go on with \`onPositionLost: earliest\` ` +
+            `(from ${formatTs(oldest.ts)}) or \`latest\`, and give the oplog more room.`
+        : `source "${source}": the entry at ${formatTs(position.ts)} is not in this member's history, though older ones are ` +
+            `(oldest ${formatTs(oldest.ts)}): it was rolled back, or the data was restored. Compare your copy of the data, then go ` +
+            `on with \`onPositionLost: earliest\` or \`latest\`.`,
+    );
+    this.position = position;
+    this.oldest = oldest;
+    this.reason = reason;
+  }
+}

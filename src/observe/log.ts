@@ -1,0 +1,9 @@
+/** JSON lines on stderr. `error`: someone must act or data was lost; `warn`: it mends itself; `info`: a change of state. */
+import { destination, pino } from 'pino';
+import type { Logger } from 'pino';
+
+export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug'>;
+
+export function createLog(level: string): Log {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 2, sync: true }));
+}

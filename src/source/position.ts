@@ -1,0 +1,48 @@
+/**
+ * Where in an oplog: MongoDB's `ts` (seconds and increment) and `t` (the term). Two entries of one replica set's history
+ * are the same entry exactly when both are equal; the same `ts` under another term is a history that was rolled back.
+ */
+
+/** MongoDB's Timestamp as two unsigned 32-bit numbers; compares by seconds, then increment. */
+export interface Ts {
+  readonly seconds: number;
+  readonly increment: number;
+}
+
+/** An oplog entry's identity. `t` is the election term, -1 where the server gives none. */
+export interface OpTime {
+  readonly ts: Ts;
+  readonly t: number;
+}
+
+/** One operation: an entry, and the number of the operation inside it (0 unless it holds many). */
+export interface Position extends OpTime {
+  readonly index: number;
+}
+
+/**
+ * Where a cursor opens. `after` is exact: that very entry must still be there, and reading goes on behind it. `from` is a
+ * boundary a person or a policy chose: everything at or behind `ts`, valid while the oldest entry is at or before it.
+ */
+export type ResumePoint =
+  { readonly kind: 'after'; readonly ts: Ts; readonly t: number } | { readonly kind: 'from'; readonly ts: Ts };
+
+export function compareTs(a: Ts, b: Ts): number {
+  return a.seconds - b.seconds || a.increment - b.increment;
+}
+
+export function sameOpTime(a: OpTime, b: OpTime): boolean {
+  return a.t === b.t && compareTs(a.ts, b.ts) === 0;
+}
+
+/** `seconds:increment`, the form users write and read. */
+export function formatTs(ts: Ts): string {
+  return `${ts.seconds}:${ts.increment}`;
+}
+
+/** The timestamp right behind `ts`: what a boundary "after ts" begins with. */
+export function nextTs(ts: Ts): Ts {
+  return ts.increment === 0xffff_ffff
+    ? { seconds: ts.seconds + 1, increment: 0 }
+    : { seconds: ts.seconds, increment: ts.increment + 1 };
+}

@@ -1,0 +1,44 @@
+/** What a source gives the engine, whatever it reads from. */
+import type { Start } from '../config/config.ts';
+import type { OpTime, ResumePoint } from './position.ts';
+
+/** One reply of the server, undecoded. `bytes` is the BSON array `nextBatch`; empty replies (entries 0) are a sign of life. */
+export interface RawBatch {
+  readonly bytes: Uint8Array;
+  readonly entries: number;
+  /** The last entry's; undefined when there is none. */
+  readonly last: OpTime | undefined;
+}
+
+export interface SourceIdentity {
+  /** Hex of `settings.replicaSetId`, or `name:<set>` where it may not be read. */
+  readonly replicaSetId: string;
+  readonly setName: string;
+  readonly serverVersion: string;
+}
+
+/** What is known of the member that is being read, refreshed about every second. */
+export interface SourceWindow {
+  readonly member: string;
+  readonly newest: OpTime;
+  readonly majority: OpTime;
+  readonly oldest: OpTime;
+}
+
+export interface Source {
+  readonly name: string;
+  /** Retries for ever while nobody answers; throws `UserError` for what only the user can mend. */
+  connect(stop: AbortSignal): Promise<SourceIdentity>;
+  /** Turns the configured start into a point that can be stored: `latest` is the majority's newest entry. */
+  resolve(start: Start, stop: AbortSignal): Promise<ResumePoint>;
+  /** Throws `PositionLostError`; waits while the member is merely behind. */
+  verify(point: ResumePoint, stop: AbortSignal): Promise<void>;
+  /** Reconnects for ever by itself; ends when `stop` fires; throws `PositionLostError` when the point is or gets lost. */
+  read(point: ResumePoint, stop: AbortSignal): AsyncGenerator<RawBatch>;
+  /** The newest knowledge, undefined before the first. */
+  readonly window: SourceWindow | undefined;
+  readonly state: SourceState;
+  close(): Promise<void>;
+}
+
+export type SourceState = 'connecting' | 'reading' | 'held' | 'reconnecting' | 'position_lost' | 'stopped';

@@ -1,0 +1,130 @@
+/**
+ * What main and the workers say to each other: plain data and bytes, failures too (piscina would strip an error of its
+ * class and code). The plan is given once, when a worker starts; a job holds all else, so that any worker takes any batch.
+ */
+import type { Operation } from '../config/config.ts';
+import type { OpTime } from '../source/position.ts';
+
+/** Everything a worker needs to know for as long as it lives (piscina's `workerData`). */
+export interface WorkerPlan {
+  readonly sources: readonly SourcePlan[];
+  readonly partitions: number;
+  readonly partitionBy: readonly { readonly namespaces: readonly string[]; readonly key: 'namespace' | 'document' }[];
+}
+
+export interface SourcePlan {
+  readonly name: string;
+  /** Only this source's; a lane is named by `subscription * partitions + partition`, counted in this order. */
+  readonly subscriptions: readonly SubscriptionPlan[];
+}
+
+export interface SubscriptionPlan {
+  readonly name: string;
+  readonly namespaces: readonly string[];
+  readonly operations: readonly Operation[];
+  readonly format: 'json' | 'json-canonical' | 'bson';
+  /** 1: each event is a message of its own. More: JSON lines or BSON documents back to back. */
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+  /** An event whose message would be larger is parked. */
+  readonly maxMessageBytes: number;
+  /** A template: the routing key, or the queue's name where the default exchange is used; '' where there is neither. */
+  readonly routingKey: string;
+}
+
+export interface BatchJob {
+  /** Index into `WorkerPlan.sources`. */
+  readonly source: number;
+  /** A BSON array of oplog entries, as `nextBatch` holds it. */
+  readonly bytes: Uint8Array;
+  /** Only entries `from` … `to - 1` of the batch (bisecting one that kills its worker); the whole batch when left out. */
+  readonly range?: { readonly from: number; readonly to: number };
+  /**
+   * Per lane three numbers, (seconds, increment, index): operations at or before it were confirmed in an earlier life and
+   * are dropped. Left out once no lane needs it. Length: subscriptions × partitions × 3.
+   */
+  readonly floors?: Uint32Array;
+  /** Whether this server's change streams carry `wallTime` (6.0 and later). */
+  readonly wallTime: boolean;
+  /** Namespaces whose default collation makes `_id`s equal that differ in bytes: partitioned by namespace always. */
+  readonly collated: readonly string[];
+}
+
+export type BatchReply = BatchResult | { readonly kind: 'rejected'; readonly reason: string };
+
+/**
+ * A batch's messages, grouped by lane; within a lane in oplog order. `records` has `RECORD_FIELDS` numbers a message, see
+ * `Field`; `bodies` holds their bytes, each message's in one piece.
+ */
+export interface BatchResult {
+  readonly kind: 'done';
+  readonly records: Uint32Array;
+  readonly bodies: Uint8Array;
+  /** The distinct routing keys that records point to. */
+  readonly routingKeys: readonly string[];
+  readonly parked: readonly ParkedEvent[];
+  /** Of the last entry in the batch or range; undefined only when it had none. */
+  readonly last: OpTime | undefined;
+  /** The last entry's wall clock, ms since 1970; 0 when it had none. */
+  readonly lastWallMs: number;
+  readonly entries: number;
+  /** Per subscription of the source: events in `records`. */
+  readonly events: Uint32Array;
+  /** Operations that no subscription asked for. */
+  readonly filtered: number;
+  /** `op` values this version has never heard of, with how often they came. */
+  readonly unknownOps: Readonly<Record<string, number>>;
+  /** Milliseconds of worker time. */
+  readonly decodeMs: number;
+}
+
+/** One event (or entry) that was set aside, with its bytes, instead of delivered. */
+export interface ParkedEvent {
+  /** Index into the source's subscriptions. */
+  readonly subscription: number;
+  /** The event's `_id`; a whole entry's has the index 0. */
+  readonly id: string;
+  readonly ns: string;
+  readonly reason: ParkReason;
+  /** For people: what was wrong, exactly. */
+  readonly detail: string;
+  /** The raw oplog entry. */
+  readonly entry: Uint8Array;
+}
+
+export type ParkReason =
+  | 'undecodable'
+  | 'too-large'
+  | 'missing-field'
+  | 'routing-key-too-long'
+  | 'unknown-op'
+  | 'unsupported-transaction'
+  | 'unsupported-ddl'
+  | 'worker-crash'
+  | 'refused'
+  | 'unroutable';
+
+export const RECORD_FIELDS = 13;
+
+/** Offsets inside one record. All values are unsigned 32-bit numbers. */
+export const Field = {
+  lane: 0,
+  /** Index into `routingKeys`. */
+  routingKey: 1,
+  /** Index into `MESSAGE_TYPES`. */
+  type: 2,
+  offset: 3,
+  length: 4,
+  events: 5,
+  firstSeconds: 6,
+  firstIncrement: 7,
+  firstIndex: 8,
+  lastSeconds: 9,
+  lastIncrement: 10,
+  lastIndex: 11,
+  /** Wall clock of the last event, seconds since 1970. */
+  wallSeconds: 12,
+} as const;
+
+/** AMQP's `type` property. */
+export const MESSAGE_TYPES = ['insert', 'update', 'replace', 'delete', 'batch'] as const;
