@@ -16,6 +16,10 @@ export class ByteBudget {
     return this.#used;
   }
 
+  get hasRoom(): boolean {
+    return this.#used < this.limit;
+  }
+
   take(bytes: number): void {
     this.#used += bytes;
   }

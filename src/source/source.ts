@@ -35,9 +35,14 @@ export interface Source {
   verify(point: ResumePoint, stop: AbortSignal): Promise<void>;
   /** Reconnects for ever by itself; ends when `stop` fires; throws `PositionLostError` when the point is or gets lost. */
   read(point: ResumePoint, stop: AbortSignal): AsyncGenerator<RawBatch>;
+  /** Matching namespaces whose default collation makes `_id`s equal that differ in bytes; as far as may be seen. */
+  collatedNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]>;
   /** The newest knowledge, undefined before the first. */
   readonly window: SourceWindow | undefined;
   readonly state: SourceState;
+  /** `performance.now()` of the newest reply, an empty one too. */
+  readonly lastReplyAt: number | undefined;
+  readonly reconnects: number;
   close(): Promise<void>;
 }
 

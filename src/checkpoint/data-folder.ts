@@ -1,0 +1,102 @@
+/**
+ * What lies where in the data folder, and how its LMDB environments are opened.
+ *
+ * - `checkpoints` waits for the disk with every commit: what a power cut must not take.
+ * - `recent-<boot>` never waits, so a position can be committed every few milliseconds whatever the disk does: LMDB
+ *   writes it to the operating system, where it survives the death of the process. It does not survive the system's, so
+ *   the name says in which life of the system it was written, and in another life it is thrown away unread.
+ * - `parked` waits like `checkpoints`, but may be large: its own environment, so that it can be neither slow nor damage them.
+ *
+ * (lmdb's `overlappingSync` promises both in one environment, but 3.5.6 resolves a put only after the `fdatasync`, and
+ * runs one for each commit: with a disk that takes 100 ms, positions were 200 ms old at a kill.)
+ */
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { open } from 'lmdb';
+import type { Database, Key, RootDatabase } from 'lmdb';
+
+export const CHECKPOINTS = 'checkpoints';
+export const PARKED = 'parked';
+const RECENT_PREFIX = 'recent-';
+
+/** The databases inside `checkpoints` (both) and `recent-<boot>` (`records` only). */
+export const RECORDS = 'records';
+export const GAPS = 'gaps';
+/** The databases inside `parked`: what is known of an event, and its bytes, under the same key. */
+export const INDEX = 'index';
+export const PAYLOADS = 'payloads';
+
+export type BinaryDatabase = Database<Uint8Array>;
+
+export function recentName(): string {
+  return RECENT_PREFIX + bootId();
+}
+
+/** Left by earlier lives of the system. */
+export async function outdatedNames(path: string): Promise<string[]> {
+  const current = recentName();
+  const names = await readdir(path);
+  return names.filter((name) => name.startsWith(RECENT_PREFIX) && name !== current);
+}
+
+export function environmentExists(path: string, name: string): boolean {
+  return existsSync(join(path, name, 'data.mdb'));
+}
+
+export function openEnvironment(path: string, name: string, mode: 'read' | 'write'): RootDatabase {
+  return open({
+    path: join(path, name),
+    noSync: name.startsWith(RECENT_PREFIX),
+    overlappingSync: false,
+    // With it lmdb (3.5.6) makes a promise of its own for each turn; when a commit fails, nobody handles its rejection,
+    // and a full disk would end the process. What belongs together is said with `inOneTransaction`.
+    eventTurnBatching: false,
+    readOnly: mode === 'read',
+    maxDbs: 4,
+  });
+}
+
+/** Made where it is not there. */
+export function openDatabase(environment: RootDatabase, name: string): BinaryDatabase {
+  return environment.openDB<Uint8Array, Key>({ name, encoding: 'binary' });
+}
+
+/** lmdb's types know neither `create` nor that nothing is returned then. */
+export function openDatabaseIfThere(environment: RootDatabase, name: string): BinaryDatabase | undefined {
+  const options = { name, encoding: 'binary', create: false } as const;
+  return environment.openDB<Uint8Array, Key>(options);
+}
+
+/** Everything that `write` puts and removes becomes visible together, or not at all. */
+export async function inOneTransaction(environment: RootDatabase, write: () => void): Promise<void> {
+  try {
+    await environment.batch(write);
+  } catch (error) {
+    // The reason is in a promise of its own, which must not be left unhandled either.
+    if (error instanceof Error && 'commitError' in error) await error.commitError;
+    throw error;
+  }
+}
+
+let cachedBootId: string | undefined;
+
+function bootId(): string {
+  cachedBootId ??= readBootId();
+  return cachedBootId;
+}
+
+function readBootId(): string {
+  try {
+    const id =
+      process.platform === 'linux'
+        ? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')
+        : execFileSync('sysctl', ['-n', 'kern.bootsessionuuid'], { encoding: 'utf8' });
+    return id.trim().toLowerCase();
+  } catch {
+    // Unknown: then no process trusts what another left, and a kill repeats what came after the last flush.
+    return randomUUID();
+  }
+}

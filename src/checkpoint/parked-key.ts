@@ -1,0 +1,29 @@
+/**
+ * The key of a parked event: its subscription, then its id taken apart, so that LMDB keeps events in oplog order (as
+ * text, `…:9.2.0` would come behind `…:10.1.0`). LMDB's keys end at 1,978 bytes and hold no NUL; a part that does not fit
+ * is replaced by its hash, which is as unique, only not in order.
+ */
+import { createHash } from 'node:crypto';
+
+export type ParkedKey = (string | number)[];
+
+const EVENT_ID = /^(.*):(\d+)\.(\d+)\.(\d+)$/s;
+const MAX_PART_BYTES = 600;
+
+export function parkedKey(subscription: string, id: string): ParkedKey {
+  const parts = EVENT_ID.exec(id);
+  if (parts === null) return [part(subscription), part(id)];
+  const [, source = '', seconds, increment, index] = parts;
+  return [part(subscription), part(source), Number(seconds), Number(increment), Number(index)];
+}
+
+/** All keys of one subscription. */
+export function subscriptionRange(subscription: string): { readonly start: ParkedKey; readonly end: ParkedKey } {
+  const key = part(subscription);
+  return { start: [key], end: [key, '\u{10ffff}'] };
+}
+
+function part(text: string): string {
+  const plain = Buffer.byteLength(text) <= MAX_PART_BYTES && !text.includes('\0');
+  return plain ? text : `#${createHash('sha256').update(text).digest('hex')}`;
+}

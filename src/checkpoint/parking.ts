@@ -1,0 +1,227 @@
+/**
+ * Events that cannot be delivered through no fault of the destination, with their bytes and the reason. The watermark
+ * passes an event only once its record is on disk, so `put` resolves no sooner.
+ * Invariants: an event is stored once however often it is parked (a replay after a crash parks it again); the store holds
+ * at most `maxBytes`, unless one event alone is larger. When it is full, `put` waits: what is upstream then holds.
+ * Puts that come while a commit is under way share the next one, and so one wait for the disk.
+ */
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RootDatabase } from 'lmdb';
+import type { Log } from '../observe/log.ts';
+import { INDEX, inOneTransaction, openDatabase, openEnvironment, PARKED, PAYLOADS } from './data-folder.ts';
+import type { BinaryDatabase } from './data-folder.ts';
+import { parkedKey, subscriptionRange } from './parked-key.ts';
+import type { ParkedKey } from './parked-key.ts';
+import { decodeParked, encodeParked } from './record.ts';
+import type { ParkedRecord, ParkedSummary } from './record.ts';
+
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 5_000;
+
+export interface ParkingOptions {
+  readonly path: string;
+  readonly maxBytes: number;
+  readonly log: Log;
+}
+
+export interface ParkedFilter {
+  readonly subscription?: string | undefined;
+  readonly reason?: string | undefined;
+}
+
+/** A record that is not on disk yet. */
+interface Pending {
+  readonly key: ParkedKey;
+  readonly subscription: string;
+  readonly sealed: Buffer;
+  readonly payload: Uint8Array;
+  readonly bytes: number;
+  readonly stored: Promise<void>;
+  readonly resolve: () => void;
+}
+
+export class ParkingStore implements AsyncDisposable {
+  readonly #environment: RootDatabase;
+  readonly #index: BinaryDatabase;
+  readonly #payloads: BinaryDatabase;
+  readonly #maxBytes: number;
+  readonly #log: Log;
+  readonly #counts = new Map<string, number>();
+  #totalBytes = 0;
+  /** By id within its subscription; what is here counts in `#totalBytes` already. */
+  readonly #pending = new Map<string, Pending>();
+  #queue: Pending[] = [];
+  #writing: Promise<void> | undefined;
+  #waiting = new Set<() => void>();
+  #failing: string | undefined;
+  readonly #closing = new AbortController();
+
+  /** The folder's lock must be held, and `CheckpointStore.open` have checked the folder. */
+  static async open(options: ParkingOptions): Promise<ParkingStore> {
+    await mkdir(options.path, { recursive: true });
+    return new ParkingStore(options);
+  }
+
+  private constructor({ path, maxBytes, log }: ParkingOptions) {
+    this.#environment = openEnvironment(path, PARKED, 'write');
+    this.#index = openDatabase(this.#environment, INDEX);
+    this.#payloads = openDatabase(this.#environment, PAYLOADS);
+    this.#maxBytes = maxBytes;
+    this.#log = log;
+    for (const { value } of this.#index.getRange()) {
+      const { summary, bytes } = decodeParked(value);
+      this.#totalBytes += value.byteLength + bytes;
+      this.#counts.set(summary.subscription, this.count(summary.subscription) + 1);
+    }
+  }
+
+  /** Whether somebody waits for room. */
+  get full(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  /** Why nothing can be written now; undefined while it can. */
+  get failing(): string | undefined {
+    return this.#failing;
+  }
+
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  count(subscription: string): number {
+    return this.#counts.get(subscription) ?? 0;
+  }
+
+  /** Resolves once the record is on disk; rejects with the signal's reason when `stop` fires while there is no room. */
+  async put({ payload, ...summary }: ParkedRecord, stop: AbortSignal): Promise<void> {
+    const key = parkedKey(summary.subscription, summary.id);
+    const name = JSON.stringify([summary.subscription, summary.id]);
+    const sealed = encodeParked(summary, payload.byteLength);
+    const bytes = sealed.byteLength + payload.byteLength;
+    for (;;) {
+      const pending = this.#pending.get(name);
+      if (pending !== undefined) return pending.stored;
+      if (this.#index.doesExist(key)) return undefined;
+      if (this.#totalBytes + bytes <= this.#maxBytes || this.#totalBytes === 0) break;
+      await this.#room(stop);
+      stop.throwIfAborted();
+    }
+    let resolve = (): void => undefined;
+    const stored = new Promise<void>((done) => (resolve = done));
+    this.#totalBytes += bytes;
+    const entry = { key, subscription: summary.subscription, sealed, payload, bytes, stored, resolve };
+    this.#pending.set(name, entry);
+    this.#queue.push(entry);
+    this.#writing ??= this.#write();
+    await stored;
+    this.#pending.delete(name);
+    return undefined;
+  }
+
+  /** In the order of subscription, source and position. */
+  *list(filter: ParkedFilter = {}): Generator<ParkedSummary> {
+    yield* listParked(this.#index, filter);
+  }
+
+  read(subscription: string, id: string): ParkedRecord | undefined {
+    const key = parkedKey(subscription, id);
+    const sealed = this.#index.get(key);
+    const payload = this.#payloads.get(key);
+    return sealed === undefined || payload === undefined ? undefined : { ...decodeParked(sealed).summary, payload };
+  }
+
+  /** Gives its room back; false when there was no such event. On disk when it resolves. */
+  async remove(subscription: string, id: string): Promise<boolean> {
+    const key = parkedKey(subscription, id);
+    const sealed = this.#index.get(key);
+    if (sealed === undefined) return false;
+    await inOneTransaction(this.#environment, () => {
+      void this.#index.remove(key);
+      void this.#payloads.remove(key);
+    });
+    this.#totalBytes -= sealed.byteLength + decodeParked(sealed).bytes;
+    this.#counts.set(subscription, this.count(subscription) - 1);
+    for (const wake of this.#waiting) wake();
+    return true;
+  }
+
+  /** What could not be written until now is given up: its events come again after the next start. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#writing;
+    await this.#environment.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #room(stop: AbortSignal): Promise<void> {
+    if (stop.aborted) return Promise.resolve();
+    if (!this.full) {
+      this.#log.warn(
+        { maxBytes: this.#maxBytes, totalBytes: this.#totalBytes },
+        'The store of parked events is full: what has to be parked next is held. Replay or drop some, or raise `parked.maxBytes`.',
+      );
+    }
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.#waiting.delete(done);
+        stop.removeEventListener('abort', done);
+        resolve();
+      };
+      this.#waiting.add(done);
+      stop.addEventListener('abort', done, { once: true });
+    });
+  }
+
+  async #write(): Promise<void> {
+    let retryMs = FIRST_RETRY_MS;
+    while (this.#queue.length > 0 && !this.#closing.signal.aborted) {
+      const entries = this.#queue;
+      this.#queue = [];
+      try {
+        await inOneTransaction(this.#environment, () => {
+          for (const { key, sealed, payload } of entries) {
+            void this.#index.put(key, sealed);
+            void this.#payloads.put(key, payload);
+          }
+        });
+      } catch (error) {
+        this.#queue = [...entries, ...this.#queue];
+        this.#failed(error);
+        await sleep(retryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+        continue;
+      }
+      if (this.#failing !== undefined) this.#log.info({}, 'Parked events are written again.');
+      this.#failing = undefined;
+      retryMs = FIRST_RETRY_MS;
+      for (const { subscription, resolve } of entries) {
+        this.#counts.set(subscription, this.count(subscription) + 1);
+        resolve();
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  #failed(error: unknown): void {
+    if (this.#failing === undefined) {
+      this.#log.error(
+        { err: error },
+        'Parked events cannot be written: what waits for them is held. Is the disk full? Retrying.',
+      );
+    }
+    this.#failing = error instanceof Error ? error.message : String(error);
+  }
+}
+
+export function* listParked(index: BinaryDatabase, { subscription, reason }: ParkedFilter): Generator<ParkedSummary> {
+  const range = subscription === undefined ? {} : subscriptionRange(subscription);
+  for (const { value } of index.getRange(range)) {
+    const { summary } = decodeParked(value);
+    if (reason === undefined || summary.reason === reason) yield summary;
+  }
+}

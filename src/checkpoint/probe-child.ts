@@ -1,0 +1,50 @@
+/**
+ * The child that `probe.ts` starts: reads environments to their end, and is allowed to die of it. It names each one on
+ * stdout first. Exits 0 when all could be read; otherwise the last line on stderr says why.
+ */
+import { writeSync } from 'node:fs';
+import { ABORT } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
+import { UserError } from '../errors.ts';
+import { GAPS, INDEX, openDatabaseIfThere, openEnvironment, PAYLOADS, RECORDS } from './data-folder.ts';
+import { decodeCheckpoint, decodeGap, decodeParked } from './record.ts';
+
+const [path = '', mode = 'read', ...names] = process.argv.slice(2);
+try {
+  for (const name of names) {
+    writeSync(1, `${name}\n`);
+    await read(openEnvironment(path, name, mode === 'write' ? 'write' : 'read'));
+  }
+} catch (error) {
+  writeSync(2, `\n${(error instanceof Error ? error.message : String(error)).replaceAll('\n', ' ')}\n`);
+  process.exitCode = 1;
+}
+
+async function read(environment: RootDatabase): Promise<void> {
+  readAll(environment, RECORDS, decodeCheckpoint);
+  readAll(environment, GAPS, decodeGap);
+  readAll(environment, INDEX, decodeParked);
+  // Payloads can be a gigabyte: only their keys are walked, and each is read by whoever wants that event again.
+  for (const key of openDatabaseIfThere(environment, PAYLOADS)?.getKeys() ?? []) void key;
+  if (mode === 'write') takeFreePages(environment);
+  await environment.close();
+}
+
+function readAll(environment: RootDatabase, database: string, decode: (bytes: Uint8Array) => unknown): void {
+  for (const { value } of openDatabaseIfThere(environment, database)?.getRange() ?? []) {
+    try {
+      decode(value);
+    } catch (error) {
+      // A later version's record is sound: the store itself says so, with a message of its own.
+      if (!(error instanceof UserError)) throw error;
+    }
+  }
+}
+
+/** A writer reads the list of free pages before it allocates: it does so here first, and takes nothing. */
+function takeFreePages(environment: RootDatabase): void {
+  environment.transactionSync(() => {
+    void environment.put('probe', Buffer.alloc(64 * 1024));
+    return ABORT;
+  });
+}

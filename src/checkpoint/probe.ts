@@ -1,0 +1,87 @@
+/**
+ * Reads the stores in a short-lived child process before this one opens them: LMDB maps its file into memory, so a
+ * truncated file ends its reader with SIGBUS and a damaged page with SIGSEGV, and no `catch` helps. Whatever happens to
+ * the child, this process lives to say what is broken and what to do. Costs one start of Node, while the engine is
+ * connecting to its servers anyway; a new folder costs nothing.
+ */
+import { execFile } from 'node:child_process';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { UserError } from '../errors.ts';
+import type { Log } from '../observe/log.ts';
+import { CHECKPOINTS, environmentExists, PARKED, recentName } from './data-folder.ts';
+
+const CHILD = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? './probe-child.ts' : './probe-child.js', import.meta.url),
+);
+/** What reading may take before it counts as damaged: a child can be caught in an endless circle of pages. */
+const PROBE_MS = 60_000;
+
+/** `write`: also what only a writer touches, the list of free pages; nothing is changed. Only the lock's owner may ask for it. */
+export type ProbeOptions =
+  | { readonly path: string; readonly mode: 'read' }
+  | { readonly path: string; readonly mode: 'write'; readonly log: Log };
+
+/** Throws `UserError` `store-damaged`. A damaged `recent` is only thrown away: `checkpoints` holds all that must not be lost. */
+export async function probeStores(options: ProbeOptions): Promise<void> {
+  const { path, mode } = options;
+  const recent = recentName();
+  const names = [CHECKPOINTS, recent, PARKED].filter((name) => environmentExists(path, name));
+  if (names.length === 0) return;
+  const damage = await probe({ path, mode, names });
+  if (damage === undefined) return;
+  if (damage.name !== recent || options.mode === 'read') throw damaged(join(path, damage.name), damage);
+  options.log.warn(
+    { reason: damage.reason },
+    'The positions of the last moments before the stop are damaged: the last flushed ones are used.',
+  );
+  await rm(join(path, recent), { recursive: true, force: true });
+  await probeStores(options);
+}
+
+interface Damage {
+  readonly name: string;
+  readonly reason: string;
+}
+
+function probe({
+  path,
+  mode,
+  names,
+}: {
+  readonly path: string;
+  readonly mode: 'read' | 'write';
+  readonly names: readonly string[];
+}): Promise<Damage | undefined> {
+  return new Promise((resolve) => {
+    const args = [...childExecArgv(), CHILD, path, mode, ...names];
+    execFile(process.execPath, args, { timeout: PROBE_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
+      if (error === null) {
+        resolve(undefined);
+        return;
+      }
+      // The child names each environment before it reads it: the last one is what it died of.
+      const name = stdout.trim().split('\n').at(-1) || (names[0] ?? '');
+      const said = stderr.trim().split('\n').at(-1);
+      resolve({ name, reason: error.signal ? `reading it ended with ${error.signal}` : said || error.message });
+    });
+  });
+}
+
+/** Unbuilt, the child needs the same loader as this process; never its debugger's port or its test runner. */
+function childExecArgv(): string[] {
+  if (!import.meta.url.endsWith('.ts')) return [];
+  return process.execArgv.filter((argument) => !/^--(inspect|test)/.test(argument));
+}
+
+function damaged(where: string, { name, reason }: Damage): UserError {
+  return new UserError(
+    'store-damaged',
+    name === PARKED
+      ? `The store of parked events in ${where} is damaged (${reason}). Restore the folder from a copy; or move it away, and ` +
+          `the parked events in it are given up.`
+      : `The checkpoints in ${where} are damaged (${reason}). Restore the folder from a copy; or move it away, and each ` +
+          `subscription begins at its source's \`start\` again: with \`latest\`, what happened since the last checkpoint is skipped.`,
+  );
+}

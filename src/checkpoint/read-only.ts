@@ -1,0 +1,69 @@
+/**
+ * What the commands that only look need: reads the stores beside a running engine, which is not disturbed (LMDB's readers
+ * block nobody). Nothing is made or changed: a folder without stores reads as empty.
+ */
+import type { RootDatabase } from 'lmdb';
+import {
+  CHECKPOINTS,
+  environmentExists,
+  GAPS,
+  INDEX,
+  openDatabaseIfThere,
+  openEnvironment,
+  PARKED,
+  recentName,
+  RECORDS,
+} from './data-folder.ts';
+import { listParked } from './parking.ts';
+import type { ParkedFilter } from './parking.ts';
+import { probeStores } from './probe.ts';
+import type { CheckpointRecord, GapRecord, ParkedSummary } from './record.ts';
+import { readGaps, readRecords } from './store.ts';
+
+export interface CheckpointView {
+  /** By name. */
+  readonly records: readonly CheckpointRecord[];
+  /** Oldest first. */
+  readonly gaps: readonly GapRecord[];
+}
+
+export async function readCheckpoints(path: string): Promise<CheckpointView> {
+  await probeStores({ path, mode: 'read' });
+  const records = new Map<string, CheckpointRecord>();
+  let gaps: GapRecord[] = [];
+  await reading(path, CHECKPOINTS, (environment) => {
+    for (const record of recordsIn(environment)) records.set(record.subscription, record);
+    const database = openDatabaseIfThere(environment, GAPS);
+    gaps = database === undefined ? [] : readGaps(database);
+  });
+  // What is in `recent` is never older.
+  await reading(path, recentName(), (environment) => {
+    for (const record of recordsIn(environment)) records.set(record.subscription, record);
+  });
+  return { records: [...records.values()].sort((a, b) => (a.subscription < b.subscription ? -1 : 1)), gaps };
+}
+
+export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedSummary[]> {
+  await probeStores({ path, mode: 'read' });
+  let parked: ParkedSummary[] = [];
+  await reading(path, PARKED, (environment) => {
+    const index = openDatabaseIfThere(environment, INDEX);
+    parked = index === undefined ? [] : [...listParked(index, filter)];
+  });
+  return parked;
+}
+
+function recordsIn(environment: RootDatabase): CheckpointRecord[] {
+  const database = openDatabaseIfThere(environment, RECORDS);
+  return database === undefined ? [] : readRecords(database);
+}
+
+async function reading(path: string, name: string, read: (environment: RootDatabase) => void): Promise<void> {
+  if (!environmentExists(path, name)) return;
+  const environment = openEnvironment(path, name, 'read');
+  try {
+    read(environment);
+  } finally {
+    await environment.close();
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * What the data folder holds, and its form on disk: JSON behind a CRC-32. The checksum is there because a flipped bit in
+ * a position would skip changes without a word; whatever does not decode to exactly what was stored is damage, never a
+ * guess. Invariant: `decode…(encode…(x))` equals `x`; a record of a later version is refused, not half understood.
+ */
+import { crc32 } from 'node:zlib';
+import { UserError } from '../errors.ts';
+import type { Position, ResumePoint, Ts } from '../source/position.ts';
+import type { ParkReason } from '../worker/protocol.ts';
+
+export const RECORD_VERSION = 1;
+
+/** Where one subscription stands. Everything in it was true at the same moment. */
+export interface CheckpointRecord {
+  readonly version: typeof RECORD_VERSION;
+  readonly subscription: string;
+  readonly source: string;
+  /** As in `SourceIdentity`: hex, or `name:<set>`. */
+  readonly replicaSetId: string;
+  /** Where a cursor reopens; never past the first entry of an open transaction. */
+  readonly resume: ResumePoint;
+  /** Everything at or before it was confirmed; undefined until something was. */
+  readonly watermark: Position | undefined;
+  /** By partition: the lane's last confirmed operation. Used only to skip what was confirmed already. */
+  readonly lanes: readonly (LanePosition | undefined)[];
+  /** A hash of all that decides which lane an event takes and where it goes; when it differs, `lanes` means nothing. */
+  readonly routing: string;
+  /** A hash of `partitions` and `partitionBy` alone. */
+  readonly layout: string;
+  readonly partitions: number;
+  /** Whether the queue's name held `{partition}`. */
+  readonly partitionQueues: boolean;
+  /** Milliseconds since 1970. */
+  readonly updatedAt: number;
+}
+
+/** A lane needs no term: everything it holds comes from one verified history. */
+export interface LanePosition {
+  readonly ts: Ts;
+  readonly index: number;
+}
+
+/** Changes that nobody will get: `from` was the last position held, `to` is where reading went on. */
+export interface GapRecord {
+  readonly source: string;
+  readonly subscription: string;
+  readonly from: Ts;
+  readonly to: Ts;
+  readonly reason: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** One event set aside instead of delivered, with what is needed to try again. */
+export interface ParkedRecord extends ParkedSummary {
+  /** The raw oplog entry, or the finished message. */
+  readonly payload: Uint8Array;
+}
+
+export interface ParkedSummary {
+  readonly subscription: string;
+  /** The event's `_id`. */
+  readonly id: string;
+  readonly ns: string;
+  readonly reason: ParkReason;
+  readonly detail: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly payloadKind: 'entry' | 'message';
+  /** Only of a message. */
+  readonly contentType?: string;
+}
+
+/** The bytes are not what was once stored. */
+export class DamagedRecordError extends Error {
+  override readonly name = 'DamagedRecordError';
+}
+
+/** JSON has no `undefined`, and lanes are many: three numbers each. */
+interface StoredCheckpoint extends Omit<CheckpointRecord, 'watermark' | 'lanes'> {
+  readonly watermark: Position | null;
+  readonly lanes: readonly (readonly [seconds: number, increment: number, index: number] | null)[];
+}
+
+interface StoredParked {
+  readonly summary: ParkedSummary;
+  /** The payload's length, kept beside the summary so that the store's size is known without reading payloads. */
+  readonly bytes: number;
+}
+
+export function encodeCheckpoint(record: CheckpointRecord): Buffer {
+  const { watermark, lanes } = record;
+  const stored: StoredCheckpoint = {
+    ...record,
+    watermark: watermark ?? null,
+    lanes: lanes.map((lane) => (lane === undefined ? null : [lane.ts.seconds, lane.ts.increment, lane.index])),
+  };
+  return seal(stored);
+}
+
+export function decodeCheckpoint(bytes: Uint8Array): CheckpointRecord {
+  const stored: StoredCheckpoint = JSON.parse(unseal(bytes));
+  return {
+    ...stored,
+    watermark: stored.watermark ?? undefined,
+    lanes: stored.lanes.map((lane) =>
+      lane === null ? undefined : { ts: { seconds: lane[0], increment: lane[1] }, index: lane[2] },
+    ),
+  };
+}
+
+export function encodeGap(gap: GapRecord): Buffer {
+  return seal(gap);
+}
+
+export function decodeGap(bytes: Uint8Array): GapRecord {
+  const gap: GapRecord = JSON.parse(unseal(bytes));
+  return gap;
+}
+
+export function encodeParked(summary: ParkedSummary, bytes: number): Buffer {
+  const stored: StoredParked = { summary, bytes };
+  return seal(stored);
+}
+
+export function decodeParked(sealed: Uint8Array): StoredParked {
+  const stored: StoredParked = JSON.parse(unseal(sealed));
+  return stored;
+}
+
+/** Four bytes of checksum, one of version, the rest is JSON. */
+const HEADER_BYTES = 5;
+
+function seal(value: object): Buffer {
+  const json = JSON.stringify(value);
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + Buffer.byteLength(json));
+  bytes.write(json, HEADER_BYTES);
+  bytes.writeUInt8(RECORD_VERSION, 4);
+  bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
+  return bytes;
+}
+
+/** The JSON that was sealed. */
+function unseal(bytes: Uint8Array): string {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (buffer.length < HEADER_BYTES || buffer.readUInt32LE(0) !== crc32(buffer.subarray(4))) {
+    throw new DamagedRecordError(`a record of ${buffer.length} bytes does not match its checksum`);
+  }
+  refuseNewer(buffer.readUInt8(4));
+  return buffer.toString('utf8', HEADER_BYTES);
+}
+
+function refuseNewer(version: number): void {
+  if (version > RECORD_VERSION) {
+    throw new UserError(
+      'store-newer',
+      `The data folder was written by a later version of Tailrace (record version ${version}, this one knows up to ` +
+        `${RECORD_VERSION}). Start that version again; or, to begin anew, move the folder away: the subscriptions then ` +
+        `begin at their source's \`start\`.`,
+    );
+  }
+}

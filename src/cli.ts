@@ -1,0 +1,125 @@
+#!/usr/bin/env node
+/**
+ * The command line: what can be said, and which exit code it ends with. What a command does is in `commands/`, loaded only
+ * when it is asked for. Exit codes: 0 fine; 1 failed while running; 2 bad usage or configuration; 3 position lost; 130
+ * stopped by a second signal.
+ */
+import { Command, CommanderError } from 'commander';
+import { redact } from './config/redact.ts';
+import { PositionLostError, UserError } from './errors.ts';
+import { VERSION } from './version.ts';
+
+const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3 } as const;
+
+const EXIT_CODES = `
+Exit codes:
+  0    fine
+  1    failed while running
+  2    bad usage or configuration
+  3    a position has left the oplog
+  130  stopped at once by a second signal`;
+
+interface Outcome {
+  exitCode: number;
+}
+
+function commandLine(outcome: Outcome): Command {
+  const program = new Command('tailrace')
+    .description("Reads a MongoDB replica set's oplog and delivers every change to RabbitMQ: in order, at least once.")
+    .version(VERSION, '-V, --version')
+    .addHelpText('after', EXIT_CODES)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(withoutUris(text.replace(/^error: /, 'tailrace: '))) })
+    .showHelpAfterError('`tailrace --help` shows what there is.');
+
+  withConfig(program.command('run'))
+    .description('Run until SIGTERM or SIGINT: then stop reading, wait for confirms, write the checkpoint, exit 0.')
+    .option('--repartition', 'accept other partitions than the checkpoint has, although queues are named after them')
+    .option('--fail-fast', 'exit with 3 as soon as one source has lost its position')
+    .action(async (options: { config: string; repartition?: true; failFast?: true }) => {
+      const { run } = await import('./commands/run.ts');
+      const { config, repartition = false, failFast = false } = options;
+      outcome.exitCode = await run({ config, repartition, failFast });
+    });
+
+  withConfig(program.command('check'))
+    .description(
+      'Validate the file, connect to both ends, check rights; show the oplog and what each subscription matches.',
+    )
+    .action(async (options: { config: string }) => {
+      const { check } = await import('./commands/check.ts');
+      outcome.exitCode = await check(options);
+    });
+
+  program
+    .command('tail')
+    .description("Print a replica set's changes to standard output; no broker, no file, nothing kept.")
+    .argument('<uri>', 'mongodb://… of a replica set')
+    .option(
+      '--ns <pattern>',
+      'namespaces, such as "shop.*" or "!shop.tmp_*"; may be repeated (default: everything)',
+      collect,
+    )
+    .option('--from <start>', 'latest, earliest, an ISO date, or seconds:increment', 'latest')
+    .option('--format <format>', 'json, json-canonical or bson', 'json')
+    .action(async (uri: string, options: { ns?: string[]; from: string; format: string }) => {
+      const { tail } = await import('./commands/tail.ts');
+      const { ns: namespaces = [], from, format } = options;
+      outcome.exitCode = await tail({ uri, namespaces, from, format });
+    });
+
+  const checkpoint = program.command('checkpoint').description('Where reading goes on after a stop.');
+  withConfig(checkpoint.command('show'))
+    .description('Show the positions; works beside a running engine.')
+    .option('--json', 'as JSON, with the gap records')
+    .action(async ({ config, json = false }: { config: string; json?: boolean }) => {
+      const { checkpointShow } = await import('./commands/checkpoint-show.ts');
+      outcome.exitCode = await checkpointShow({ config, json });
+    });
+
+  const parked = program.command('parked').description('Events that were set aside instead of delivered.');
+  withConfig(parked.command('list'))
+    .description('List them, and why.')
+    .option('--json', 'as JSON')
+    .option('--subscription <name>', 'only of this subscription')
+    .option('--reason <reason>', 'only for this reason')
+    .action(async (options: { config: string; json?: true; subscription?: string; reason?: string }) => {
+      const { parkedList } = await import('./commands/parked-list.ts');
+      outcome.exitCode = await parkedList({ ...options, json: options.json ?? false });
+    });
+
+  return program;
+}
+
+function withConfig(command: Command): Command {
+  return command.option('-c, --config <file>', 'the configuration', './tailrace.yaml');
+}
+
+function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
+/** Commander quotes what it does not understand, and that may be a URI with a password in it. */
+function withoutUris(text: string): string {
+  return text.replaceAll(/[a-z+]+:\/\/[^\s']+/gi, redact);
+}
+
+function exitCodeOf(error: unknown): number {
+  // Commander has written its own message, and counts help that was asked for as an "error" with the code 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
+  const message = error instanceof Error ? error.message : String(error);
+  const known = error instanceof UserError || error instanceof PositionLostError;
+  // What nobody foresaw comes with its stack, for the one who has to find it.
+  process.stderr.write(`tailrace: ${known || !(error instanceof Error) ? message : (error.stack ?? message)}\n`);
+  if (error instanceof UserError) return EXIT.usage;
+  if (error instanceof PositionLostError) return EXIT.positionLost;
+  return EXIT.failed;
+}
+
+const outcome: Outcome = { exitCode: EXIT.fine };
+try {
+  await commandLine(outcome).parseAsync();
+  process.exitCode = outcome.exitCode;
+} catch (error) {
+  process.exitCode = exitCodeOf(error);
+}

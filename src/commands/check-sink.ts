@@ -1,0 +1,113 @@
+/** The sink's half of `tailrace check`: can we log in, and is what subscriptions publish to there, or will it be declared. */
+import { connect } from 'amqplib';
+import type { Channel, ChannelModel } from 'amqplib';
+import type { Config, SinkConfig } from '../config/config.ts';
+import { redact, withoutSecrets } from '../config/redact.ts';
+import { amqpCode, topologyOf } from '../sinks/topology.ts';
+import { CHECK_TIMEOUT_MS } from './findings.ts';
+import type { Findings } from './findings.ts';
+
+const ACCESS_REFUSED = 403;
+const NOT_FOUND = 404;
+const RESOURCE_LOCKED = 405;
+const NAMES_SHOWN = 5;
+
+type Presence = 'there' | 'missing' | 'forbidden';
+
+export async function checkSink(sink: SinkConfig, config: Config, findings: Findings): Promise<void> {
+  findings.title(`sink ${sink.name}: ${redact(sink.uri)}`);
+  let connection: ChannelModel | undefined;
+  try {
+    connection = await connect(sink.uri, {
+      timeout: CHECK_TIMEOUT_MS,
+      clientProperties: { connection_name: 'tailrace check' },
+    });
+    // Without a listener, a connection that breaks now would end the process.
+    connection.on('error', () => {});
+    const { product, version } = connection.connection.serverProperties;
+    findings.ok(`connected to ${product} ${version}`);
+    await withDeadline(checkDestinations(connection, sink, config, findings));
+  } catch (error) {
+    findings.fault(sayWhy(error, sink.uri));
+  } finally {
+    await connection?.close().catch(() => {});
+  }
+}
+
+async function checkDestinations(
+  connection: ChannelModel,
+  sink: SinkConfig,
+  config: Config,
+  findings: Findings,
+): Promise<void> {
+  for (const subscription of config.subscriptions) {
+    if (!('sink' in subscription.to) || subscription.to.sink !== sink.name) continue;
+    const { exchange, queues, dynamic } = topologyOf(subscription, config.pipeline.partitions);
+    const what = `subscription ${subscription.name}`;
+    if (exchange !== undefined) {
+      const presence = await look(connection, (channel) => channel.checkExchange(exchange));
+      tell(presence, `${what}: exchange ${exchange}`, sink, findings);
+    }
+    const names: Record<Presence, string[]> = { there: [], missing: [], forbidden: [] };
+    for (const { name } of queues) {
+      names[await look(connection, (channel) => channel.checkQueue(name))].push(name);
+    }
+    for (const presence of ['there', 'missing', 'forbidden'] as const) {
+      const found = names[presence];
+      if (found.length > 0) tell(presence, `${what}: queue ${some(found)}`, sink, findings);
+    }
+    if (dynamic !== undefined) findings.info(`${what}: the queue's name depends on the event, so it is not looked for`);
+  }
+}
+
+/** RabbitMQ closes the channel of a question whose answer is no: so each has its own. */
+async function look(connection: ChannelModel, ask: (channel: Channel) => Promise<unknown>): Promise<Presence> {
+  const channel = await connection.createChannel();
+  channel.on('error', () => {});
+  try {
+    await ask(channel);
+    await channel.close();
+    return 'there';
+  } catch (error) {
+    const code = amqpCode(error);
+    if (code === NOT_FOUND) return 'missing';
+    if (code === ACCESS_REFUSED || code === RESOURCE_LOCKED) return 'forbidden';
+    throw error;
+  }
+}
+
+function tell(presence: Presence, what: string, sink: SinkConfig, findings: Findings): void {
+  if (presence === 'there') findings.ok(`${what}: there`);
+  else if (presence === 'forbidden') findings.fault(`${what}: the broker does not let this user look at it`);
+  else if (sink.declare) findings.ok(`${what}: not there yet, will be declared`);
+  else findings.fault(`${what}: missing, and \`declare: false\` says not to create it`);
+}
+
+function some(names: readonly string[]): string {
+  const shown = names.slice(0, NAMES_SHOWN).join(', ');
+  return names.length > NAMES_SHOWN ? `${shown} and ${names.length - NAMES_SHOWN} more` : shown;
+}
+
+async function withDeadline<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`the broker gave no answer within ${CHECK_TIMEOUT_MS / 1000} s`));
+    }, CHECK_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function sayWhy(error: unknown, uri: string): string {
+  const said = error instanceof Error ? error.message : String(error);
+  // Node tries a name's addresses one after the other, and then says nothing but how often it failed.
+  const message = said === '' && error instanceof AggregateError ? error.errors.map(String).join('; ') : said;
+  return withoutSecrets(
+    amqpCode(error) === ACCESS_REFUSED ? `the broker refuses the login (${message})` : message,
+    uri,
+  );
+}

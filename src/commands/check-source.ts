@@ -1,0 +1,195 @@
+/** The source's half of `tailrace check`: is it a replica set, may we read what we need, how far back, and what is in it. */
+import { MongoClient, ReadPreference, Timestamp } from 'mongodb';
+import type { Db, Document } from 'mongodb';
+import type { Config, SourceConfig } from '../config/config.ts';
+import { redact, withoutSecrets } from '../config/redact.ts';
+import { compareTs, formatTs } from '../source/position.ts';
+import type { Ts } from '../source/position.ts';
+import { compilePatterns } from '../worker/pattern.ts';
+import { CHECK_TIMEOUT_MS } from './findings.ts';
+import type { Findings } from './findings.ts';
+
+const SHOWN_COLLECTIONS = 10;
+const INTERNAL_DATABASES = new Set(['admin', 'config', 'local']);
+const UNAUTHORIZED = 13;
+const AUTHENTICATION_FAILED = 18;
+
+export async function checkSource(source: SourceConfig, config: Config, findings: Findings): Promise<void> {
+  findings.title(`source ${source.name}: ${redact(source.uri)}`);
+  try {
+    await using client = new MongoClient(source.uri, {
+      appName: 'tailrace check',
+      serverSelectionTimeoutMS: CHECK_TIMEOUT_MS,
+      connectTimeoutMS: CHECK_TIMEOUT_MS,
+      socketTimeoutMS: CHECK_TIMEOUT_MS,
+    });
+    if (!(await isReplicaSet(client.db('admin'), findings))) return;
+    await checkOplog(client.db('local'), source, findings);
+    await checkIdentity(client.db('local'), findings);
+    await showMatches(client, source, config, findings);
+  } catch (error) {
+    findings.fault(sayWhy(error, source.uri));
+  }
+}
+
+async function isReplicaSet(admin: Db, findings: Findings): Promise<boolean> {
+  const hello = await admin.command({ hello: 1 }, { readPreference: ReadPreference.primaryPreferred });
+  if (hello['msg'] === 'isdbgrid') {
+    findings.fault('this is a mongos: it has no oplog. Make each shard a source, by a user of its own');
+    return false;
+  }
+  if (typeof hello['setName'] !== 'string') {
+    findings.fault(
+      'this server is no member of a replica set, so it has no oplog (one member is enough: rs.initiate())',
+    );
+    return false;
+  }
+  const { version } = await admin.command({ buildInfo: 1 });
+  findings.ok(`replica set ${hello['setName']}, member ${String(hello['me'])}, MongoDB ${String(version)}`);
+  return true;
+}
+
+async function checkOplog(local: Db, source: SourceConfig, findings: Findings): Promise<void> {
+  const oplog = local.collection('oplog.rs', { readConcern: { level: 'majority' }, promoteValues: true });
+  const end = async (direction: 1 | -1): Promise<Ts | undefined> => {
+    const found = await oplog
+      .find({}, { projection: { ts: 1 }, sort: { $natural: direction }, limit: 1, maxTimeMS: CHECK_TIMEOUT_MS })
+      .next();
+    return tsOf(found);
+  };
+  let oldest: Ts | undefined;
+  let newest: Ts | undefined;
+  try {
+    oldest = await end(1);
+    newest = await end(-1);
+  } catch (error) {
+    if (codeOf(error) !== UNAUTHORIZED) throw error;
+    findings.fault(
+      'the user may not read the oplog: grant it `find` on local.oplog.rs (the role `read` on `local` has it)',
+    );
+    return;
+  }
+  if (oldest === undefined || newest === undefined) {
+    findings.fault('the oplog is empty');
+    return;
+  }
+  findings.ok('the oplog can be read with read concern majority');
+  const span = formatSpan(newest.seconds - oldest.seconds);
+  findings.info(`oldest entry ${withTime(oldest)}, newest ${withTime(newest)}: a window of ${span}`);
+  if (source.start.kind === 'from' && compareTs(source.start.ts, oldest) < 0) {
+    findings.warning(
+      `start ${source.start.written} is older than the oldest entry: without a checkpoint, a run would stop with exit code 3 ` +
+        'unless onPositionLost says otherwise',
+    );
+  }
+}
+
+async function checkIdentity(local: Db, findings: Findings): Promise<void> {
+  try {
+    const found = await local.collection('system.replset').findOne({}, { maxTimeMS: CHECK_TIMEOUT_MS });
+    const settings: unknown = found?.['settings'];
+    if (typeof settings === 'object' && settings !== null && 'replicaSetId' in settings) {
+      findings.ok(`replica set id ${String(settings.replicaSetId)}`);
+    } else {
+      findings.warning("the set's configuration holds no replicaSetId: its name is compared instead");
+    }
+  } catch (error) {
+    if (codeOf(error) !== UNAUTHORIZED) throw error;
+    findings.warning(
+      'the user may not read local.system.replset, so another set of the same name would not be told from this one: ' +
+        'grant `find` on it in a role of your own (the role `read` on `local` does not cover it)',
+    );
+  }
+}
+
+async function showMatches(
+  client: MongoClient,
+  source: SourceConfig,
+  config: Config,
+  findings: Findings,
+): Promise<void> {
+  const subscriptions = config.subscriptions.filter((subscription) => subscription.source === source.name);
+  const collections = await listCollections(client, findings);
+  if (collections === undefined) return;
+  for (const { name, namespaces } of subscriptions) {
+    const matches = compilePatterns(namespaces);
+    const matched = collections.filter(({ namespace }) => matches(namespace));
+    const plain = matched.filter(({ type }) => type === 'collection').map(({ namespace }) => namespace);
+    const more = plain.length > SHOWN_COLLECTIONS ? `, and ${plain.length - SHOWN_COLLECTIONS} more` : '';
+    if (plain.length === 0) findings.warning(`subscription ${name} matches no collection that is there now`);
+    else {
+      const shown = plain.slice(0, SHOWN_COLLECTIONS).join(', ') + more;
+      findings.info(`subscription ${name} matches ${plain.length} of ${collections.length} collections: ${shown}`);
+    }
+    const packed = matched.filter(({ type }) => type === 'timeseries').map(({ namespace }) => namespace);
+    if (packed.length > 0) {
+      findings.warning(
+        `subscription ${name} also matches time-series collections, which have no change events: ${packed.join(', ')}`,
+      );
+    }
+  }
+}
+
+async function listCollections(
+  client: MongoClient,
+  findings: Findings,
+): Promise<{ namespace: string; type: string }[] | undefined> {
+  try {
+    const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true });
+    const collections: { namespace: string; type: string }[] = [];
+    for (const { name: db } of databases) {
+      if (INTERNAL_DATABASES.has(db)) continue;
+      const listed = client.db(db).listCollections({}, { nameOnly: true, authorizedCollections: true });
+      for await (const { name, type = 'collection' } of listed) {
+        if (name.startsWith('system.') || type === 'view') continue;
+        collections.push({ namespace: `${db}.${name}`, type });
+      }
+    }
+    return collections.sort((a, b) => (a.namespace < b.namespace ? -1 : 1));
+  } catch (error) {
+    if (codeOf(error) !== UNAUTHORIZED) throw error;
+    findings.warning('the user may not list databases and collections: what the subscriptions match is not shown');
+    return undefined;
+  }
+}
+
+function tsOf(entry: Document | null): Ts | undefined {
+  const ts: unknown = entry?.['ts'];
+  return ts instanceof Timestamp
+    ? { seconds: ts.getHighBitsUnsigned(), increment: ts.getLowBitsUnsigned() }
+    : undefined;
+}
+
+function withTime(ts: Ts): string {
+  return `${new Date(ts.seconds * 1000).toISOString().replace('.000', '')} (${formatTs(ts)})`;
+}
+
+function formatSpan(seconds: number): string {
+  const units = [
+    [86_400, 'd'],
+    [3_600, 'h'],
+    [60, 'min'],
+    [1, 's'],
+  ] as const;
+  const parts: string[] = [];
+  let rest = seconds;
+  for (const [size, unit] of units) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count > 0 && parts.length < 2) parts.push(`${count} ${unit}`);
+  }
+  return parts.join(' ') || '0 s';
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}
+
+function sayWhy(error: unknown, uri: string): string {
+  const message = withoutSecrets(error instanceof Error ? error.message : String(error), uri);
+  if (codeOf(error) === AUTHENTICATION_FAILED) return `the server refuses the credentials (${message})`;
+  if (error instanceof Error && error.name === 'MongoServerSelectionError') {
+    return `no member could be reached within ${CHECK_TIMEOUT_MS / 1000} s (${message})`;
+  }
+  return message;
+}

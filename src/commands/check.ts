@@ -1,0 +1,29 @@
+/**
+ * `tailrace check`: would `run` start, and on what? Looks at both ends and changes nothing at either. Every end is looked at
+ * even when another one fails, so that one run tells all there is to mend.
+ */
+import { loadConfig } from '../config/load.ts';
+import { checkSink } from './check-sink.ts';
+import { checkSource } from './check-source.ts';
+import { Findings } from './findings.ts';
+
+export interface CheckOptions {
+  /** The configuration file. */
+  readonly config: string;
+  readonly write?: (text: string) => void;
+}
+
+export async function check({ config: path, write = toStdout }: CheckOptions): Promise<number> {
+  const config = await loadConfig(path, process.env);
+  const findings = new Findings(write);
+  findings.title(path);
+  findings.ok('the file has no faults');
+  for (const source of config.sources) await checkSource(source, config, findings);
+  for (const sink of config.sinks) await checkSink(sink, config, findings);
+  write(findings.faults === 0 ? 'All is well.\n' : `${findings.faults} to mend.\n`);
+  return findings.faults === 0 ? 0 : 2;
+}
+
+function toStdout(text: string): void {
+  process.stdout.write(text);
+}

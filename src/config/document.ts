@@ -1,0 +1,116 @@
+/**
+ * The file as YAML: its plain values, and where in the text each of them stands. A syntax fault is told in words of our
+ * own, because the parser's quote the text, and a password may be in it.
+ */
+import { LineCounter, isAlias, isMap, isNode, isScalar, isSeq, parseDocument } from 'yaml';
+import type { Document, ErrorCode } from 'yaml';
+import { redactedKey } from './faults.ts';
+import type { ConfigFaults, Fault, Path } from './faults.ts';
+
+export class ConfigDocument {
+  readonly #document: Document.Parsed;
+  readonly #lines: LineCounter;
+
+  constructor(document: Document.Parsed, lines: LineCounter) {
+    this.#document = document;
+    this.#lines = lines;
+  }
+
+  /** Plain values as YAML 1.2 has them: dates stay strings. Undefined where anchors and aliases run in circles or wild. */
+  values(): unknown {
+    try {
+      const values: unknown = this.#document.toJS({ maxAliasCount: 100 });
+      JSON.stringify(values);
+      return values;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Was it written without quotes? */
+  isPlain(path: Path): boolean {
+    const { node, depth } = this.#walk(path);
+    return depth === path.length && isScalar(node) && node.type === 'PLAIN';
+  }
+
+  /** Of the setting itself: its key where it has one; of what is missing: the nearest thing around it. */
+  locate(path: Path): Fault['at'] {
+    const { offset } = this.#walk(path);
+    return offset === undefined ? undefined : place(this.#lines, offset);
+  }
+
+  #walk(path: Path): { node: unknown; depth: number; offset: number | undefined } {
+    let node: unknown = this.#document.contents;
+    let offset = startOf(node);
+    for (const [depth, step] of path.entries()) {
+      if (isAlias(node)) node = node.resolve(this.#document);
+      if (isMap(node)) {
+        const pair = node.items.find(({ key }) => (isScalar(key) ? String(key.value) : undefined) === step);
+        if (pair === undefined) return { node, depth, offset };
+        offset = startOf(pair.key) ?? offset;
+        node = pair.value;
+      } else if (isSeq(node) && typeof step === 'number' && node.items[step] !== undefined) {
+        node = node.items[step];
+        offset = startOf(node) ?? offset;
+      } else {
+        return { node, depth, offset };
+      }
+    }
+    return { node, depth: path.length, offset };
+  }
+}
+
+/** Undefined, with faults added, where it is no YAML. */
+export function readDocument(text: string, faults: ConfigFaults): ConfigDocument | undefined {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'silent',
+    stringKeys: true,
+  });
+  // A tag that YAML does not know is a warning to the parser; here it is a pattern that lacks its quotes.
+  for (const { code, pos } of [...document.errors, ...document.warnings]) {
+    faults.add({ path: [], at: place(lines, pos[0]), found: undefined, expected: wordsFor(code, text.slice(pos[0])) });
+  }
+  if (faults.count > 0) return undefined;
+  return new ConfigDocument(document, lines);
+}
+
+function place(lines: LineCounter, offset: number): Fault['at'] {
+  const { line, col } = lines.linePos(offset);
+  return { line, column: col };
+}
+
+function startOf(node: unknown): number | undefined {
+  return isNode(node) ? node.range?.[0] : undefined;
+}
+
+const QUOTES =
+  'not understood as YAML: a text that begins with `*` or `!` needs quotes, as in "*.orders" and "!shop.tmp_*"';
+const INDENTATION =
+  'not understood as YAML: the indentation is wrong (spaces only, the same for all keys of a mapping)';
+
+const WORDS: Readonly<Partial<Record<ErrorCode, string>>> = {
+  TAG_RESOLVE_FAILED: QUOTES,
+  BAD_ALIAS: QUOTES,
+  ALIAS_PROPS: QUOTES,
+  MULTIPLE_TAGS: QUOTES,
+  BAD_INDENT: INDENTATION,
+  TAB_AS_INDENT: INDENTATION,
+  MULTIPLE_DOCS: 'not one YAML document but several: a line with --- begins another',
+  BAD_DQ_ESCAPE: 'not understood as YAML: an unknown escape with \\ in double quotes (use single quotes, or \\\\)',
+  MISSING_CHAR:
+    'not understood as YAML: something is missing here, such as a closing quote or bracket, a comma, or the space behind a colon',
+};
+
+function wordsFor(code: ErrorCode, rest: string): string {
+  if (code === 'DUPLICATE_KEY') {
+    return `the key ${redactedKey(/^[^:\s]+/.exec(rest)?.[0] ?? '')} is there twice in the same mapping`;
+  }
+  const kind = code.toLowerCase().replaceAll('_', ' ');
+  return (
+    WORDS[code] ??
+    `not understood as YAML from here on (${kind}); a text with braces, brackets or ": " in it needs quotes`
+  );
+}

@@ -1,0 +1,73 @@
+/**
+ * `tailrace.yaml` → `Config`. A faulty file is reported whole, as one `UserError` whose text has a line for each fault;
+ * nothing that came out of `${…}`, and no URI, is ever in it.
+ */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { UserError } from '../errors.ts';
+import { checkTogether } from './checks.ts';
+import type { Config } from './config.ts';
+import { readDocument } from './document.ts';
+import { fileErrorCode } from './file-error.ts';
+import { ConfigFaults } from './faults.ts';
+import { expand } from './placeholders.ts';
+import { Reporter } from './reporter.ts';
+import { resolveConfig } from './resolve.ts';
+import { isMapping, salvage } from './salvage.ts';
+import { fileSchema } from './schema.ts';
+
+export async function loadConfig(path: string, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
+  const text = await read(path);
+  const folder = dirname(resolve(path));
+  const faults = new ConfigFaults(path);
+
+  const document = readDocument(text, faults);
+  if (document === undefined) throw faults.toError();
+  const written = document.values();
+  if (!isMapping(written)) {
+    const found =
+      written === undefined ? 'aliases that contain themselves' : written === null ? 'an empty file' : 'no mapping';
+    faults.add({ path: [], at: undefined, found, expected: 'a mapping with sources, sinks and subscriptions' });
+    throw faults.toError();
+  }
+
+  const expanded = await expand(longForms(written), { document, folder, env, faults });
+  const report = new Reporter(document, expanded, faults);
+  const parsed = fileSchema.safeParse(expanded.values);
+  if (!parsed.success) report.issues(parsed.error.issues);
+  const sound = parsed.success ? parsed.data : salvage(fileSchema, expanded.values);
+  if (sound !== undefined) checkTogether(sound, folder, report);
+  if (faults.count > 0 || !parsed.success) throw faults.toError();
+  return resolveConfig(parsed.data, folder);
+}
+
+async function read(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    const code = fileErrorCode(cause);
+    throw new UserError(
+      'config-invalid',
+      code === 'ENOENT'
+        ? `there is no configuration file ${resolve(path)}; name one with -c FILE`
+        : `the configuration file ${resolve(path)} cannot be read (${code}); name another with -c FILE`,
+      { cause },
+    );
+  }
+}
+
+/** `to: stdout` and `http: off` stand for mappings. */
+function longForms(written: Record<string, unknown>): Record<string, unknown> {
+  const { http, subscriptions } = written;
+  return {
+    ...written,
+    ...(http === 'off' || http === false ? { http: { listen: 'off' } } : {}),
+    ...(Array.isArray(subscriptions)
+      ? {
+          subscriptions: subscriptions.map((one: unknown) =>
+            isMapping(one) && one['to'] === 'stdout' ? Object.assign({}, one, { to: { stdout: true } }) : one,
+          ),
+        }
+      : {}),
+  };
+}

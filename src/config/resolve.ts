@@ -1,0 +1,110 @@
+/** From settings without faults to the configuration that the rest works with: references and defaults that depend on others. */
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import type { Config, Destination, SinkConfig, SubscriptionConfig } from './config.ts';
+import type { FileSettings } from './schema.ts';
+
+type SubscriptionSettings = FileSettings['subscriptions'][number];
+
+const DEFAULT_ROUTING_KEY = '{db}.{coll}.{operationType}';
+/** A message of several events has several operations: they must not cut it into pieces. */
+const DEFAULT_BATCH_ROUTING_KEY = '{db}.{coll}';
+
+export function resolveConfig(settings: FileSettings, folder: string): Config {
+  const sinks: SinkConfig[] = Object.entries(settings.sinks).map(([name, sink]) => ({
+    name,
+    uri: sink.uri,
+    declare: sink.declare,
+    window: sink.window,
+    heartbeatMs: sink.heartbeat,
+    confirmTimeoutMs: sink.confirmTimeout,
+    maxMessageBytes: sink.maxMessageBytes,
+  }));
+  const { pipeline, checkpoint, parked, log } = settings;
+  return {
+    folder,
+    sources: Object.entries(settings.sources).map(([name, source]) => ({
+      name,
+      uri: source.uri,
+      mode: 'oplog',
+      start: source.start,
+      onPositionLost: source.onPositionLost,
+    })),
+    sinks,
+    subscriptions: settings.subscriptions.map((subscription) =>
+      resolveSubscription(subscription, settings, sinks, folder),
+    ),
+    pipeline: {
+      workers: pipeline.workers === 'auto' ? autoWorkers() : pipeline.workers,
+      partitions: pipeline.partitions,
+      partitionBy: pipeline.partitionBy,
+      inFlightBytes: pipeline.inFlight,
+    },
+    checkpoint: { path: resolve(folder, checkpoint.path), intervalMs: checkpoint.interval },
+    parked: { maxBytes: parked.maxBytes },
+    http: settings.http.listen,
+    shutdownTimeoutMs: settings.shutdownTimeout,
+    log: { level: log.level },
+  };
+}
+
+/** One core is main's; beyond 8 workers main is the limit. */
+export function autoWorkers(cores: number = availableParallelism()): number {
+  return Math.max(1, Math.min(cores - 1, 8));
+}
+
+function resolveSubscription(
+  subscription: SubscriptionSettings,
+  settings: FileSettings,
+  sinks: readonly SinkConfig[],
+  folder: string,
+): SubscriptionConfig {
+  const to = resolveDestination(subscription, settings, folder);
+  const sink = 'sink' in to ? sinks.find(({ name }) => name === to.sink) : undefined;
+  const { batch } = subscription;
+  return {
+    name: subscription.name,
+    source: subscription.source ?? onlyKey(settings.sources),
+    namespaces: subscription.namespaces,
+    operations: [...new Set(subscription.operations)],
+    format: subscription.format,
+    batch: {
+      maxEvents: batch.maxEvents,
+      maxBytes: Math.min(batch.maxBytes, sink?.maxMessageBytes ?? Infinity),
+      lingerMs: batch.linger,
+    },
+    order: subscription.order,
+    onUnroutable: subscription.onUnroutable,
+    to,
+  };
+}
+
+function resolveDestination({ to, batch }: SubscriptionSettings, settings: FileSettings, folder: string): Destination {
+  if (to.file !== undefined) return { kind: 'file', path: resolve(folder, to.file) };
+  if (to.exchange !== undefined) {
+    return {
+      kind: 'exchange',
+      sink: to.sink ?? onlyKey(settings.sinks),
+      exchange: to.exchange,
+      routingKey: to.routingKey ?? (batch.maxEvents > 1 ? DEFAULT_BATCH_ROUTING_KEY : DEFAULT_ROUTING_KEY),
+      queues: to.queues,
+    };
+  }
+  if (to.queue !== undefined) {
+    return {
+      kind: 'queue',
+      sink: to.sink ?? onlyKey(settings.sinks),
+      queue: to.queue,
+      queueType: to.queueType,
+      queueArguments: to.queueArguments,
+    };
+  }
+  return { kind: 'stdout' };
+}
+
+/** The checks made sure that there is exactly one where a reference was left out. */
+function onlyKey(named: Readonly<Record<string, unknown>>): string {
+  const [key] = Object.keys(named);
+  if (key === undefined) throw new Error('resolving a file that was not checked');
+  return key;
+}

@@ -1,0 +1,43 @@
+/**
+ * Whether what a checkpoint says of single lanes still holds. `routing` covers all that decides which event goes to which
+ * lane and where a lane leads; `layout` the part of it that decides an event's partition number, which the names of
+ * `{partition}` queues are made of.
+ */
+import { createHash } from 'node:crypto';
+import { canonicalJson } from './canonical-json.ts';
+import type { Destination, PipelineConfig, SubscriptionConfig } from './config.ts';
+import { usesPartition } from './templates.ts';
+
+type Layout = Pick<PipelineConfig, 'partitions' | 'partitionBy'>;
+
+export function routingHash(subscription: SubscriptionConfig, { partitions, partitionBy }: Layout): string {
+  return hash({
+    partitions,
+    partitionBy,
+    namespaces: subscription.namespaces,
+    operations: subscription.operations.toSorted(),
+    // Filters on an event's content have no place in this version's files.
+    where: null,
+    destination: place(subscription.to),
+  });
+}
+
+export function layoutHash({ partitions, partitionBy }: Layout): string {
+  return hash({ partitions, partitionBy });
+}
+
+/** Does the destination carry `{partition}`, so that another layout sends a document's changes to another queue? */
+export function usesPartitionQueues({ to }: SubscriptionConfig): boolean {
+  if (to.kind === 'queue') return usesPartition(to.queue);
+  return to.kind === 'exchange' && usesPartition(to.routingKey);
+}
+
+/** Where messages go; not how the queues there are made, which moves no event. */
+function place(to: Destination): unknown {
+  if (to.kind === 'exchange') return { exchange: to.exchange, sink: to.sink, routingKey: to.routingKey };
+  return to.kind === 'queue' ? { queue: to.queue, sink: to.sink } : to;
+}
+
+function hash(value: unknown): string {
+  return createHash('sha256').update(canonicalJson(value)).digest('hex').slice(0, 16);
+}

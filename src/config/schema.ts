@@ -1,0 +1,358 @@
+/**
+ * The one list of settings: what `tailrace.yaml` may hold, each with its description and its default as it is written.
+ * Every leaf carries, as its error, the words for what is expected there; what needs two settings at once is in checks.ts.
+ */
+import { z } from 'zod';
+import { MAX_AMQP_MESSAGE_BYTES, MAX_SHORT_STRING } from './limits.ts';
+import { patternFault } from './patterns.ts';
+import { parseStart } from './start.ts';
+import { TEMPLATE_NAMES, templateFault } from './templates.ts';
+import { formatBytes, formatDuration, parseBytes, parseDuration } from './units.ts';
+import type { Parsed } from './units.ts';
+
+const SECOND = 1_000;
+const HOUR = 3_600 * SECOND;
+const KIB = 2 ** 10;
+const TIB = 2 ** 40;
+
+export const NAME = /^[A-Za-z0-9_-]+$/;
+export const NAME_EXPECTED = 'a name of letters, digits, _ and -';
+
+/** A leaf whose form zod does not know. `params.detail` may quote the value: it is shown only where the value may be. */
+function written<T>(parse: (value: unknown) => Parsed<T>) {
+  return z.unknown().transform((value, context): T => {
+    const parsed = parse(value);
+    if (parsed.ok) return parsed.value;
+    context.addIssue({ code: 'custom', message: parsed.expected, params: { detail: parsed.hint } });
+    return z.NEVER;
+  });
+}
+
+function size(min: number, max: number) {
+  return written((value) => {
+    const parsed = parseBytes(value);
+    if (!parsed.ok || (parsed.value >= min && parsed.value <= max)) return parsed;
+    return { ok: false, expected: `a size from ${formatBytes(min)} to ${formatBytes(max)}` };
+  });
+}
+
+function duration(minMs: number, maxMs: number) {
+  return written((value) => {
+    const parsed = parseDuration(value);
+    if (!parsed.ok || (parsed.value >= minMs && parsed.value <= maxMs)) return parsed;
+    return { ok: false, expected: `a time from ${formatDuration(minMs)} to ${formatDuration(maxMs)}` };
+  });
+}
+
+function count(min: number, max: number) {
+  const error = `a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+function choice<const T extends readonly string[]>(...values: T) {
+  return z.enum(values, { error: `one of ${values.join(', ')}` });
+}
+
+function flag() {
+  return z.boolean({ error: 'true or false' });
+}
+
+function uri(schemes: readonly string[]) {
+  const error = `a URI that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`;
+  return z
+    .string({ error })
+    .refine((value) => schemes.some((scheme) => value.startsWith(`${scheme}://`) && value.length > scheme.length + 3), {
+      error,
+    });
+}
+
+function text(error: string) {
+  return z.string({ error }).min(1, { error });
+}
+
+/** A name in AMQP: of an exchange or a queue. */
+function amqpName(what: string) {
+  const error = `the name of ${what}, at most ${MAX_SHORT_STRING} bytes`;
+  return text(error)
+    .refine((value) => Buffer.byteLength(value) <= MAX_SHORT_STRING, { error })
+    .refine((value) => !/[{}]/.test(value), { error: `the name of ${what} as it is: no {…} here` });
+}
+
+function template() {
+  return z.string({ error: 'a text, in quotes where it holds braces' }).superRefine((value, context) => {
+    const fault = templateFault(value);
+    if (fault !== undefined) {
+      context.addIssue({ code: 'custom', message: fault.expected, params: { detail: fault.detail } });
+    }
+  });
+}
+
+function patterns() {
+  const pattern = z
+    .string({ error: 'a pattern in quotes, such as "shop.orders", "shop.*" or "!shop.tmp_*"' })
+    .superRefine((value, context) => {
+      const fault = patternFault(value);
+      if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+    });
+  return z
+    .array(pattern)
+    .min(1, { error: 'at least one pattern' })
+    .refine((list) => list.some((one) => !one.startsWith('!')), {
+      error: 'at least one pattern that includes something: these only exclude (add "*" to mean everything else)',
+    });
+}
+
+const start = written((value) => {
+  const parsed = typeof value === 'string' ? parseStart(value) : undefined;
+  if (parsed !== undefined) return { ok: true, value: parsed };
+  return {
+    ok: false,
+    expected: 'latest, earliest, a date such as 2026-11-22 or 2026-11-22T06:00:00Z, or "seconds:increment"',
+  };
+});
+
+const listen = written((value): Parsed<{ host: string; port: number } | undefined> => {
+  if (value === 'off' || value === false) return { ok: true, value: undefined };
+  const match = typeof value === 'string' ? /^(\[[0-9A-Fa-f:.]+\]|[^\s:[\]/]+):(\d{1,5})$/.exec(value) : null;
+  const port = Number(match?.[2]);
+  if (match === null || port > 65_535) return { ok: false, expected: '"host:port", such as 127.0.0.1:9464, or off' };
+  return { ok: true, value: { host: (match[1] ?? '').replaceAll(/[[\]]/g, ''), port } };
+});
+
+const queueType = choice('classic', 'quorum', 'stream');
+const queueArguments = z
+  .record(z.string(), z.unknown())
+  .refine((table) => !Object.hasOwn(table, 'x-queue-type'), {
+    error: 'no x-queue-type here: the type is a setting of its own',
+  })
+  .prefault({});
+
+const sourceSchema = z.strictObject({
+  uri: uri(['mongodb', 'mongodb+srv']).meta({
+    description: 'The replica set; user and TLS options as in any MongoDB URI.',
+  }),
+  mode: choice('oplog', 'changeStream')
+    .refine((mode) => mode === 'oplog', { error: 'oplog: changeStream is not in this version' })
+    .default('oplog')
+    .meta({ description: 'How changes are read: from the oplog.' }),
+  start: start.prefault('latest').meta({
+    description:
+      'Where to begin where there is no checkpoint: latest, earliest, an ISO date (UTC where it names no zone), or ' +
+      '"seconds:increment" for what came after it.',
+  }),
+  onPositionLost: choice('stop', 'earliest', 'latest').default('stop').meta({
+    description:
+      'What to do when the position has left the oplog: stop with exit code 3, or go on and leave a gap record.',
+  }),
+});
+
+const sinkSchema = z.strictObject({
+  uri: uri(['amqp', 'amqps']).meta({ description: 'The RabbitMQ to deliver to.' }),
+  declare: flag().default(true).meta({
+    description: 'Declare exchanges, queues and bindings; false: only check that they are there.',
+  }),
+  window: count(1, 10_000).default(256).meta({ description: 'Unconfirmed messages per lane.' }),
+  heartbeat: duration(SECOND, HOUR).prefault('5s').meta({
+    description: 'How often both ends show that they are alive; whole seconds. Two missed ones end the connection.',
+  }),
+  confirmTimeout: duration(100, HOUR).prefault('30s').meta({
+    description: 'No confirm for so long, and the connection is made anew.',
+  }),
+  maxMessageBytes: size(256, MAX_AMQP_MESSAGE_BYTES).prefault('16MiB').meta({
+    description: "The broker's limit on a message's body; an event that needs more is parked.",
+  }),
+});
+
+const queueSchema = z.strictObject({
+  name: amqpName('a queue')
+    .refine((name) => !name.startsWith('amq.'), {
+      error: 'a name that does not begin with "amq.": RabbitMQ keeps those',
+    })
+    .meta({ description: 'The queue.' }),
+  type: queueType.default('classic').meta({ description: "The queue's type." }),
+  bind: z
+    .string({ error: 'a binding key such as "shop.#"' })
+    .refine((key) => Buffer.byteLength(key) <= MAX_SHORT_STRING, { error: `at most ${MAX_SHORT_STRING} bytes` })
+    .default('#')
+    .meta({ description: "The binding key; `*` stands for one of the routing key's words, `#` for any number." }),
+  arguments: queueArguments.meta({ description: 'Further arguments of the queue.' }),
+});
+
+const destinationSchema = z.strictObject({
+  sink: z.string({ error: 'the name of a sink' }).optional().meta({
+    description: 'Which sink; may be left out where there is one.',
+  }),
+  exchange: amqpName('an exchange').optional().meta({ description: 'Publish to this durable topic exchange.' }),
+  routingKey: template()
+    .optional()
+    .meta({
+      description:
+        `The routing key. It may hold ${TEMPLATE_NAMES}. ` +
+        'Default: "{db}.{coll}.{operationType}", and "{db}.{coll}" where batch.maxEvents is more than 1.',
+    }),
+  queues: z.array(queueSchema).default([]).meta({
+    description: 'Queues to declare and to bind to the exchange, so that nothing is unroutable on day one.',
+  }),
+  queue: template()
+    .refine((name) => !name.startsWith('amq.'), {
+      error: 'a name that does not begin with "amq.": RabbitMQ keeps those',
+    })
+    .optional()
+    .meta({ description: 'Publish to this durable queue, through the default exchange. A template, like routingKey.' }),
+  queueType: queueType.default('classic').meta({ description: "That queue's type." }),
+  queueArguments: queueArguments.meta({
+    description: 'Further arguments of that queue; they override what Tailrace sets.',
+  }),
+  stdout: flag().optional().meta({ description: 'Write to standard output (`to: stdout`); needs no broker.' }),
+  file: text('the path of a file').optional().meta({ description: 'Append JSON lines to this file; needs no broker.' }),
+});
+
+const subscriptionSchema = z.strictObject({
+  name: z.string({ error: NAME_EXPECTED }).regex(NAME, { error: NAME_EXPECTED }).meta({
+    description: "The subscription's name: its checkpoint, metrics and parked events carry it.",
+  }),
+  source: z.string({ error: 'the name of a source' }).optional().meta({
+    description: 'Which source; may be left out where there is one.',
+  }),
+  namespaces: patterns().meta({
+    description:
+      'Patterns over "db.coll"; `*` stands for any characters, dots too; a `!` excludes, wherever it stands.',
+  }),
+  operations: z
+    .array(
+      choice(
+        'insert',
+        'update',
+        'replace',
+        'delete',
+        'create',
+        'createIndexes',
+        'drop',
+        'dropDatabase',
+        'dropIndexes',
+        'modify',
+        'rename',
+        'refineCollectionShardKey',
+        'reshardCollection',
+        'shardCollection',
+      ),
+    )
+    .min(1, { error: 'at least one operation' })
+    .default(['insert', 'update', 'replace', 'delete'])
+    .meta({ description: 'Which operations; DDL only where it is named here.' }),
+  format: choice('json', 'json-canonical', 'bson').default('json').meta({
+    description: 'json is relaxed Extended JSON v2.',
+  }),
+  batch: z
+    .strictObject({
+      maxEvents: count(1, 100_000).default(1).meta({
+        description: 'Events in a message; with more than 1 a message is JSON lines, or BSON documents back to back.',
+      }),
+      maxBytes: size(1, MAX_AMQP_MESSAGE_BYTES).prefault('64KiB').meta({
+        description: 'A message with several events takes no further one beyond this.',
+      }),
+      linger: duration(0, 60 * SECOND)
+        .prefault('0ms')
+        .meta({
+          description: 'How long a message may wait for further events, at most.',
+        }),
+    })
+    .prefault({})
+    .meta({ description: 'More than one event a message.' }),
+  order: choice('pipelined', 'strict').default('pipelined').meta({
+    description: 'strict: one message under way per lane, so that first deliveries are in order after a refusal too.',
+  }),
+  onUnroutable: choice('hold', 'park').default('hold').meta({
+    description: 'What to do with a message that no queue takes: hold its lane and try again, or set its events aside.',
+  }),
+  allowOverlap: flag().default(false).meta({
+    description: 'Another subscription may send the same changes to the same destination.',
+  }),
+  to: destinationSchema.meta({
+    description: 'The destination: either `exchange`, `queue`, `file`, or stdout.',
+  }),
+});
+
+export const fileSchema = z.strictObject({
+  sources: z
+    .record(z.string().regex(NAME), sourceSchema)
+    .refine((sources) => Object.keys(sources).length > 0, { error: 'at least one source' })
+    .meta({ description: "What is read: replica sets, under names of yours. They are in every event's `_id`." }),
+  sinks: z.record(z.string().regex(NAME), sinkSchema).default({}).meta({
+    description: 'What is delivered to: RabbitMQ brokers, under names of yours.',
+  }),
+  subscriptions: z.array(subscriptionSchema).min(1, { error: 'at least one subscription' }).meta({
+    description: 'What is wanted, in which form, and where it goes.',
+  }),
+  pipeline: z
+    .strictObject({
+      workers: z
+        .union([z.literal('auto'), count(1, 64)], { error: 'auto, or a whole number from 1 to 64' })
+        .default('auto')
+        .meta({ description: 'Worker threads; auto: one less than there are cores, at least 1, at most 8.' }),
+      partitions: count(1, 1024).default(16).meta({
+        description: 'Into how many ordered lanes a subscription is split.',
+      }),
+      partitionBy: z
+        .array(
+          z.strictObject({
+            namespaces: patterns().meta({ description: 'Patterns, as in a subscription.' }),
+            key: choice('namespace', 'document').meta({
+              description: 'What is kept in order: a namespace, or only each document (spreads a hot collection).',
+            }),
+          }),
+        )
+        .default([])
+        .meta({ description: 'What decides the partition; the first match wins, the namespace where none does.' }),
+      inFlight: size(64 * KIB, TIB)
+        .prefault('64MiB')
+        .meta({
+          description: 'Bytes read and not yet confirmed: the brake on memory.',
+        }),
+    })
+    .prefault({})
+    .meta({ description: 'The work in between.' }),
+  checkpoint: z
+    .strictObject({
+      path: text('the path of a folder').default('./tailrace-data').meta({
+        description: "The data folder, relative to the file's.",
+      }),
+      interval: duration(10, HOUR).prefault('500ms').meta({
+        description: 'How often the store is flushed to disk: what a power cut may repeat.',
+      }),
+    })
+    .prefault({})
+    .meta({ description: 'Where positions are kept.' }),
+  parked: z
+    .strictObject({
+      maxBytes: size(64 * KIB, TIB)
+        .prefault('1GiB')
+        .meta({
+          description: 'Room for what was set aside; once full, lanes are held instead.',
+        }),
+    })
+    .prefault({})
+    .meta({ description: 'Events that were set aside.' }),
+  http: z
+    .strictObject({
+      listen: listen.prefault('127.0.0.1:9464').meta({
+        description: 'Metrics and health: "host:port" (port 0 picks one and logs it), or off.',
+      }),
+    })
+    .prefault({})
+    .meta({ description: 'Metrics and health; `http: off` for none.' }),
+  shutdownTimeout: duration(0, HOUR).prefault('10s').meta({
+    description: 'How long a stop waits for confirms; what is unconfirmed then comes again.',
+  }),
+  log: z
+    .strictObject({
+      level: choice('trace', 'debug', 'info', 'warn', 'error').default('info').meta({
+        description: 'The least that is logged, as JSON lines on stderr.',
+      }),
+    })
+    .prefault({})
+    .meta({ description: 'The log.' }),
+});
+
+/** A file without faults, its defaults filled in and its units read. */
+export type FileSettings = z.output<typeof fileSchema>;

@@ -1,0 +1,272 @@
+/**
+ * Tailrace, put together. The one file that knows all parts:
+ *
+ *     source ──raw batch──▶ workers ──messages──▶ lanes, in batch order ──▶ sink
+ *                                                   └──confirms──▶ ledger ──watermark──▶ checkpoint
+ *
+ * `feed.ts` is that path for one source. Here the parts are built, started, watched, and stopped in two steps: nothing more
+ * is read or published, what is under way is waited for; at the deadline the rest is dropped and comes again.
+ */
+import { Checkpointer } from './checkpoint/checkpointer.ts';
+import { Feed } from './feed.ts';
+import { sleep } from './backoff.ts';
+import { PositionLostError, UserError } from './errors.ts';
+import { OplogSource } from './source/oplog-source.ts';
+import { ByteBudget } from './source/byte-budget.ts';
+import { AmqpSink } from './sinks/amqp-sink.ts';
+import { contentTypeOf } from './sinks/amqp-port.ts';
+import { StreamSink } from './sinks/stream-sink.ts';
+import { WorkerPool } from './worker/pool.ts';
+import { Metrics } from './observe/metrics.ts';
+import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-hash.ts';
+import { healthFacts, statusReport } from './report.ts';
+import type { Config, SubscriptionConfig } from './config/config.ts';
+import type { Checkpoints, Parking, Route } from './feed.ts';
+import type { GapRecord } from './checkpoint/record.ts';
+import type { HealthFacts } from './observe/health.ts';
+import type { Log } from './observe/log.ts';
+import type { StatusReport } from './observe/status.ts';
+import type { LanePort } from './lanes/port.ts';
+import type { WorkerPlan } from './worker/protocol.ts';
+
+/** Where positions and parked events are kept. The caller opens and closes it: it outlives an engine. */
+export interface EngineStores {
+  readonly checkpoints: Checkpoints & { gaps(): readonly GapRecord[] };
+  readonly parking: Parking & {
+    readonly full: boolean;
+    readonly totalBytes: number;
+    count(subscription: string): number;
+  };
+}
+
+export interface EngineOptions {
+  readonly config: Config;
+  readonly stores: EngineStores;
+  readonly log: Log;
+  readonly version: string;
+  /** The user says that what had to be emptied before a change of partitions is empty. */
+  readonly repartition?: boolean;
+  /** End with the first source that stops, not with the last. */
+  readonly failFast?: boolean;
+}
+
+/** How a run ended: 0 as asked to, 3 with no source left to read. */
+export type ExitCode = 0 | 3;
+
+const OVERDUE_CHECK_MS = 1_000;
+const STREAM_CONFIRM_TIMEOUT_MS = 60_000;
+/** What may be under way to a file or standard output, per lane. */
+const STREAM_WINDOW = 1_024;
+
+export class Engine {
+  readonly metrics: Metrics;
+  readonly #o: EngineOptions;
+  readonly #pool: WorkerPool;
+  readonly #sinks = new Map<string, AmqpSink>();
+  readonly #streams = new Map<string, StreamSink>();
+  readonly #feeds: Feed[];
+  readonly #checkpointer: Checkpointer;
+  readonly #startedAt = performance.now();
+  #closing: Promise<void> | undefined;
+
+  constructor(options: EngineOptions) {
+    const { config, stores, log, version } = options;
+    this.#o = options;
+    this.metrics = new Metrics({ version, status: () => this.status() });
+    for (const sink of config.sinks) {
+      const subscriptions = config.subscriptions.filter(({ to }) => 'sink' in to && to.sink === sink.name);
+      const { partitions } = config.pipeline;
+      this.#sinks.set(
+        sink.name,
+        new AmqpSink({ config: sink, subscriptions, partitions, log, meter: this.metrics.sink(sink.name) }),
+      );
+    }
+    this.#checkpointer = new Checkpointer({
+      store: stores.checkpoints,
+      intervalMs: config.checkpoint.intervalMs,
+      snapshot: () => this.#feeds.flatMap((feed) => (feed.started ? feed.snapshot() : [])),
+      log,
+    });
+    this.#pool = new WorkerPool({ plan: workerPlan(config), threads: config.pipeline.workers, log });
+    this.#feeds = config.sources.map((source, index) => {
+      const budget = new ByteBudget(config.pipeline.inFlightBytes);
+      const meter = this.metrics.source(source.name);
+      return new Feed({
+        source: new OplogSource({ config: source, budget, log, onReconnect: () => meter.reconnected() }),
+        index,
+        config: source,
+        routes: config.subscriptions.filter((it) => it.source === source.name).map((it) => this.#route(it)),
+        pipeline: config.pipeline,
+        budget,
+        pool: this.#pool,
+        checkpoints: stores.checkpoints,
+        parking: stores.parking,
+        meter,
+        log,
+        repartition: options.repartition ?? false,
+        touch: () => this.#checkpointer.touch(),
+      });
+    });
+  }
+
+  /** The workers' threads; for tests that end one. */
+  get threads(): WorkerPool['threads'] {
+    return this.#pool.threads;
+  }
+
+  /**
+   * Runs until `stop` fires or no source is left, and has closed everything when it settles. Throws `UserError` for what
+   * only the user can mend at a start.
+   */
+  async run(stop: AbortSignal): Promise<ExitCode> {
+    const over = new AbortController();
+    const end = AbortSignal.any([stop, over.signal]);
+    const overdue = setInterval(() => this.#checkOverdue(), OVERDUE_CHECK_MS);
+    try {
+      await Promise.all([...this.#sinks.values()].map((sink) => sink.start(end)));
+      const outcomes = await Promise.all(
+        this.#feeds.map(async (feed) => {
+          try {
+            return await this.#runFeed(feed, end);
+          } catch (error) {
+            over.abort();
+            throw error;
+          } finally {
+            if (this.#o.failFast && feed.lost) over.abort();
+          }
+        }),
+      );
+      return outcomes.includes(3) && !stop.aborted ? 3 : 0;
+    } finally {
+      over.abort();
+      clearInterval(overdue);
+      await this.close();
+    }
+  }
+
+  /** Waits for what is under way, at most `shutdownTimeout`; then lets everything go. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  status(): StatusReport {
+    return statusReport({ ...this.#parts(), version: this.#o.version, uptimeMs: performance.now() - this.#startedAt });
+  }
+
+  health(): HealthFacts {
+    return healthFacts(this.#parts());
+  }
+
+  async #runFeed(feed: Feed, stop: AbortSignal): Promise<ExitCode> {
+    try {
+      await feed.start(stop);
+      if (!stop.aborted) await feed.run(stop);
+      return 0;
+    } catch (error) {
+      if (stop.aborted && !(error instanceof UserError)) return 0;
+      if (!(error instanceof PositionLostError)) throw error;
+      this.#o.log.error({ source: feed.name }, error.message);
+      // What was read before is still delivered.
+      await feed.settle(AbortSignal.any([stop, AbortSignal.timeout(this.#o.config.shutdownTimeoutMs)]));
+      return 3;
+    }
+  }
+
+  async #close(): Promise<void> {
+    const { config, log } = this.#o;
+    const late = new AbortController();
+    const drained = Promise.all(this.#feeds.map((feed) => feed.drain())).then(() => late.abort());
+    await sleep(config.shutdownTimeoutMs, late.signal);
+    if (!late.signal.aborted) log.warn('Not everything was confirmed in time; it comes again at the next start.');
+    // In one breath with the last confirms: nothing may be confirmed that the checkpoint does not know.
+    try {
+      await this.#checkpointer.flush();
+    } catch (error) {
+      log.error(
+        { err: error },
+        'The last checkpoint could not be written; what was confirmed since the one before is repeated.',
+      );
+    }
+    await this.#checkpointer.stop();
+    await Promise.all(this.#feeds.map((feed) => feed.close()));
+    await drained;
+    await Promise.all([
+      this.#pool.close(),
+      ...[...this.#sinks.values()].map((sink) => sink.close()),
+      ...[...this.#streams.values()].map((stream) => stream.close()),
+    ]);
+  }
+
+  #checkOverdue(): void {
+    const now = performance.now();
+    for (const feed of this.#feeds) feed.checkOverdue(now);
+  }
+
+  #route(config: SubscriptionConfig): Route {
+    const { pipeline } = this.#o.config;
+    const { to } = config;
+    const sink = 'sink' in to ? this.#o.config.sinks.find(({ name }) => name === to.sink) : undefined;
+    return {
+      config,
+      port: this.#port(config),
+      window: sink?.window ?? STREAM_WINDOW,
+      confirmTimeoutMs: sink?.confirmTimeoutMs ?? STREAM_CONFIRM_TIMEOUT_MS,
+      meter: this.metrics.lane(config.name),
+      contentType: contentTypeOf(config),
+      routing: routingHash(config, pipeline),
+      layout: layoutHash(pipeline),
+      partitionQueues: usesPartitionQueues(config),
+    };
+  }
+
+  #port(config: SubscriptionConfig): LanePort {
+    const { to } = config;
+    switch (to.kind) {
+      case 'exchange':
+      case 'queue':
+        return this.#sinks.get(to.sink)!.lanePort(config);
+      case 'stdout':
+      case 'file': {
+        const key = to.kind === 'file' ? to.path : '';
+        const stream = this.#streams.get(key) ?? new StreamSink(to);
+        this.#streams.set(key, stream);
+        return stream.lanePort({ lines: config.format !== 'bson' });
+      }
+    }
+  }
+
+  #parts() {
+    return {
+      config: this.#o.config,
+      feeds: this.#feeds,
+      sinks: [...this.#sinks.values()],
+      pool: this.#pool,
+      checkpointer: this.#checkpointer,
+      stores: this.#o.stores,
+    };
+  }
+}
+
+function workerPlan(config: Config): WorkerPlan {
+  const maxMessageBytes = new Map(config.sinks.map((sink) => [sink.name, sink.maxMessageBytes]));
+  return {
+    partitions: config.pipeline.partitions,
+    partitionBy: config.pipeline.partitionBy,
+    sources: config.sources.map(({ name }) => ({
+      name,
+      subscriptions: config.subscriptions
+        .filter(({ source }) => source === name)
+        .map(({ name, namespaces, operations, format, batch, to }) => ({
+          name,
+          namespaces,
+          operations,
+          format,
+          maxEvents: batch.maxEvents,
+          maxBytes: batch.maxBytes,
+          maxMessageBytes: ('sink' in to && maxMessageBytes.get(to.sink)) || Number.MAX_SAFE_INTEGER,
+          routingKey: to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '',
+        })),
+    })),
+  };
+}

@@ -1,0 +1,450 @@
+/**
+ * One source's way through the engine: where its subscriptions begin, batches to the workers, results back in the order they
+ * were read, messages to the lanes, and what the checkpoint says of it all.
+ * Invariants: nothing is published before every start is stored; results are delivered in batch order; a snapshot is taken
+ * in one turn of the event loop, so that its watermark and lanes are of the same moment.
+ */
+import { PositionLostError } from './errors.ts';
+import { deliver } from './lanes/deliver.ts';
+import { Floors, earliest } from './lanes/floors.ts';
+import { Lane } from './lanes/lane.ts';
+import { Ledger } from './lanes/ledger.ts';
+import { compareTs, formatTs } from './source/position.ts';
+import { compilePatterns } from './worker/pattern.ts';
+import { RECORD_VERSION } from './checkpoint/record.ts';
+import { planStart } from './checkpoint/plan-start.ts';
+import type { PipelineConfig, SourceConfig, SubscriptionConfig } from './config/config.ts';
+import type { CheckpointRecord, GapRecord, LanePosition, ParkedRecord } from './checkpoint/record.ts';
+import type { LaneMessage, LanePort } from './lanes/port.ts';
+import type { LaneMeter, SourceMeter } from './observe/metrics.ts';
+import type { Log } from './observe/log.ts';
+import type { ByteBudget } from './source/byte-budget.ts';
+import type { OpTime, ResumePoint } from './source/position.ts';
+import type { RawBatch, Source, SourceIdentity } from './source/source.ts';
+import type { BatchResult, ParkReason } from './worker/protocol.ts';
+import type { WorkerPool } from './worker/pool.ts';
+
+/** A subscription, and what the rest of the engine made for it. */
+export interface Route {
+  readonly config: SubscriptionConfig;
+  readonly port: LanePort;
+  readonly window: number;
+  readonly confirmTimeoutMs: number;
+  readonly meter: LaneMeter;
+  readonly contentType: string;
+  /** Hashes of what its lanes mean; see `CheckpointRecord`. */
+  readonly routing: string;
+  readonly layout: string;
+  readonly partitionQueues: boolean;
+}
+
+/** Where starts and gaps are kept; `tail` keeps none. */
+export interface Checkpoints {
+  get(subscription: string): CheckpointRecord | undefined;
+  put(records: readonly CheckpointRecord[]): Promise<void>;
+  flushed(): Promise<void>;
+  addGap(gap: GapRecord): Promise<void>;
+}
+
+export interface Parking {
+  put(record: ParkedRecord, stop: AbortSignal): Promise<void>;
+}
+
+export interface FeedOptions {
+  readonly source: Source;
+  /** Its index in the workers' plan. */
+  readonly index: number;
+  readonly config: SourceConfig;
+  readonly routes: readonly Route[];
+  readonly pipeline: PipelineConfig;
+  readonly budget: ByteBudget;
+  readonly pool: WorkerPool;
+  readonly checkpoints: Checkpoints;
+  readonly parking: Parking;
+  readonly meter: SourceMeter;
+  readonly log: Log;
+  readonly repartition: boolean;
+  /** Something was confirmed, or a position moved. */
+  readonly touch: () => void;
+}
+
+interface Standing {
+  resume: ResumePoint;
+  /** By partition, from an earlier life. */
+  lanes: readonly (LanePosition | undefined)[];
+}
+
+export class Feed {
+  readonly name: string;
+  readonly source: Source;
+  readonly routes: readonly Route[];
+  readonly #o: FeedOptions;
+  readonly #ledger: Ledger;
+  readonly #lanes: (Lane | undefined)[] = [];
+  /** Of things that only end with the engine: parking, above all. */
+  readonly #closed = new AbortController();
+  #standings: Standing[] = [];
+  #identity: SourceIdentity | undefined;
+  #floors: Floors | undefined;
+  #collated: readonly string[] = [];
+  #position: OpTime | undefined;
+  #delivered: Promise<void> = Promise.resolve();
+  #started = false;
+  #stopping = false;
+  #lost: PositionLostError | undefined;
+
+  constructor(options: FeedOptions) {
+    this.#o = options;
+    this.name = options.config.name;
+    this.source = options.source;
+    this.routes = options.routes;
+    this.#ledger = new Ledger({
+      subscriptions: options.routes.length,
+      release: (bytes) => options.budget.give(bytes),
+    });
+  }
+
+  /** The last entry read. */
+  get position(): OpTime | undefined {
+    return this.#position;
+  }
+
+  get lost(): PositionLostError | undefined {
+    return this.#lost;
+  }
+
+  /** Every position is verified, and every start stored. */
+  get started(): boolean {
+    return this.#started;
+  }
+
+  get budget(): ByteBudget {
+    return this.#o.budget;
+  }
+
+  /** Those that keep the source from reading; empty while it may. */
+  get heldBy(): string[] {
+    if (this.source.state !== 'held') return [];
+    return this.#ledger.slowest().map((s) => this.routes[s]!.config.name);
+  }
+
+  lanesOf(subscription: number): Lane[] {
+    const { partitions } = this.#o.pipeline;
+    return this.#lanes
+      .slice(subscription * partitions, (subscription + 1) * partitions)
+      .filter((lane) => lane !== undefined);
+  }
+
+  /** Where this subscription would read on after a crash; undefined before its start is known. */
+  resume(subscription: number): ResumePoint | undefined {
+    const standing = this.#standings[subscription];
+    const watermark = this.#ledger.watermark(subscription);
+    if (!standing || !watermark || compareTs(watermark.ts, standing.resume.ts) < 0) return standing?.resume;
+    return { kind: 'after', ...watermark };
+  }
+
+  /** Connects, finds out where each subscription begins, and stores it. Throws `UserError` and `PositionLostError`. */
+  async start(stop: AbortSignal): Promise<void> {
+    const { source, log } = this.#o;
+    this.#identity = await source.connect(stop);
+    if (stop.aborted) return;
+    const standings = this.routes.map((route) => this.#planned(route));
+    for (const [s, standing] of standings.entries()) {
+      const resume = standing?.resume ?? (await source.resolve(this.#o.config.start, stop));
+      if (stop.aborted) return;
+      const verified = await this.#verified(this.routes[s]!, resume, stop);
+      if (stop.aborted) return;
+      this.#standings[s] = { resume: verified, lanes: verified === resume ? (standing?.lanes ?? []) : [] };
+    }
+    this.#floors = new Floors(this.#standings, this.#o.pipeline.partitions);
+    this.#collated = await this.#collatedNamespaces(stop);
+    await this.#o.checkpoints.put(this.snapshot());
+    await this.#o.checkpoints.flushed();
+    this.#started = true;
+    log.info(
+      { source: this.name, ...this.#identity, from: formatTs(earliest(this.#standings.map((it) => it.resume)).ts) },
+      'Reading begins.',
+    );
+  }
+
+  /** Reads until `stop`; rejects with `PositionLostError` where the policy is to stop. */
+  async run(stop: AbortSignal): Promise<void> {
+    let point = earliest(this.#standings.map((standing) => standing.resume));
+    const broken = new AbortController();
+    const signal = AbortSignal.any([stop, broken.signal]);
+    let failure: unknown;
+    while (!signal.aborted) {
+      try {
+        for await (const batch of this.source.read(point, signal)) {
+          if (batch.entries === 0) continue;
+          this.#take(batch, (error) => {
+            failure = error;
+            broken.abort();
+          });
+        }
+      } catch (error) {
+        if (!(error instanceof PositionLostError)) throw error;
+        point = await this.#goOn(error, stop);
+      }
+    }
+    if (failure !== undefined && !stop.aborted) throw failure;
+  }
+
+  /** Resolves when everything read has been confirmed, or `stop` fires. */
+  async settle(stop: AbortSignal): Promise<void> {
+    await this.#delivered;
+    while (!this.#ledger.settled && !stop.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
+  /** Publishes nothing more and waits for what is under way to be answered. */
+  async drain(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#lanes.flatMap((lane) => lane?.drain() ?? []));
+  }
+
+  async close(): Promise<void> {
+    this.#stopping = true;
+    this.#closed.abort();
+    for (const lane of this.#lanes) lane?.close();
+    await this.source.close();
+  }
+
+  /** A confirm that never comes must not go unnoticed; called about every second. */
+  checkOverdue(now: number): void {
+    for (const lane of this.#lanes) lane?.checkOverdue(now);
+  }
+
+  /** Of all subscriptions, at this moment. */
+  snapshot(): CheckpointRecord[] {
+    const { partitions } = this.#o.pipeline;
+    return this.routes.flatMap((route, s) => {
+      const resume = this.resume(s);
+      if (!resume || !this.#identity) return [];
+      const watermark = this.#ledger.watermark(s);
+      const before = this.#standings[s]!.lanes;
+      return {
+        version: RECORD_VERSION,
+        subscription: route.config.name,
+        source: this.name,
+        replicaSetId: this.#identity.replicaSetId,
+        resume,
+        watermark: watermark && { ...watermark, index: 0 },
+        lanes: Array.from(
+          { length: partitions },
+          (_, p) => this.#lanes[s * partitions + p]?.confirmedPosition ?? before[p],
+        ),
+        routing: route.routing,
+        layout: route.layout,
+        partitions,
+        partitionQueues: route.partitionQueues,
+        updatedAt: Date.now(),
+      };
+    });
+  }
+
+  #planned(route: Route): Standing | undefined {
+    const plan = planStart({
+      subscription: {
+        name: route.config.name,
+        source: this.name,
+        routing: route.routing,
+        layout: route.layout,
+        partitions: this.#o.pipeline.partitions,
+        usesPartitionQueues: route.partitionQueues,
+      },
+      stored: this.#o.checkpoints.get(route.config.name),
+      connected: this.#identity!,
+      repartition: this.#o.repartition,
+    });
+    if (plan.kind === 'fresh') return undefined;
+    if (plan.warning !== undefined) this.#o.log.warn({ subscription: route.config.name }, plan.warning);
+    return { resume: plan.resume, lanes: plan.lanes };
+  }
+
+  async #verified(route: Route, point: ResumePoint, stop: AbortSignal): Promise<ResumePoint> {
+    try {
+      await this.source.verify(point, stop);
+      return point;
+    } catch (error) {
+      if (!(error instanceof PositionLostError)) throw error;
+      return await this.#policy(error, [route], stop);
+    }
+  }
+
+  /** The cursor's position was lost while running: all subscriptions share it. */
+  async #goOn(error: PositionLostError, stop: AbortSignal): Promise<ResumePoint> {
+    // What was read before and is not confirmed keeps the checkpoint where it is until it is.
+    return await this.#policy(error, this.routes, stop);
+  }
+
+  async #policy(error: PositionLostError, routes: readonly Route[], stop: AbortSignal): Promise<ResumePoint> {
+    const policy = this.#o.config.onPositionLost;
+    if (policy === 'stop') {
+      this.#lost = error;
+      throw error;
+    }
+    const point = await this.source.resolve({ kind: policy }, stop);
+    for (const route of routes) {
+      const gap = {
+        source: this.name,
+        subscription: route.config.name,
+        from: error.position.ts,
+        to: point.ts,
+        reason: error.reason,
+        at: Date.now(),
+      };
+      await this.#o.checkpoints.addGap(gap);
+      this.#o.log.error(
+        { ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
+        'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
+      );
+    }
+    return point;
+  }
+
+  async #collatedNamespaces(stop: AbortSignal): Promise<readonly string[]> {
+    const patterns = this.#o.pipeline.partitionBy
+      .filter((rule) => rule.key === 'document')
+      .flatMap((it) => it.namespaces);
+    if (patterns.length === 0) return [];
+    const collated = await this.source.collatedNamespaces(compilePatterns(patterns), stop);
+    if (collated.length > 0) {
+      this.#o.log.warn(
+        { source: this.name, namespaces: collated },
+        'These collections have a default collation, under which different `_id`s can be equal: partitioned by namespace.',
+      );
+    }
+    return collated;
+  }
+
+  #take(batch: RawBatch, fail: (error: unknown) => void): void {
+    const { meter, pool, index } = this.#o;
+    const floors = this.#floors;
+    const readAt = performance.now();
+    meter.read(batch.entries, batch.bytes.byteLength);
+    const encoded = pool.encode(batch, {
+      source: index,
+      wallTime: this.#hasWallTime(),
+      collated: this.#collated,
+      ...(floors && { floors: floors.table }),
+    });
+    this.#position = batch.last;
+    // What follows a batch that reaches the floors' end lies above them all.
+    if (floors && batch.last && compareTs(batch.last.ts, floors.end) >= 0) this.#floors = undefined;
+    const before = this.#delivered;
+    this.#delivered = (async () => {
+      try {
+        const results = await encoded;
+        const encodedAt = performance.now();
+        await before;
+        if (this.#stopping) return;
+        this.#observe(results, readAt, encodedAt);
+        // The batch's own bytes and the worker's copy make room for what was made of them.
+        this.#o.budget.give(batch.bytes.byteLength * 2);
+        for (const result of results) this.#deliver(result);
+        this.#o.touch();
+      } catch (error) {
+        if (!this.#stopping) fail(error);
+      }
+    })();
+  }
+
+  #deliver(result: BatchResult): void {
+    this.#o.budget.take(result.bodies.byteLength);
+    const ticket = deliver(result, {
+      source: this.name,
+      subscriptions: this.routes.length,
+      partitions: this.#o.pipeline.partitions,
+      ledger: this.#ledger,
+      lane: (number) => this.#lane(number),
+    });
+    for (const parked of result.parked) {
+      const { id, ns, reason, detail, entry } = parked;
+      const record = { id, ns, reason, detail, payload: entry, payloadKind: 'entry' as const };
+      void this.#park(parked.subscription, record, 1).then(
+        () => ticket?.done(parked.subscription, 1),
+        () => {},
+      );
+    }
+  }
+
+  async #park(subscription: number, record: Omit<ParkedRecord, 'subscription' | 'at'>, events: number): Promise<void> {
+    const { config, meter } = this.routes[subscription]!;
+    const { id, ns, reason, detail } = record;
+    this.#o.log.warn({ subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
+    await this.#o.parking.put({ ...record, subscription: config.name, at: Date.now() }, this.#closed.signal);
+    meter.parked(reason, events);
+  }
+
+  #parkMessage(subscription: number, message: LaneMessage, reason: ParkReason, detail: string): Promise<void> {
+    const { contentType } = this.routes[subscription]!;
+    const { messageId: id, body, events } = message;
+    return this.#park(
+      subscription,
+      { id, ns: '', reason, detail, payload: body, payloadKind: 'message', contentType },
+      events,
+    );
+  }
+
+  #lane(number: number): Lane {
+    const made = this.#lanes[number];
+    if (made) return made;
+    const { partitions } = this.#o.pipeline;
+    const subscription = Math.floor(number / partitions);
+    const { config, port, window, confirmTimeoutMs, meter } = this.routes[subscription]!;
+    const lane = new Lane({
+      subscription,
+      partition: number % partitions,
+      port,
+      window: config.order === 'strict' ? 1 : window,
+      maxEvents: config.batch.maxEvents,
+      maxBytes: config.batch.maxBytes,
+      lingerMs: config.batch.lingerMs,
+      onUnroutable: config.onUnroutable,
+      confirmTimeoutMs,
+      now: () => performance.now(),
+      park: (message, reason, detail) => this.#parkMessage(subscription, message, reason, detail),
+      observer: {
+        published: (events) => meter.published(events),
+        confirmed: (messages, waitedMs) => {
+          meter.confirmed(messages);
+          meter.confirmSeconds.observe(waitedMs / 1000);
+          this.#o.touch();
+        },
+        refused: (messages) => meter.nacked(messages),
+        returned: () => meter.returned(1),
+        held: (partition, hold) => {
+          const fields = { subscription: config.name, partition };
+          if (hold) this.#o.log.warn({ ...fields, reason: hold.reason, detail: hold.detail }, 'A lane is held.');
+          else this.#o.log.info(fields, 'The lane flows again.');
+        },
+      },
+    });
+    this.#lanes[number] = lane;
+    lane.start();
+    return lane;
+  }
+
+  #observe(results: readonly BatchResult[], readAt: number, encodedAt: number): void {
+    const { meter, log } = this.#o;
+    let decodeMs = 0;
+    for (const result of results) {
+      decodeMs += result.decodeMs;
+      meter.filtered(result.filtered);
+      if (Object.keys(result.unknownOps).length > 0) {
+        log.warn(
+          { source: this.name, ops: result.unknownOps },
+          'The oplog holds operations that this version does not know; where subscribed, they are parked.',
+        );
+      }
+    }
+    meter.batch('decode', decodeMs / 1000);
+    meter.batch('wait', Math.max(0, encodedAt - readAt - decodeMs) / 1000);
+    meter.batch('order', (performance.now() - encodedAt) / 1000);
+  }
+
+  /** Change events have `wallTime` from 6.0 on. */
+  #hasWallTime(): boolean {
+    return Number.parseInt(this.#identity?.serverVersion ?? '6', 10) >= 6;
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * From a worker's result to the lanes: the batch gets its place in the ledger, and each lane its run of messages. Must be
+ * called in batch order; within a lane the worker has kept the oplog's order.
+ */
+import { Field, RECORD_FIELDS } from '../worker/protocol.ts';
+import type { BatchResult } from '../worker/protocol.ts';
+import type { Ledger, Ticket } from './ledger.ts';
+import type { Lane } from './lane.ts';
+
+export interface DeliverOptions {
+  readonly source: string;
+  readonly subscriptions: number;
+  readonly partitions: number;
+  readonly ledger: Ledger;
+  /** The lane of this number, made when it is first needed. */
+  readonly lane: (number: number) => Lane;
+}
+
+/** Returns the batch's ticket: the parked events of the result must be reported done on it by the caller. */
+export function deliver(
+  result: BatchResult,
+  { source, subscriptions, partitions, ledger, lane }: DeliverOptions,
+): Ticket | undefined {
+  if (!result.last) return undefined;
+  const { records, bodies, routingKeys } = result;
+  const count = records.length / RECORD_FIELDS;
+  const pending = new Uint32Array(subscriptions);
+  for (let r = 0; r < count; r++) pending[Math.floor(records[r * RECORD_FIELDS + Field.lane]! / partitions)]! += 1;
+  for (const { subscription } of result.parked) pending[subscription]! += 1;
+
+  const ticket = ledger.open(result.last, bodies.byteLength, pending);
+  const delivery = {
+    source,
+    ticket,
+    records,
+    bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
+    routingKeys,
+  };
+  for (let from = 0; from < count;) {
+    const number = records[from * RECORD_FIELDS + Field.lane]!;
+    let to = from + 1;
+    while (to < count && records[to * RECORD_FIELDS + Field.lane] === number) to++;
+    lane(number).push({ delivery, next: from, to });
+    from = to;
+  }
+  return ticket;
+}

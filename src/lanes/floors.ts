@@ -1,0 +1,55 @@
+/**
+ * What a restart must not deliver again: per lane, the last operation that is known to be confirmed. Subscriptions of one
+ * source may stand at different positions; reading begins at the earliest, and the floors of the others lie higher.
+ * Invariant: a floor is never above what was confirmed, so an operation is repeated when in doubt, never skipped.
+ */
+import { compareTs } from '../source/position.ts';
+import type { LanePosition } from '../checkpoint/record.ts';
+import type { ResumePoint, Ts } from '../source/position.ts';
+
+/** Above any operation's number inside its entry: the whole entry. */
+const WHOLE_ENTRY = 0xffff_ffff;
+
+export interface SubscriptionFloor {
+  readonly resume: ResumePoint;
+  readonly lanes: readonly (LanePosition | undefined)[];
+}
+
+export class Floors {
+  /** (seconds, increment, index) per lane, as the workers take it. */
+  readonly table: Uint32Array;
+  /** Once reading is at or behind this, no floor matters any more. */
+  readonly end: Ts;
+
+  constructor(subscriptions: readonly SubscriptionFloor[], partitions: number) {
+    this.table = new Uint32Array(subscriptions.length * partitions * 3);
+    let end: Ts = { seconds: 0, increment: 0 };
+    let at = 0;
+    for (const { resume, lanes } of subscriptions) {
+      const base = { ts: resume.kind === 'after' ? resume.ts : before(resume.ts), index: WHOLE_ENTRY };
+      for (let p = 0; p < partitions; p++) {
+        const lane = lanes[p];
+        const floor = lane && compareTs(lane.ts, base.ts) > 0 ? lane : base;
+        this.table.set([floor.ts.seconds, floor.ts.increment, floor.index], at);
+        at += 3;
+        if (compareTs(floor.ts, end) > 0) end = floor.ts;
+      }
+    }
+    this.end = end;
+  }
+}
+
+/** The earliest of several points. At the same `ts`, a boundary comes first: it still wants that very entry. */
+export function earliest(points: readonly ResumePoint[]): ResumePoint {
+  return points.reduce((a, b) => {
+    const order = compareTs(a.ts, b.ts);
+    if (order === 0) return a.kind === 'from' ? a : b;
+    return order < 0 ? a : b;
+  });
+}
+
+/** The timestamp right before `ts`. */
+function before(ts: Ts): Ts {
+  if (ts.increment > 0) return { seconds: ts.seconds, increment: ts.increment - 1 };
+  return ts.seconds > 0 ? { seconds: ts.seconds - 1, increment: 0xffff_ffff } : ts;
+}

@@ -1,0 +1,82 @@
+/**
+ * One batch's messages for one lane, as the worker left them: rows of the batch's record table and slices of its buffer.
+ * Nothing is made of a message until it enters the lane's window.
+ */
+import { createHash } from 'node:crypto';
+import { Field, MESSAGE_TYPES, RECORD_FIELDS } from '../worker/protocol.ts';
+import type { LanePosition } from '../checkpoint/record.ts';
+import type { LaneMessage } from './port.ts';
+import type { Ticket } from './ledger.ts';
+
+/** What all runs of one batch share. */
+export interface Delivery {
+  readonly source: string;
+  readonly ticket: Ticket;
+  readonly records: Uint32Array;
+  readonly bodies: Buffer;
+  readonly routingKeys: readonly string[];
+}
+
+export interface Run {
+  readonly delivery: Delivery;
+  /** The next record that is not taken yet; `to` is one past the last. */
+  next: number;
+  readonly to: number;
+}
+
+export function recordField(delivery: Delivery, record: number, field: number): number {
+  return delivery.records[record * RECORD_FIELDS + field]!;
+}
+
+/** The last operation of a message. */
+export function recordEnd(delivery: Delivery, record: number): LanePosition {
+  const at = record * RECORD_FIELDS;
+  const { records } = delivery;
+  return {
+    ts: { seconds: records[at + Field.lastSeconds]!, increment: records[at + Field.lastIncrement]! },
+    index: records[at + Field.lastIndex]!,
+  };
+}
+
+/** Records `first` … of possibly several deliveries as one message; more than one only where messages hold many events. */
+export function composeMessage(parts: readonly { delivery: Delivery; record: number }[]): LaneMessage {
+  const { delivery, record } = parts[0]!;
+  const at = record * RECORD_FIELDS;
+  const { records } = delivery;
+  const offset = records[at + Field.offset]!;
+  let body = delivery.bodies.subarray(offset, offset + records[at + Field.length]!);
+  let events = records[at + Field.events]!;
+  let wallSeconds = records[at + Field.wallSeconds]!;
+  let end = recordEnd(delivery, record);
+  if (parts.length > 1) {
+    const bodies = [body];
+    for (let p = 1; p < parts.length; p++) {
+      const part = parts[p]!;
+      const from = recordField(part.delivery, part.record, Field.offset);
+      bodies.push(part.delivery.bodies.subarray(from, from + recordField(part.delivery, part.record, Field.length)));
+      events += recordField(part.delivery, part.record, Field.events);
+      wallSeconds = recordField(part.delivery, part.record, Field.wallSeconds);
+      end = recordEnd(part.delivery, part.record);
+    }
+    body = Buffer.concat(bodies);
+  }
+  const first = `${delivery.source}:${records[at + Field.firstSeconds]!}.${records[at + Field.firstIncrement]!}.${records[at + Field.firstIndex]!}`;
+  const messageId =
+    events === 1 ? first : `${first}..${delivery.source}:${end.ts.seconds}.${end.ts.increment}.${end.index}`;
+  return {
+    body,
+    routingKey: delivery.routingKeys[records[at + Field.routingKey]!]!,
+    type: MESSAGE_TYPES[records[at + Field.type]!]!,
+    messageId: messageId.length <= SHORT_STRING ? messageId : shortened(messageId),
+    events,
+    wallSeconds,
+  };
+}
+
+/** AMQP's short strings hold 255 bytes. */
+const SHORT_STRING = 255;
+
+function shortened(id: string): string {
+  const digest = createHash('sha256').update(id).digest('hex');
+  return `${id.slice(0, SHORT_STRING - digest.length - 1)}#${digest}`;
+}

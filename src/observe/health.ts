@@ -1,0 +1,163 @@
+/**
+ * The rules that turn what can be observed into `/readyz` and `/healthz`. Pure: facts and a clock in, reasons out, and no
+ * reason means 200. Ready means both ends really answer, not that the process runs; healthy is false only for what a restart
+ * of the engine would mend, so that a broker's absence never becomes a crash loop.
+ * All times are ms of one clock, `now` too.
+ */
+import type { SourceState } from '../source/source.ts';
+import type { HoldReason } from './status.ts';
+
+export interface HealthFacts {
+  readonly sources: readonly SourceFacts[];
+  readonly sinks: readonly SinkFacts[];
+  readonly subscriptions: readonly SubscriptionFacts[];
+  readonly checkpoint: CheckpointFacts;
+  /** Whether the parking store has reached `parked.maxBytes`. */
+  readonly parkingFull: boolean;
+  readonly workers: WorkerFacts;
+}
+
+export interface SourceFacts {
+  readonly name: string;
+  readonly state: SourceState;
+  /** The position was found in this replica set's oplog. */
+  readonly verified: boolean;
+  /** The resolved start is in the checkpoint: from here on a crash repeats and skips nothing. */
+  readonly startStored: boolean;
+  /** When the newest reply came, an empty one too; undefined before the first. */
+  readonly lastReplyAt: number | undefined;
+  /** Subscriptions that keep the source from asking for more. */
+  readonly heldBy: readonly string[];
+  /** What stopped it or keeps it away, for people: a `PositionLostError`'s message, the last connection error. */
+  readonly trouble?: string;
+}
+
+export interface SinkFacts {
+  readonly name: string;
+  readonly connected: boolean;
+  /** The broker's words for taking no more. */
+  readonly blocked?: string;
+  /** The last connection error, for people. */
+  readonly trouble?: string;
+}
+
+export interface SubscriptionFacts {
+  readonly name: string;
+  readonly lanes: readonly LaneFacts[];
+}
+
+export interface LaneFacts {
+  readonly partition: number;
+  readonly held?: { readonly reason: HoldReason; readonly detail: string };
+  /** When the oldest message now unconfirmed was published. */
+  readonly oldestUnconfirmedAt: number | undefined;
+}
+
+export interface CheckpointFacts {
+  /** The last write's error, gone with the next that succeeds. */
+  readonly failing?: string;
+  /** When the checkpointer's timer last ran; undefined before it was started. */
+  readonly lastRunAt: number | undefined;
+}
+
+export interface WorkerFacts {
+  /** When the oldest batch that is now with the workers was given to them. */
+  readonly oldestJobAt: number | undefined;
+  /** When any of them last answered: bisecting a batch that kills its worker takes many short runs, and is not stuck. */
+  readonly lastResultAt: number | undefined;
+}
+
+/** An idle server answers every second, so ten missed answers are no hiccup. */
+const REPLY_LATE_MS = 10_000;
+const CONFIRM_LATE_MS = 5_000;
+/** Beyond every deadline of the engine's own: a job's, a flush's, a connection's. */
+const STUCK_MS = 60_000;
+
+/** Why the engine is not delivering; empty when it is. */
+export function readiness(facts: HealthFacts, now: number): string[] {
+  return [
+    ...facts.sources.flatMap((source) => sourceReasons(source, now)),
+    ...facts.sinks.flatMap(sinkReasons),
+    ...facts.subscriptions.flatMap((subscription) => laneReasons(subscription, now)),
+    ...(facts.checkpoint.failing === undefined
+      ? []
+      : [`the checkpoint cannot be written: ${facts.checkpoint.failing}`]),
+    ...(facts.parkingFull
+      ? ['the parking store is full: replay or drop what is parked, or raise parked.maxBytes']
+      : []),
+  ];
+}
+
+/** Why only a restart helps; empty while the engine works, however little it is given. */
+export function liveness({ workers, checkpoint }: HealthFacts, now: number): string[] {
+  const reasons: string[] = [];
+  if (workers.oldestJobAt !== undefined) {
+    const silentMs = now - Math.max(workers.oldestJobAt, workers.lastResultAt ?? -Infinity);
+    if (silentMs >= STUCK_MS) reasons.push(`the workers have a batch and gave no answer for ${seconds(silentMs)}`);
+  }
+  if (checkpoint.lastRunAt !== undefined && now - checkpoint.lastRunAt >= STUCK_MS) {
+    reasons.push(`the checkpoint's timer has not run for ${seconds(now - checkpoint.lastRunAt)}`);
+  }
+  return reasons;
+}
+
+function sourceReasons(source: SourceFacts, now: number): string[] {
+  const { name, state, trouble } = source;
+  const because = trouble === undefined ? '' : `: ${trouble}`;
+  switch (state) {
+    case 'connecting':
+    case 'reconnecting':
+      return [`source "${name}" is ${state}${because}`];
+    case 'stopped':
+      return [`source "${name}" has stopped${because}`];
+    case 'position_lost':
+      return [`source "${name}" has stopped, its position is lost${because}`];
+    case 'reading':
+    case 'held':
+      break;
+  }
+  if (!source.verified) return [`source "${name}" has not verified its position yet${because}`];
+  if (!source.startStored) return [`source "${name}" has not stored its start yet`];
+  if (source.lastReplyAt === undefined) return [`source "${name}" has had no batch yet`];
+  const silentMs = now - source.lastReplyAt;
+  if (silentMs < REPLY_LATE_MS) return [];
+  // Held for a moment is how back pressure works at full speed; held for as long as this is a destination that stands still.
+  const holder = state === 'held' ? `, held by ${source.heldBy.map((it) => `"${it}"`).join(', ') || 'its budget'}` : '';
+  return [`source "${name}" has had no batch for ${seconds(silentMs)}${holder}`];
+}
+
+function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): string[] {
+  if (!connected) return [`sink "${name}" is not connected${trouble === undefined ? '' : `: ${trouble}`}`];
+  if (blocked !== undefined) return [`sink "${name}" is blocked by the broker: ${blocked}`];
+  return [];
+}
+
+/** One line for each cause, not for each lane: a broker that is away holds them all. */
+function laneReasons({ name, lanes }: SubscriptionFacts, now: number): string[] {
+  const holds = new Map<HoldReason, { readonly partitions: number[]; readonly detail: string }>();
+  let lateMs = 0;
+  let late = 0;
+  for (const { partition, held, oldestUnconfirmedAt } of lanes) {
+    if (held) {
+      const same = holds.get(held.reason);
+      if (same) same.partitions.push(partition);
+      else holds.set(held.reason, { partitions: [partition], detail: held.detail });
+    } else if (oldestUnconfirmedAt !== undefined && now - oldestUnconfirmedAt > CONFIRM_LATE_MS) {
+      late += 1;
+      lateMs = Math.max(lateMs, now - oldestUnconfirmedAt);
+    }
+  }
+  const reasons: string[] = [];
+  for (const [reason, { partitions, detail }] of holds) {
+    const which = partitions.length === lanes.length ? 'every lane' : `partition ${partitions.join(', ')}`;
+    reasons.push(`subscription "${name}": ${which} held, ${reason}: ${detail}`);
+  }
+  if (late > 0) {
+    reasons.push(`subscription "${name}": no confirm for ${seconds(lateMs)} (${late} of ${lanes.length} lanes)`);
+  }
+  return reasons;
+}
+
+function seconds(ms: number): string {
+  return `${Math.floor(ms / 1000)} s`;
+}

@@ -1,0 +1,109 @@
+/**
+ * What `/status` answers: one JSON of everything a person would ask, and where the metrics that mirror live state are read
+ * from. It is put together when somebody asks, never kept. Every field is always there: `null` says "not known yet", so
+ * that a missing field can only be a mistake. It holds names and positions, no URI and no document.
+ */
+import type { SourceState } from '../source/source.ts';
+
+export interface StatusReport {
+  readonly version: string;
+  readonly uptimeSeconds: number;
+  /** Why `/readyz` answers 503, in its own words; empty when the engine is ready. */
+  readonly notReady: readonly string[];
+  readonly sources: Readonly<Record<string, SourceStatus>>;
+  readonly subscriptions: Readonly<Record<string, SubscriptionStatus>>;
+  readonly sinks: Readonly<Record<string, SinkStatus>>;
+  readonly parking: ParkingStatus;
+  /** Every gap on record, oldest first; they outlive the process. */
+  readonly gaps: readonly GapStatus[];
+}
+
+export interface SourceStatus {
+  readonly state: SourceState;
+  /** `host:port` of the member that is being read. */
+  readonly member: string | null;
+  /** The last entry read, `seconds:increment`. */
+  readonly position: string | null;
+  /** From the last entry read to the member's newest: how far reading is behind. */
+  readonly lagSeconds: number | null;
+  /** From the majority's newest entry to the member's newest: what no reader may see yet. */
+  readonly majorityLagSeconds: number | null;
+  /** From the oldest entry in the oplog to the newest: how long a stop may last. */
+  readonly windowSeconds: number | null;
+  /** From the oldest entry to where a restart would read on: how much of the window is left. */
+  readonly headroomSeconds: number | null;
+  /** From the watermark of the subscription furthest behind to the member's newest entry: how old deliveries are. */
+  readonly checkpointLagSeconds: number | null;
+  /** Read and not yet confirmed. */
+  readonly inFlightBytes: number;
+  /** Subscriptions whose unconfirmed bytes keep this source from reading on; empty while it reads. */
+  readonly heldBy: readonly string[];
+}
+
+export interface SubscriptionStatus {
+  readonly source: string;
+  readonly state: SubscriptionState;
+  /** Everything up to it has been confirmed: `seconds:increment:index`. */
+  readonly watermark: string | null;
+  /** Events that lie in the parking store now. */
+  readonly parked: number;
+  readonly lanes: readonly LaneStatus[];
+}
+
+/** `held`: at least one of its lanes is. */
+export type SubscriptionState = 'starting' | 'flowing' | 'held' | 'stopped';
+
+export interface LaneStatus {
+  readonly partition: number;
+  /** Messages that wait for their turn. */
+  readonly queued: number;
+  /** Messages that were sent and not yet confirmed. */
+  readonly unconfirmed: number;
+  /** Only while nothing passes. */
+  readonly held?: LaneHold;
+}
+
+export interface LaneHold {
+  readonly reason: HoldReason;
+  /** For people: the broker's own words, the exchange, the routing key. */
+  readonly detail: string;
+  readonly forSeconds: number;
+}
+
+/** Few and fixed: it becomes a metric's label. */
+export type HoldReason =
+  | 'unroutable'
+  | 'nacked'
+  /** The broker closed the channel: 403, 404, 406. */
+  | 'refused'
+  | 'blocked'
+  | 'disconnected'
+  | 'confirm-timeout'
+  | 'parking-full';
+
+export interface SinkStatus {
+  readonly state: SinkState;
+  /** The broker's reason for taking no more ("low on memory"); `null` while it takes. */
+  readonly blocked: string | null;
+}
+
+export type SinkState = 'connecting' | 'connected' | 'reconnecting' | 'stopped';
+
+export interface ParkingStatus {
+  readonly bytes: number;
+  /** `parked.maxBytes`: once it is reached, lanes hold instead of parking. */
+  readonly maxBytes: number;
+}
+
+export interface GapStatus {
+  readonly source: string;
+  /** `seconds:increment` of the last change that was delivered, as far as is known. */
+  readonly from: string;
+  /** Where reading went on. */
+  readonly to: string;
+  readonly reason: GapReason;
+  /** When it was noticed, ISO 8601. */
+  readonly at: string;
+}
+
+export type GapReason = 'truncated' | 'diverged';

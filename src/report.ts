@@ -1,0 +1,144 @@
+/** What the running engine looks like from outside: put together when somebody asks, from the parts as they are. */
+import { formatTs } from './source/position.ts';
+import type { Checkpointer } from './checkpoint/checkpointer.ts';
+import type { Config } from './config/config.ts';
+import type { EngineStores } from './engine.ts';
+import type { Feed } from './feed.ts';
+import type { Lane } from './lanes/lane.ts';
+import type { HealthFacts } from './observe/health.ts';
+import { readiness } from './observe/health.ts';
+import type { GapReason, LaneStatus, SourceStatus, StatusReport, SubscriptionStatus } from './observe/status.ts';
+import type { AmqpSink } from './sinks/amqp-sink.ts';
+import type { Ts } from './source/position.ts';
+import type { WorkerPool } from './worker/pool.ts';
+
+export interface EngineParts {
+  readonly config: Config;
+  readonly feeds: readonly Feed[];
+  readonly sinks: readonly AmqpSink[];
+  readonly pool: WorkerPool;
+  readonly checkpointer: Checkpointer;
+  readonly stores: EngineStores;
+}
+
+export function statusReport(
+  parts: EngineParts & { readonly version: string; readonly uptimeMs: number },
+): StatusReport {
+  const { feeds, sinks, stores, config, version, uptimeMs } = parts;
+  return {
+    version,
+    uptimeSeconds: Math.floor(uptimeMs / 1000),
+    notReady: readiness(healthFacts(parts), performance.now()),
+    sources: Object.fromEntries(feeds.map((feed) => [feed.name, sourceStatus(feed)])),
+    subscriptions: Object.fromEntries(
+      feeds.flatMap((feed) =>
+        feed.routes.map((route, s) => [
+          route.config.name,
+          subscriptionStatus(feed, s, stores.parking.count(route.config.name)),
+        ]),
+      ),
+    ),
+    sinks: Object.fromEntries(
+      sinks.map((sink) => [sink.name, { state: sink.state, blocked: sink.blockedFor ?? null }]),
+    ),
+    parking: { bytes: stores.parking.totalBytes, maxBytes: config.parked.maxBytes },
+    gaps: stores.checkpoints.gaps().map(({ source, from, to, reason, at }) => ({
+      source,
+      from: formatTs(from),
+      to: formatTs(to),
+      reason: reason as GapReason,
+      at: new Date(at).toISOString(),
+    })),
+  };
+}
+
+export function healthFacts({ feeds, sinks, pool, checkpointer, stores }: EngineParts): HealthFacts {
+  return {
+    sources: feeds.map((feed) => ({
+      name: feed.name,
+      state: feed.lost ? 'position_lost' : feed.source.state,
+      verified: feed.started,
+      startStored: feed.started,
+      lastReplyAt: feed.source.lastReplyAt,
+      heldBy: feed.heldBy,
+      ...(feed.lost && { trouble: feed.lost.message }),
+    })),
+    sinks: sinks.map((sink) => ({
+      name: sink.name,
+      connected: sink.state === 'connected',
+      ...(sink.blockedFor !== undefined && { blocked: sink.blockedFor }),
+      ...(sink.downFor !== undefined && { trouble: sink.downFor }),
+    })),
+    subscriptions: feeds.flatMap((feed) =>
+      feed.routes.map((route, s) => ({
+        name: route.config.name,
+        lanes: feed.lanesOf(s).map((lane) => ({
+          partition: lane.partition,
+          ...(lane.hold && { held: lane.hold }),
+          oldestUnconfirmedAt: lane.waitingSince,
+        })),
+      })),
+    ),
+    checkpoint: {
+      ...(checkpointer.failing !== undefined && { failing: checkpointer.failing }),
+      lastRunAt: undefined,
+    },
+    parkingFull: stores.parking.full,
+    workers: { oldestJobAt: pool.oldestJobAt, lastResultAt: pool.lastResultAt },
+  };
+}
+
+function sourceStatus(feed: Feed): SourceStatus {
+  const { source, position, budget, heldBy, lost } = feed;
+  const { window } = source;
+  const resumes = feed.routes.flatMap((_, s) => feed.resume(s)?.ts ?? []);
+  const furthestBehind =
+    resumes.length === 0 ? undefined : resumes.reduce((a, b) => (secondsBetween(a, b) >= 0 ? a : b));
+  return {
+    state: lost ? 'position_lost' : source.state,
+    member: window?.member ?? null,
+    position: position ? formatTs(position.ts) : null,
+    lagSeconds: window && position ? Math.max(0, secondsBetween(position.ts, window.newest.ts)) : null,
+    majorityLagSeconds: window ? Math.max(0, secondsBetween(window.majority.ts, window.newest.ts)) : null,
+    windowSeconds: window ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
+    headroomSeconds: window && furthestBehind ? secondsBetween(window.oldest.ts, furthestBehind) : null,
+    checkpointLagSeconds:
+      window && furthestBehind ? Math.max(0, secondsBetween(furthestBehind, window.newest.ts)) : null,
+    inFlightBytes: budget.used,
+    heldBy,
+  };
+}
+
+function subscriptionStatus(feed: Feed, subscription: number, parked: number): SubscriptionStatus {
+  const lanes = feed.lanesOf(subscription);
+  const resume = feed.resume(subscription);
+  return {
+    source: feed.name,
+    state: subscriptionState(feed, lanes),
+    watermark: resume?.kind === 'after' ? formatTs(resume.ts) : null,
+    parked,
+    lanes: lanes.map(laneStatus),
+  };
+}
+
+function subscriptionState(feed: Feed, lanes: readonly Lane[]): SubscriptionStatus['state'] {
+  if (feed.lost || feed.source.state === 'stopped') return 'stopped';
+  if (!feed.started) return 'starting';
+  return lanes.some((lane) => lane.hold) ? 'held' : 'flowing';
+}
+
+function laneStatus(lane: Lane): LaneStatus {
+  const { partition, queued, unconfirmed, hold } = lane;
+  if (!hold) return { partition, queued, unconfirmed };
+  const { reason, detail, since } = hold;
+  return {
+    partition,
+    queued,
+    unconfirmed,
+    held: { reason, detail, forSeconds: Math.floor((performance.now() - since) / 1000) },
+  };
+}
+
+function secondsBetween(from: Ts, to: Ts): number {
+  return to.seconds - from.seconds;
+}

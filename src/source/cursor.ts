@@ -1,0 +1,106 @@
+/**
+ * A tailing cursor over the oplog, as raw replies: `find`, then `getMore` by hand, since the driver's own cursors take every
+ * reply apart. It reads only what a majority holds, so nothing that a failover can take back.
+ * Invariant: `find` and every `getMore` use one session on one member; the server refuses anything else.
+ */
+import type { ClientSession, Document } from 'mongodb';
+import type { BatchSize } from './batch-size.ts';
+import { toTimestamp } from './member.ts';
+import type { Member } from './member.ts';
+import type { Ts } from './position.ts';
+import { readReply } from './reply.ts';
+import type { Reply } from './reply.ts';
+
+export interface CursorOptions {
+  readonly member: Member;
+  /** Where the cursor begins, inclusive. */
+  readonly ts: Ts;
+  /** How long the server waits for entries before it answers with none. */
+  readonly awaitMs: number;
+  readonly batchSize: BatchSize;
+}
+
+const KILL_TIMEOUT_MS = 1_000;
+
+/** The server has closed the cursor without an error: find again. */
+export class CursorEndedError extends Error {
+  override readonly name = 'CursorEndedError';
+}
+
+export class OplogCursor {
+  readonly member: Member;
+  /** At most one entry: what the resume check looks at. */
+  readonly first: Reply;
+  readonly #session: ClientSession;
+  readonly #awaitMs: number;
+  readonly #batchSize: BatchSize;
+  #id: bigint;
+
+  private constructor(options: CursorOptions, session: ClientSession, first: Reply) {
+    this.member = options.member;
+    this.first = first;
+    this.#session = session;
+    this.#awaitMs = options.awaitMs;
+    this.#batchSize = options.batchSize;
+    this.#id = first.cursorId;
+  }
+
+  static async open(options: CursorOptions, signal: AbortSignal): Promise<OplogCursor> {
+    const { client } = options.member;
+    const session = client.startSession({ causalConsistency: false });
+    try {
+      const command = {
+        find: 'oplog.rs',
+        filter: { ts: { $gte: toTimestamp(options.ts) } },
+        tailable: true,
+        awaitData: true,
+        batchSize: 1,
+        readConcern: { level: 'majority' },
+      };
+      const reply = await client.db('local').command(command, { session, signal, raw: true });
+      return new OplogCursor(options, session, readReply(rawCursor(reply)));
+    } catch (error) {
+      await session.endSession();
+      throw error;
+    }
+  }
+
+  /** `entries` bounds the reply; the size that suits is taken where it is left out. */
+  async next(
+    { entries = this.#batchSize.entries }: { readonly entries?: number },
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    if (this.#id === 0n) throw new CursorEndedError(`${this.member.address} closed the cursor`);
+    const command = { getMore: this.#id, collection: 'oplog.rs', batchSize: entries, maxTimeMS: this.#awaitMs };
+    const db = this.member.client.db('local');
+    const raw = await db.command(command, { session: this.#session, signal, raw: true });
+    const reply = readReply(rawCursor(raw));
+    this.#id = reply.cursorId;
+    this.#batchSize.note(reply.batch.byteLength, reply.entries);
+    return reply;
+  }
+
+  /** Best effort: a member that cannot be reached forgets the cursor by itself. */
+  async close(): Promise<void> {
+    const id = this.#id;
+    this.#id = 0n;
+    try {
+      // A member that is being left is not asked: each question could cost the whole deadline.
+      if (id !== 0n && !this.member.left.aborted) {
+        const command = { killCursors: 'oplog.rs', cursors: [id] };
+        const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
+        await this.member.client.db('local').command(command, { session: this.#session, signal });
+      }
+    } catch {
+      // See above.
+    } finally {
+      await this.#session.endSession();
+    }
+  }
+}
+
+function rawCursor(reply: Document): Uint8Array {
+  const cursor: unknown = reply['cursor'];
+  if (!(cursor instanceof Uint8Array)) throw new Error('the reply has no cursor');
+  return cursor;
+}

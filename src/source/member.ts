@@ -1,0 +1,106 @@
+/**
+ * One member of the set, over a client of its own with `directConnection`: the driver selects a server anew for every
+ * command, so on a client that knows the whole set a getMore could reach another member than its find.
+ * Invariant: every command has the deadline `ioTimeoutMs`, after which the driver drops its connection.
+ */
+import { MongoClient, ObjectId, Timestamp } from 'mongodb';
+import type { Document, MongoOptions } from 'mongodb';
+import { directOptions } from './direct-options.ts';
+import { codeOf } from './failures.ts';
+import { opTimeOf, parseHello } from './hello.ts';
+import type { Hello } from './hello.ts';
+import type { OpTime, Ts } from './position.ts';
+
+export interface MemberOptions {
+  /** host:port */
+  readonly address: string;
+  /** The options of the client that the user's URI made, once it has connected. */
+  readonly parsed: Readonly<MongoOptions>;
+  readonly ioTimeoutMs: number;
+}
+
+/** This member cannot serve now, or not well: another one may. */
+export class MemberUnfitError extends Error {
+  override readonly name = 'MemberUnfitError';
+}
+
+const UNAUTHORIZED = 13;
+
+export class Member {
+  readonly address: string;
+  readonly client: MongoClient;
+  readonly #left = new AbortController();
+  #closed: Promise<void> | undefined;
+
+  constructor({ address, parsed, ioTimeoutMs }: MemberOptions) {
+    this.address = address;
+    this.client = new MongoClient(`mongodb://${address}/`, {
+      ...directOptions(parsed),
+      directConnection: true,
+      socketTimeoutMS: ioTimeoutMs,
+      serverSelectionTimeoutMS: ioTimeoutMs,
+      maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
+      retryReads: false,
+    });
+  }
+
+  /** Fires when the member is to be left while commands may be waiting on it. */
+  get left(): AbortSignal {
+    return this.#left.signal;
+  }
+
+  leave(reason: string): void {
+    this.#left.abort(new MemberUnfitError(reason));
+  }
+
+  async hello(signal: AbortSignal): Promise<Hello> {
+    return parseHello(await this.client.db('admin').command({ hello: 1 }, { signal }));
+  }
+
+  async oldest(signal: AbortSignal): Promise<OpTime> {
+    const query = { sort: { $natural: 1 }, projection: { ts: 1, t: 1 } };
+    const oldest = opTimeOf(await this.#findOne('oplog.rs', query, signal));
+    if (oldest === undefined) throw new MemberUnfitError(`the oplog of ${this.address} is empty`);
+    return oldest;
+  }
+
+  /** The first majority-committed entry at or behind `ts`, if there is one by now. */
+  async entryFrom(ts: Ts, signal: AbortSignal): Promise<OpTime | undefined> {
+    const filter = { ts: { $gte: toTimestamp(ts) } };
+    const query = { filter, projection: { ts: 1, t: 1 }, readConcern: { level: 'majority' } };
+    return opTimeOf(await this.#findOne('oplog.rs', query, signal));
+  }
+
+  /** Hex; undefined where the user may not read it, or the set has none. */
+  async replicaSetId(signal: AbortSignal): Promise<string | undefined> {
+    try {
+      const config = await this.#findOne('system.replset', {}, signal);
+      const id: unknown = config?.['settings']?.replicaSetId;
+      return id instanceof ObjectId ? id.toHexString() : undefined;
+    } catch (error) {
+      if (codeOf(error) === UNAUTHORIZED) return undefined;
+      throw error;
+    }
+  }
+
+  async serverVersion(signal: AbortSignal): Promise<string> {
+    const info = await this.client.db('admin').command({ buildInfo: 1 }, { signal });
+    return String(info['version']);
+  }
+
+  close(): Promise<void> {
+    this.leave('the connection is being closed');
+    this.#closed ??= this.client.close();
+    return this.#closed;
+  }
+
+  async #findOne(collection: string, query: Document, signal: AbortSignal): Promise<Document | undefined> {
+    const command = { find: collection, limit: 1, singleBatch: true, ...query };
+    const reply = await this.client.db('local').command(command, { signal });
+    return reply['cursor']?.firstBatch?.[0];
+  }
+}
+
+export function toTimestamp({ seconds, increment }: Ts): Timestamp {
+  return new Timestamp({ t: seconds, i: increment });
+}

@@ -1,0 +1,246 @@
+/**
+ * Finds the member to read from. The user's URI makes the client that knows the whole set and its readPreference; what it
+ * selects is then reached by a client of its own. A member that proved unfit is avoided for a while, if there is another.
+ */
+import { MongoClient, MongoServerSelectionError } from 'mongodb';
+import type { MongoClientOptions } from 'mongodb';
+import { UserError } from '../errors.ts';
+import type { Log } from '../observe/log.ts';
+import { parseHello } from './hello.ts';
+import type { Hello } from './hello.ts';
+import { Member, MemberUnfitError } from './member.ts';
+
+export interface ReplicaSetOptions {
+  /** The source's name, for messages. */
+  readonly source: string;
+  readonly uri: string;
+  readonly ioTimeoutMs: number;
+  readonly log: Log;
+  readonly now?: () => number;
+}
+
+const AVOID_MS = 15_000;
+const DRIVER_DEFAULT_TIMEOUT_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** While a member is being avoided the driver may still believe in it. */
+const DISTRUST_MS = 2_000;
+
+export class ReplicaSet {
+  readonly #source: string;
+  readonly #uri: string;
+  readonly #ioTimeoutMs: number;
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #avoided = new Map<string, number>();
+  readonly #closing = new Set<Promise<void>>();
+  #client: MongoClient | undefined;
+  #hosts: readonly string[] = [];
+
+  constructor({ source, uri, ioTimeoutMs, log, now = () => performance.now() }: ReplicaSetOptions) {
+    this.#source = source;
+    this.#uri = uri;
+    this.#ioTimeoutMs = ioTimeoutMs;
+    this.#log = log;
+    this.#now = now;
+  }
+
+  /** For the next 15 s another member is preferred. */
+  avoid(address: string): void {
+    this.#avoided.set(address, this.#now() + AVOID_MS);
+  }
+
+  /** Connects to the member to read from. Throws `UserError` for what is no replica set. */
+  async pick(stop: AbortSignal): Promise<{ readonly member: Member; readonly hello: Hello }> {
+    this.#forgetAvoided();
+    const preferred = await this.#preferred(stop);
+    if (preferred !== undefined && !this.#avoided.has(preferred)) return this.#reach(preferred, stop);
+    for (const address of this.#hosts) {
+      if (this.#avoided.has(address)) continue;
+      try {
+        const reached = await this.#reach(address, stop);
+        this.#log.warn(
+          { source: this.#source, member: address },
+          'Reading from another member than the preferred one.',
+        );
+        return reached;
+      } catch (error) {
+        if (stop.aborted) throw error;
+        this.avoid(address);
+      }
+    }
+    // None is without fault: the preferred one then, or whatever the driver finds.
+    this.#avoided.clear();
+    if (preferred === undefined) throw new MemberUnfitError('no member of the replica set can be reached');
+    return this.#reach(preferred, stop);
+  }
+
+  /** Asks each of the other members; those that do not answer are left out. `members` is how many the set has. */
+  async askOthers<T>(
+    besides: string,
+    ask: (member: Member, signal: AbortSignal) => Promise<T>,
+    stop: AbortSignal,
+  ): Promise<{
+    readonly members: number;
+    readonly answers: readonly { readonly address: string; readonly answer: T }[];
+  }> {
+    const others = this.#hosts.filter((address) => address !== besides);
+    const asked = others.map(async (address) => {
+      const member = this.#member(address);
+      try {
+        return [{ address, answer: await ask(member, stop) }];
+      } catch {
+        return [];
+      } finally {
+        this.release(member);
+      }
+    });
+    return { members: Math.max(1, this.#hosts.length), answers: (await Promise.all(asked)).flat() };
+  }
+
+  /** Closes a member's client in the background: one that hangs would hold up the next try by its deadline. */
+  release(member: Member): void {
+    const closing = member.close().catch(() => undefined);
+    this.#closing.add(closing);
+    void closing.then(() => this.#closing.delete(closing));
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+    await Promise.all(this.#closing);
+  }
+
+  /** The address that the readPreference selects; undefined when only a distrusted driver would know. */
+  async #preferred(stop: AbortSignal): Promise<string | undefined> {
+    const distrust = this.#avoided.size > 0 && this.#hosts.length > 1;
+    const signal = distrust ? AbortSignal.any([stop, AbortSignal.timeout(DISTRUST_MS)]) : stop;
+    try {
+      const client = await this.#connected(signal);
+      const options = { readPreference: client.readPreference, signal };
+      const hello = parseHello(await client.db('admin').command({ hello: 1 }, options));
+      this.#insist(hello);
+      // With directConnection the user insists on one member, and its name may not be the one the set knows.
+      const host = client.options.directConnection ? client.options.hosts[0]?.toString() : undefined;
+      this.#hosts = host === undefined ? hello.hosts : [host];
+      return host ?? hello.me;
+    } catch (error) {
+      if (error instanceof UserError || stop.aborted || !distrust) throw error;
+      return undefined;
+    }
+  }
+
+  async #connected(signal: AbortSignal): Promise<MongoClient> {
+    if (this.#client !== undefined) return this.#client;
+    const client = new MongoClient(this.#uri, this.#options());
+    if (client.options.loadBalanced) throw this.#noReplicaSet('a load balancer');
+    try {
+      await withAbort(client.connect(), signal);
+    } catch (error) {
+      const seeds = client.options.hosts.map((host) => host.toString());
+      const closing = client.close().catch(() => undefined);
+      this.#closing.add(closing);
+      void closing.then(() => this.#closing.delete(closing));
+      if (error instanceof MongoServerSelectionError) await this.#askSeeds(client, seeds, signal);
+      throw error;
+    }
+    this.#client = client;
+    return client;
+  }
+
+  /** Where the URI names a set, the driver passes over whatever is none, and only says that it found nobody. */
+  async #askSeeds(client: MongoClient, seeds: readonly string[], signal: AbortSignal): Promise<void> {
+    const wanted = client.options.replicaSet as string | undefined;
+    if (wanted === undefined || signal.aborted) return;
+    for (const address of seeds) {
+      const member = new Member({ address, parsed: client.options, ioTimeoutMs: this.#ioTimeoutMs });
+      try {
+        const hello = await member.hello(signal);
+        this.#insist(hello);
+        if (hello.kind === 'member' && hello.setName !== wanted) {
+          throw new UserError(
+            'other-replica-set',
+            `source "${this.#source}": the URI asks for replicaSet=${wanted}, but ${address} is a member of ` +
+              `"${hello.setName}": correct the one or the other.`,
+          );
+        }
+      } catch (error) {
+        if (error instanceof UserError) throw error;
+      } finally {
+        this.release(member);
+      }
+    }
+  }
+
+  async #reach(address: string, stop: AbortSignal): Promise<{ readonly member: Member; readonly hello: Hello }> {
+    const member = this.#member(address);
+    try {
+      const hello = await member.hello(stop);
+      this.#insist(hello);
+      if (hello.role === 'other') {
+        throw new MemberUnfitError(
+          `${address} is neither primary nor secondary now (recovering, perhaps, or rolling back)`,
+        );
+      }
+      return { member, hello };
+    } catch (error) {
+      this.avoid(address);
+      this.release(member);
+      throw error;
+    }
+  }
+
+  #member(address: string): Member {
+    if (this.#client === undefined) throw new MemberUnfitError('the replica set has not been found yet');
+    return new Member({ address, parsed: this.#client.options, ioTimeoutMs: this.#ioTimeoutMs });
+  }
+
+  #insist(hello: Hello): void {
+    switch (hello.kind) {
+      case 'member':
+        return;
+      case 'mongos':
+        throw this.#noReplicaSet('a mongos');
+      case 'standalone':
+        throw this.#noReplicaSet('a standalone mongod');
+      case 'uninitiated':
+        throw new MemberUnfitError('the server waits for its replica set to be set up (rs.initiate())');
+    }
+  }
+
+  #noReplicaSet(what: string): UserError {
+    return new UserError(
+      'not-a-replica-set',
+      `source "${this.#source}": the URI leads to ${what}, which has no oplog to read. Name the members of a replica set ` +
+        `(for a sharded cluster: those of one shard), or start mongod with --replSet and call rs.initiate().`,
+    );
+  }
+
+  #options(): MongoClientOptions {
+    const { options: parsed } = new MongoClient(this.#uri);
+    return {
+      appName: parsed.appName ?? 'tailrace',
+      // The driver's default would hide for half a minute that nobody answers.
+      ...(parsed.connectTimeoutMS === DRIVER_DEFAULT_TIMEOUT_MS ? { connectTimeoutMS: CONNECT_TIMEOUT_MS } : {}),
+      serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
+      socketTimeoutMS: this.#ioTimeoutMs,
+      maxPoolSize: 2,
+      retryReads: false,
+    };
+  }
+
+  #forgetAvoided(): void {
+    const now = this.#now();
+    for (const [address, until] of this.#avoided) {
+      if (until <= now) this.#avoided.delete(address);
+    }
+  }
+}
+
+/** `promise`, or the signal's reason if it fires first; the promise's later failure then goes nowhere. */
+function withAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(new Error('given up waiting', { cause: signal.reason }));
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

@@ -1,0 +1,145 @@
+/**
+ * Reads what the main thread must know of a raw reply, and no more: the cursor's id, where the batch lies, how many entries
+ * it has and which is the last. Entries are skipped by their lengths; only one header is walked, as far as `ts` and `t`.
+ * Invariant: nothing is copied; `batch` is a view of the reply's own memory, which the driver may point into as well
+ * (`$clusterTime`), so it must never be transferred or written to.
+ */
+import type { OpTime } from './position.ts';
+
+export interface Reply {
+  /** 0 when the server has closed the cursor. */
+  readonly cursorId: bigint;
+  /** The BSON array `firstBatch` or `nextBatch`. */
+  readonly batch: Uint8Array;
+  readonly entries: number;
+  readonly last: OpTime | undefined;
+}
+
+const KIND_DOCUMENT = 3;
+const KIND_ARRAY = 4;
+const KIND_INT32 = 16;
+const KIND_TIMESTAMP = 17;
+const KIND_INT64 = 18;
+
+/** `cursor` is the raw document under the reply's field of that name. */
+export function readReply(cursor: Uint8Array): Reply {
+  let cursorId = 0n;
+  let batch: Uint8Array | undefined;
+  const end = int32(cursor, 0) - 1;
+  let at = 4;
+  while (at < end) {
+    const kind = cursor[at]!;
+    const value = endOfName(cursor, at + 1) + 1;
+    if (kind === KIND_ARRAY) batch = cursor.subarray(value, value + int32(cursor, value));
+    // "id" is the only 64-bit number here.
+    else if (kind === KIND_INT64) cursorId = int64(cursor, value);
+    at = endOfValue(cursor, kind, value);
+  }
+  if (batch === undefined) throw new Error('the reply has neither firstBatch nor nextBatch');
+
+  let entries = 0;
+  let lastAt = 0;
+  const batchEnd = batch.byteLength - 1;
+  for (at = 4; at < batchEnd; entries += 1) {
+    if (batch[at] !== KIND_DOCUMENT) throw new Error(`entry ${entries} of the reply is not a document`);
+    lastAt = endOfName(batch, at + 1) + 1;
+    at = lastAt + int32(batch, lastAt);
+  }
+  return { cursorId, batch, entries, last: entries === 0 ? undefined : opTimeAt(batch, lastAt) };
+}
+
+/** `ts` and `t` of the oplog entry that begins at `start`. */
+function opTimeAt(bytes: Uint8Array, start: number): OpTime {
+  let seconds: number | undefined;
+  let increment = 0;
+  let t: number | undefined;
+  const end = start + int32(bytes, start) - 1;
+  let at = start + 4;
+  while (at < end) {
+    const kind = bytes[at]!;
+    const name = at + 1;
+    const nameEnd = endOfName(bytes, name);
+    const value = nameEnd + 1;
+    if (bytes[name] === 0x74 /* t */) {
+      if (nameEnd === name + 1) {
+        if (kind === KIND_INT64) t = Number(int64(bytes, value));
+        else if (kind === KIND_INT32) t = int32(bytes, value);
+      } else if (nameEnd === name + 2 && bytes[name + 1] === 0x73 /* s */ && kind === KIND_TIMESTAMP) {
+        increment = int32(bytes, value) >>> 0;
+        seconds = int32(bytes, value + 4) >>> 0;
+      }
+      if (seconds !== undefined && t !== undefined) break;
+    }
+    at = endOfValue(bytes, kind, value);
+  }
+  if (seconds === undefined) throw new Error('an oplog entry without a ts');
+  return { ts: { seconds, increment }, t: t ?? -1 };
+}
+
+function endOfName(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (bytes[at] !== 0) {
+    if (at >= bytes.byteLength) throw new Error('the reply ends inside a name');
+    at += 1;
+  }
+  return at;
+}
+
+/** Where the element behind a value begins. */
+function endOfValue(bytes: Uint8Array, kind: number, at: number): number {
+  switch (kind) {
+    case 1: // double
+    case 9: // date
+    case KIND_TIMESTAMP:
+    case KIND_INT64:
+      return at + 8;
+    case 2: // string
+    case 13: // code
+    case 14: // symbol
+      return at + 4 + int32(bytes, at);
+    case KIND_DOCUMENT:
+    case KIND_ARRAY:
+    case 15: // code with scope
+      return at + int32(bytes, at);
+    case 5: // binary
+      return at + 5 + int32(bytes, at);
+    case 6: // undefined
+    case 10: // null
+    case 127: // max key
+    case 255: // min key
+      return at;
+    case 7: // ObjectId
+      return at + 12;
+    case 8: // boolean
+      return at + 1;
+    case 11: // regular expression: two names
+      return endOfName(bytes, endOfName(bytes, at) + 1) + 1;
+    case 12: // DBPointer
+      return at + 4 + int32(bytes, at) + 12;
+    case KIND_INT32:
+      return at + 4;
+    case 19: // decimal128
+      return at + 16;
+    default:
+      throw new Error(`the reply has an element of unknown kind ${kind}`);
+  }
+}
+
+function int32(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+}
+
+function int64(bytes: Uint8Array, at: number): bigint {
+  return (BigInt(int32(bytes, at + 4)) << 32n) | BigInt(int32(bytes, at) >>> 0);
+}
+
+/** The n-th entry of a batch, for the rare moment that main must look at one. */
+export function entryAt(batch: Uint8Array, index: number): { readonly opTime: OpTime; readonly bytes: Uint8Array } {
+  let at = 4;
+  for (let entry = 0; ; entry += 1) {
+    const start = endOfName(batch, at + 1) + 1;
+    const end = start + int32(batch, start);
+    if (entry === index) return { opTime: opTimeAt(batch, start), bytes: batch.subarray(start, end) };
+    at = end;
+  }
+}

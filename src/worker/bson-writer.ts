@@ -1,0 +1,180 @@
+/**
+ * A change event as BSON. Documents are copied as they are, after a look that they are well-formed: a subscriber's decoder
+ * must not be the first to notice. Writes without looking for room, see `json-text.ts`; only block copies have to be told.
+ */
+import { BsonType, checkDocument, encodeText, nameEnd, readInt32, valueEnd } from './bson.ts';
+import type { EventView } from './event.ts';
+import { put, putUnsigned } from './json-text.ts';
+import { CRUD, Crud } from './route.ts';
+import type { Route } from './route.ts';
+import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
+import type { UpdateDescription } from './update.ts';
+
+/** An element's type and name. */
+function element(type: number, name: string): Uint8Array {
+  return new Uint8Array([type, ...encodeText(name), 0]);
+}
+
+function stringBytes(text: string): Uint8Array {
+  const bytes = encodeText(text);
+  const out = new Uint8Array(bytes.length + 5);
+  putInt32Bytes(out, 0, bytes.length + 1);
+  out.set(bytes, 4);
+  return out;
+}
+
+function putInt32Bytes(out: Uint8Array, pos: number, n: number): number {
+  out[pos] = n;
+  out[pos + 1] = n >> 8;
+  out[pos + 2] = n >> 16;
+  out[pos + 3] = n >> 24;
+  return pos + 4;
+}
+
+const names = {
+  id: element(BsonType.string, '_id'),
+  clusterTime: element(BsonType.timestamp, 'clusterTime'),
+  wallTime: element(BsonType.date, 'wallTime'),
+  fullDocument: element(BsonType.document, 'fullDocument'),
+  documentKey: element(BsonType.document, 'documentKey'),
+  updateDescription: element(BsonType.document, 'updateDescription'),
+  updatedFields: element(BsonType.document, 'updatedFields'),
+  removedFields: element(BsonType.array, 'removedFields'),
+  truncatedArrays: element(BsonType.array, 'truncatedArrays'),
+  field: element(BsonType.string, 'field'),
+  newSize: element(BsonType.int32, 'newSize'),
+  lsid: element(BsonType.document, 'lsid'),
+  txnNumber: element(BsonType.int64, 'txnNumber'),
+};
+const operationTypes = CRUD.map(
+  (name) => new Uint8Array([...element(BsonType.string, 'operationType'), ...stringBytes(name)]),
+);
+
+const nsTexts = new WeakMap<Route, Uint8Array>();
+
+/** The whole `ns` element, the same for every event of a namespace. */
+function nsElement(route: Route): Uint8Array {
+  let known = nsTexts.get(route);
+  if (known === undefined) {
+    const fields = [
+      ...element(BsonType.string, 'db'),
+      ...stringBytes(route.db),
+      ...element(BsonType.string, 'coll'),
+      ...stringBytes(route.coll),
+      0,
+    ];
+    known = new Uint8Array([...element(BsonType.document, 'ns'), 0, 0, 0, 0, ...fields]);
+    putInt32Bytes(known, 4, fields.length + 4);
+    nsTexts.set(route, known);
+  }
+  return known;
+}
+
+export function putBsonEvent(out: Uint8Array, pos: number, event: EventView): number {
+  const start = pos;
+  const { bytes, limit } = event;
+  pos = put(out, pos + 4, names.id);
+  const id = pos;
+  pos = put(out, pos + 4, event.idPrefix);
+  pos = putUnsigned(out, pos, event.seconds);
+  out[pos] = 0x2e;
+  pos = putUnsigned(out, pos + 1, event.increment);
+  out[pos] = 0x2e;
+  pos = putUnsigned(out, pos + 1, event.index);
+  out[pos++] = 0;
+  putInt32Bytes(out, id, pos - id - 4);
+  pos = put(out, pos, operationTypes[event.crud]!);
+  pos = putInt32Bytes(out, put(out, pos, names.clusterTime), event.increment);
+  pos = putInt32Bytes(out, pos, event.seconds);
+  if (event.wall >= 0) pos = copy(out, put(out, pos, names.wallTime), bytes, event.wall, event.wall + 8);
+  if (event.fullDocument >= 0) {
+    pos = putRaw(out, put(out, pos, names.fullDocument), bytes, event.fullDocument, limit);
+  }
+  pos = put(out, pos, nsElement(event.route));
+  pos = put(out, pos, names.documentKey);
+  if (event.documentKey >= 0) pos = putRaw(out, pos, bytes, event.documentKey, limit);
+  else if (event.idElement >= 0) {
+    const key = pos;
+    const value = nameEnd(bytes, event.idElement + 1);
+    const end = valueEnd(bytes, bytes[event.idElement]!, value, limit);
+    pos = copy(out, pos + 4, bytes, event.idElement, end);
+    pos = close(out, key, pos);
+  } else pos = close(out, pos, pos + 4);
+  if (event.crud === Crud.update) pos = putUpdate(out, pos, bytes, event.update);
+  if (event.txnNumber >= 0) {
+    pos = putRaw(out, put(out, pos, names.lsid), bytes, event.lsid, bytes.length);
+    pos = copy(out, put(out, pos, names.txnNumber), bytes, event.txnNumber, event.txnNumber + 8);
+  }
+  return close(out, start, pos);
+}
+
+/** Ends a document that began at `start` with four bytes for its length. */
+function close(out: Uint8Array, start: number, pos: number): number {
+  out[pos] = 0;
+  putInt32Bytes(out, start, pos + 1 - start);
+  return pos + 1;
+}
+
+function putRaw(out: Uint8Array, pos: number, bytes: Uint8Array, start: number, limit: number): number {
+  checkDocument(bytes, start, limit);
+  return copy(out, pos, bytes, start, start + readInt32(bytes, start));
+}
+
+function copy(out: Uint8Array, pos: number, bytes: Uint8Array, start: number, end: number): number {
+  const length = end - start;
+  if (length <= 64) for (let k = 0; k < length; k++) out[pos + k] = bytes[start + k]!;
+  else if (pos + length <= out.length) out.set(bytes.subarray(start, end), pos);
+  return pos + length;
+}
+
+function putUpdate(out: Uint8Array, pos: number, bytes: Uint8Array, update: UpdateDescription): number {
+  const { paths, updated, removed, truncated } = update;
+  const description = put(out, pos, names.updateDescription);
+  const fields = put(out, description + 4, names.updatedFields);
+  pos = fields + 4;
+  for (let k = 0; k < update.updatedLength; k += UPDATED_FIELDS) {
+    const type = updated[k + 2]!;
+    const value = updated[k + 3]!;
+    out[pos] = type;
+    pos = copy(out, pos + 1, paths, updated[k]!, updated[k + 1]!);
+    out[pos++] = 0;
+    const end = valueEnd(bytes, type, value, updated[k + 4]!);
+    if (type === BsonType.document || type === BsonType.array) checkDocument(bytes, value, end);
+    pos = copy(out, pos, bytes, value, end);
+  }
+  pos = close(out, fields, pos);
+  const removals = put(out, pos, names.removedFields);
+  pos = removals + 4;
+  for (let k = 0; k < update.removedLength; k += 2) {
+    pos = putIndex(out, pos, BsonType.string, k / 2);
+    pos = putPath(out, pos, paths, removed[k]!, removed[k + 1]!);
+  }
+  pos = close(out, removals, pos);
+  if (update.hasTruncated) {
+    const arrays = put(out, pos, names.truncatedArrays);
+    pos = arrays + 4;
+    for (let k = 0; k < update.truncatedLength; k += TRUNCATED_FIELDS) {
+      pos = putIndex(out, pos, BsonType.document, k / TRUNCATED_FIELDS);
+      const one = pos;
+      pos = putPath(out, put(out, one + 4, names.field), paths, truncated[k]!, truncated[k + 1]!);
+      pos = putInt32Bytes(out, put(out, pos, names.newSize), truncated[k + 2]!);
+      pos = close(out, one, pos);
+    }
+    pos = close(out, arrays, pos);
+  }
+  return close(out, description, pos);
+}
+
+function putIndex(out: Uint8Array, pos: number, type: number, index: number): number {
+  out[pos] = type;
+  pos = putUnsigned(out, pos + 1, index);
+  out[pos] = 0;
+  return pos + 1;
+}
+
+function putPath(out: Uint8Array, pos: number, paths: Uint8Array, from: number, to: number): number {
+  putInt32Bytes(out, pos, to - from + 1);
+  pos = copy(out, pos + 4, paths, from, to);
+  out[pos] = 0;
+  return pos + 1;
+}

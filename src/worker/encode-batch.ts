@@ -1,0 +1,351 @@
+/**
+ * The workers' one job: a batch of raw oplog entries in, encoded messages grouped by lane out. Pure: the same plan and job
+ * give the same result (but for `decodeMs`), in any thread and any order. What is kept between calls are caches and
+ * buffers only.
+ *
+ * Two passes. `BatchScan` finds out what goes to which lane; then this goes lane by lane, so that a lane's consecutive
+ * events are written one behind the other and a message of many events lies in one piece without being moved. All is
+ * written into one buffer that grows with the largest batch seen, and copied once, at its exact size, to what is sent.
+ */
+import { performance } from 'node:perf_hooks';
+import { MalformedBson, encodeText, findElement, readInt64 } from './bson.ts';
+import { putBsonEvent } from './bson-writer.ts';
+import { tsIncrement, tsSeconds } from './entry.ts';
+import { EventView } from './event.ts';
+import { putJsonEvent } from './json-event.ts';
+import { Field, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
+import type { BatchJob, BatchResult, ParkReason, WorkerPlan } from './protocol.ts';
+import { BSON_FORMAT, CRUD, Crud, FORMATS, Router } from './route.ts';
+import type { CompiledSubscription, Route, Target } from './route.ts';
+import { BatchScan, DELIVERY_FIELDS, ROW_FIELDS, Row } from './scan.ts';
+import { MAX_ROUTING_KEY_BYTES, renderTemplate } from './template.ts';
+
+const BATCH_TYPE = MESSAGE_TYPES.indexOf('batch');
+const idName = encodeText('_id');
+const LINE_FEED = 0x0a;
+
+/** A buffer that one giant event made this large is let go again after the batch. */
+const KEEP_BYTES = 64 * 1024 * 1024;
+
+export function encodeBatch(plan: WorkerPlan, job: BatchJob): BatchResult {
+  const started = performance.now();
+  let encoders = compiled.get(plan);
+  if (encoders === undefined) {
+    encoders = plan.sources.map((source) => new SourceEncoder(new Router(plan, source)));
+    compiled.set(plan, encoders);
+  }
+  const encoder = encoders[job.source];
+  if (encoder === undefined) throw new RangeError(`no source has the number ${job.source}`);
+  return encoder.encode(job, started);
+}
+
+const compiled = new WeakMap<WorkerPlan, SourceEncoder[]>();
+
+/** Shared by all sources of a thread: only one batch is worked on at a time. */
+let scratch = new Uint8Array(4 * 1024 * 1024);
+
+class SourceEncoder {
+  #router: Router;
+  #scan: BatchScan;
+  #idPrefix: Uint8Array;
+  #event: EventView | undefined;
+  #batch = 0;
+  #records = new Uint32Array(8192 * RECORD_FIELDS);
+  #recordCount = 0;
+  #pos = 0;
+  #keys: string[] = [];
+  #keyIndexes = new Map<string, number>();
+  #events = new Uint32Array(0);
+  /** Where an operation was already written in a format, for the next subscription: start and length, 0 for not yet. */
+  #written: (Int32Array | undefined)[] = FORMATS.map(() => undefined);
+
+  constructor(router: Router) {
+    this.#router = router;
+    this.#scan = new BatchScan(router);
+    this.#idPrefix = encodeText(`${router.source.name}:`);
+  }
+
+  encode(job: BatchJob, started: number): BatchResult {
+    const router = this.#router;
+    const scan = this.#scan;
+    this.#batch++;
+    this.#recordCount = 0;
+    this.#pos = 0;
+    this.#keys = [];
+    this.#keyIndexes = new Map();
+    this.#events = new Uint32Array(router.subscriptions.length);
+    router.useCollated(job.collated);
+    scan.scan(job.bytes, job.range, job.floors);
+    const order = this.#sortByLane();
+    this.#written = router.formatUsers.map((users) =>
+      users > 1 ? new Int32Array(scan.operationCount * 2) : undefined,
+    );
+    let lane = -1;
+    for (let k = 0; k < order.length; k++) {
+      const delivery = order[k]! * DELIVERY_FIELDS;
+      const sameLane = scan.deliveries[delivery] === lane;
+      lane = scan.deliveries[delivery]!;
+      this.#deliver(job, lane, scan.deliveries[delivery + 1]!, scan.deliveries[delivery + 2]!, sameLane);
+    }
+    const result: BatchResult = {
+      kind: 'done',
+      records: this.#records.slice(0, this.#recordCount * RECORD_FIELDS),
+      bodies: exactCopy(this.#pos),
+      routingKeys: this.#keys,
+      parked: scan.parked,
+      last: scan.last,
+      lastWallMs: scan.lastWallMs,
+      entries: scan.entries,
+      events: this.#events,
+      filtered: scan.filtered,
+      unknownOps: Object.fromEntries(scan.unknownOps),
+      decodeMs: performance.now() - started,
+    };
+    scan.release();
+    if (this.#event !== undefined) this.#event.bytes = noBytes;
+    if (scratch.length > KEEP_BYTES) scratch = new Uint8Array(4 * 1024 * 1024);
+    return result;
+  }
+
+  /** The deliveries' numbers by lane, each lane's in the order in which they came. */
+  #sortByLane(): Int32Array {
+    const { deliveries, deliveryCount } = this.#scan;
+    const { subscriptions, partitions } = this.#router;
+    const starts = new Int32Array(subscriptions.length * partitions + 1);
+    for (let k = 0; k < deliveryCount; k++) starts[deliveries[k * DELIVERY_FIELDS]! + 1]!++;
+    for (let lane = 1; lane < starts.length; lane++) starts[lane]! += starts[lane - 1]!;
+    const order = new Int32Array(deliveryCount);
+    for (let k = 0; k < deliveryCount; k++) order[starts[deliveries[k * DELIVERY_FIELDS]!]!++] = k;
+    return order;
+  }
+
+  #deliver(job: BatchJob, lane: number, number: number, targetNumber: number, sameLane: boolean): void {
+    const rows = this.#scan.operations;
+    const row = number * ROW_FIELDS;
+    const route = this.#scan.routes[rows[row + Row.route]!]!;
+    const target = route.targets[rows[row + Row.crud]!]![targetNumber]!;
+    const subscription = target.subscription;
+    const start = this.#pos;
+    const batched = subscription.maxEvents > 1;
+    const lineFeed = batched && subscription.format !== BSON_FORMAT ? 1 : 0;
+    let key = -1;
+    try {
+      key = this.#routingKey(job.bytes, row, route, target, lane);
+      if (key < 0) return;
+      const length = this.#write(job, number, row, route, subscription) + lineFeed;
+      if (length > subscription.maxMessageBytes) {
+        const detail = `${length} bytes, more than the limit of ${subscription.maxMessageBytes}`;
+        this.#park(row, route, subscription, 'too-large', detail);
+        return;
+      }
+      this.#pos = start + length;
+    } catch (error) {
+      if (!(error instanceof MalformedBson)) throw error;
+      this.#park(row, route, subscription, 'undecodable', error.message);
+      return;
+    }
+    if (lineFeed === 1) {
+      if (this.#pos > scratch.length) grow(this.#pos, this.#pos - 1);
+      scratch[this.#pos - 1] = LINE_FEED;
+    }
+    const length = this.#pos - start;
+    this.#record(job.bytes, row, { lane, key, start, length, joins: batched && sameLane, batched }, subscription);
+  }
+
+  #record(
+    bytes: Uint8Array,
+    row: number,
+    message: { lane: number; key: number; start: number; length: number; joins: boolean; batched: boolean },
+    subscription: CompiledSubscription,
+  ): void {
+    const rows = this.#scan.operations;
+    const ts = rows[row + Row.ts]!;
+    const wall = rows[row + Row.wall]!;
+    const wallMs = wall < 0 ? 0 : readInt64(bytes, wall);
+    let records = this.#records;
+    let at = (this.#recordCount - 1) * RECORD_FIELDS;
+    const joined =
+      message.joins &&
+      at >= 0 &&
+      records[at + Field.lane] === message.lane &&
+      records[at + Field.routingKey] === message.key &&
+      records[at + Field.events]! < subscription.maxEvents &&
+      records[at + Field.length]! + message.length <= subscription.maxBytes;
+    if (joined) {
+      records[at + Field.length]! += message.length;
+      records[at + Field.events]!++;
+    } else {
+      at += RECORD_FIELDS;
+      if (at + RECORD_FIELDS > records.length) records = this.#growRecords();
+      this.#recordCount++;
+      records[at + Field.lane] = message.lane;
+      records[at + Field.routingKey] = message.key;
+      records[at + Field.type] = message.batched ? BATCH_TYPE : rows[row + Row.crud]!;
+      records[at + Field.offset] = message.start;
+      records[at + Field.length] = message.length;
+      records[at + Field.events] = 1;
+      records[at + Field.firstSeconds] = tsSeconds(bytes, ts);
+      records[at + Field.firstIncrement] = tsIncrement(bytes, ts);
+      records[at + Field.firstIndex] = rows[row + Row.index]!;
+    }
+    records[at + Field.lastSeconds] = tsSeconds(bytes, ts);
+    records[at + Field.lastIncrement] = tsIncrement(bytes, ts);
+    records[at + Field.lastIndex] = rows[row + Row.index]!;
+    records[at + Field.wallSeconds] = wallMs > 0 ? Math.min(Math.floor(wallMs / 1000), 0xffff_ffff) : 0;
+    this.#events[subscription.index]!++;
+  }
+
+  #growRecords(): Uint32Array<ArrayBuffer> {
+    const larger = new Uint32Array(this.#records.length * 2);
+    larger.set(this.#records);
+    this.#records = larger;
+    return larger;
+  }
+
+  /**
+   * Writes the event at `#pos`, or copies it from where another subscription had it written; its length is the result. An
+   * event over the subscription's limit is only measured, so that no update's dotted paths can make the buffer boundless.
+   */
+  #write(job: BatchJob, number: number, row: number, route: Route, subscription: CompiledSubscription): number {
+    const { format, maxMessageBytes } = subscription;
+    const written = this.#written[format];
+    const start = this.#pos;
+    if (written !== undefined && written[number * 2 + 1]! > 0) {
+      const from = written[number * 2]!;
+      const length = written[number * 2 + 1]!;
+      if (length > maxMessageBytes) return length;
+      if (start + length > scratch.length) grow(start + length, start);
+      scratch.copyWithin(start, from, from + length);
+      return length;
+    }
+    const event = this.#view(job, row, route);
+    let end = writeEvent(event, start, format);
+    if (end > scratch.length && end - start <= maxMessageBytes) {
+      grow(end, start);
+      end = writeEvent(event, start, format);
+    }
+    const length = end - start;
+    if (written !== undefined && length <= maxMessageBytes) {
+      written[number * 2] = start;
+      written[number * 2 + 1] = length;
+    }
+    return length;
+  }
+
+  #view(job: BatchJob, row: number, route: Route): EventView {
+    const rows = this.#scan.operations;
+    const bytes = job.bytes;
+    const event = (this.#event ??= new EventView(route));
+    const crud = rows[row + Row.crud]!;
+    const o = rows[row + Row.o]!;
+    const o2 = rows[row + Row.o2]!;
+    const ts = rows[row + Row.ts]!;
+    event.bytes = bytes;
+    event.idPrefix = this.#idPrefix;
+    event.route = route;
+    event.crud = crud;
+    event.seconds = tsSeconds(bytes, ts);
+    event.increment = tsIncrement(bytes, ts);
+    event.index = rows[row + Row.index]!;
+    event.wall = job.wallTime ? rows[row + Row.wall]! : -1;
+    event.limit = rows[row + Row.last]!;
+    event.fullDocument = crud === Crud.insert || crud === Crud.replace ? o : -1;
+    event.documentKey = crud === Crud.delete ? o : o2;
+    event.idElement = event.documentKey < 0 ? findElement(bytes, o, event.limit, idName) : -1;
+    event.lsid = rows[row + Row.lsid]!;
+    event.txnNumber = rows[row + Row.txnNumber]!;
+    if (crud === Crud.update) event.update.read(bytes, o, event.limit);
+    return event;
+  }
+
+  /** The key's place among the batch's keys; -1 when there is none and the event was parked. */
+  #routingKey(bytes: Uint8Array, row: number, route: Route, target: Target, lane: number): number {
+    const { template } = target.subscription;
+    const partition = lane % this.#router.partitions;
+    if (template.dynamic) return this.#renderKey(bytes, row, route, target, partition);
+    const slot = template.usesPartition ? partition : 0;
+    if (target.batch !== this.#batch) {
+      target.batch = this.#batch;
+      target.indexes.length = 0;
+    }
+    let index = target.indexes[slot];
+    if (index === undefined) {
+      index = this.#renderKey(bytes, row, route, target, partition);
+      // A key that was parked is looked at again for each event: each is parked by itself.
+      if (index >= 0) {
+        while (target.indexes.length < slot) target.indexes.push(-1);
+        target.indexes[slot] = index;
+      }
+    } else if (index < 0) {
+      index = this.#renderKey(bytes, row, route, target, partition);
+      target.indexes[slot] = index;
+    }
+    return index;
+  }
+
+  #renderKey(bytes: Uint8Array, row: number, route: Route, target: Target, partition: number): number {
+    const rows = this.#scan.operations;
+    const crud = rows[row + Row.crud]!;
+    const o = rows[row + Row.o]!;
+    const rendered = renderTemplate(target.subscription.template, {
+      db: route.db,
+      coll: route.coll,
+      operationType: CRUD[crud]!,
+      partition,
+      bytes,
+      limit: rows[row + Row.last]!,
+      fullDocument: crud === Crud.insert || crud === Crud.replace ? o : -1,
+      documentKey: crud === Crud.delete ? o : rows[row + Row.o2]!,
+    });
+    if ('missing' in rendered) {
+      const detail = `{${rendered.missing}} of the routing key is missing, or has no text`;
+      this.#park(row, route, target.subscription, 'missing-field', detail);
+      return -1;
+    }
+    const { key } = rendered;
+    if (key.length > MAX_ROUTING_KEY_BYTES / 3 && Buffer.byteLength(key) > MAX_ROUTING_KEY_BYTES) {
+      const detail = `a routing key of ${Buffer.byteLength(key)} bytes, more than AMQP's ${MAX_ROUTING_KEY_BYTES}`;
+      this.#park(row, route, target.subscription, 'routing-key-too-long', detail);
+      return -1;
+    }
+    let index = this.#keyIndexes.get(key);
+    if (index === undefined) {
+      index = this.#keys.push(key) - 1;
+      this.#keyIndexes.set(key, index);
+    }
+    return index;
+  }
+
+  #park(row: number, route: Route, subscription: CompiledSubscription, reason: ParkReason, detail: string): void {
+    const rows = this.#scan.operations;
+    this.#scan.parked.push({
+      subscription: subscription.index,
+      id: this.#scan.eventId(rows[row + Row.ts]!, rows[row + Row.index]!),
+      ns: route.ns,
+      reason,
+      detail,
+      entry: this.#scan.entryCopy(rows[row + Row.entryStart]!, rows[row + Row.entryEnd]!),
+    });
+  }
+}
+
+const noBytes = new Uint8Array(0);
+
+function writeEvent(event: EventView, pos: number, format: number): number {
+  if (format === BSON_FORMAT) return putBsonEvent(scratch, pos, event);
+  return putJsonEvent(scratch, pos, event, format === 0);
+}
+
+/** At least `needed` bytes, keeping the first `used`. */
+function grow(needed: number, used: number): void {
+  const larger = new Uint8Array(Math.ceil(needed * 1.5));
+  larger.set(scratch.subarray(0, used));
+  scratch = larger;
+}
+
+function exactCopy(length: number): Uint8Array {
+  // Not from Buffer's pool: the whole ArrayBuffer is transferred.
+  const bytes = Buffer.allocUnsafeSlow(length);
+  bytes.set(scratch.subarray(0, length));
+  return new Uint8Array(bytes.buffer, 0, length);
+}

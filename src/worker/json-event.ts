@@ -1,0 +1,122 @@
+/**
+ * A change event as JSON: MongoDB's own field order, `_id` the only difference. Writes without looking for room, see
+ * `json-text.ts`.
+ */
+import { nameEnd, readInt32 } from './bson.ts';
+import type { EventView } from './event.ts';
+import { ascii, put, putInt32, putInt64, putText, putUnsigned } from './json-text.ts';
+import { putDate, putJsonDocument, putJsonValue, putTimestamp } from './json-writer.ts';
+import { CRUD, Crud } from './route.ts';
+import type { Route } from './route.ts';
+import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
+import type { UpdateDescription } from './update.ts';
+
+const text = {
+  id: ascii('{"_id":"'),
+  wallTime: ascii(',"wallTime":'),
+  fullDocument: ascii(',"fullDocument":'),
+  documentKey: ascii(',"documentKey":'),
+  documentKeyId: ascii(',"documentKey":{"_id":'),
+  documentKeyEmpty: ascii(',"documentKey":{}'),
+  updatedFields: ascii(',"updateDescription":{"updatedFields":{'),
+  removedFields: ascii('},"removedFields":['),
+  truncatedArrays: ascii('],"truncatedArrays":['),
+  updateEnd: ascii(']}'),
+  field: ascii('{"field":"'),
+  newSize: ascii('","newSize":'),
+  newSizeCanonical: ascii('","newSize":{"$numberInt":"'),
+  quoteBrace: ascii('"}'),
+  lsid: ascii(',"lsid":'),
+  txnNumber: ascii(',"txnNumber":'),
+  txnNumberCanonical: ascii(',"txnNumber":{"$numberLong":"'),
+};
+const operationTypes = CRUD.map((name) => ascii(`","operationType":"${name}","clusterTime":`));
+
+const nsTexts = new WeakMap<Route, Uint8Array>();
+
+/** `,"ns":{"db":…,"coll":…}`, the same for every event of a namespace. */
+function nsText(route: Route): Uint8Array {
+  let known = nsTexts.get(route);
+  if (known === undefined) {
+    known = ascii(`,"ns":${JSON.stringify({ db: route.db, coll: route.coll })}`);
+    nsTexts.set(route, known);
+  }
+  return known;
+}
+
+export function putJsonEvent(out: Uint8Array, pos: number, event: EventView, relaxed: boolean): number {
+  const { bytes, limit } = event;
+  pos = put(out, put(out, pos, text.id), event.idPrefix);
+  pos = putUnsigned(out, pos, event.seconds);
+  out[pos] = 0x2e;
+  pos = putUnsigned(out, pos + 1, event.increment);
+  out[pos] = 0x2e;
+  pos = putUnsigned(out, pos + 1, event.index);
+  pos = put(out, pos, operationTypes[event.crud]!);
+  pos = putTimestamp(out, pos, event.seconds, event.increment);
+  if (event.wall >= 0) pos = putDate(out, put(out, pos, text.wallTime), bytes, event.wall, relaxed);
+  if (event.fullDocument >= 0) {
+    pos = putJsonDocument(out, put(out, pos, text.fullDocument), bytes, event.fullDocument, limit, relaxed);
+  }
+  pos = put(out, pos, nsText(event.route));
+  if (event.documentKey >= 0) {
+    pos = putJsonDocument(out, put(out, pos, text.documentKey), bytes, event.documentKey, limit, relaxed);
+  } else if (event.idElement >= 0) {
+    const value = nameEnd(bytes, event.idElement + 1);
+    pos = put(out, pos, text.documentKeyId);
+    pos = putJsonValue(out, pos, bytes, bytes[event.idElement]!, value, limit, relaxed, 0);
+    out[pos++] = 0x7d;
+  } else pos = put(out, pos, text.documentKeyEmpty);
+  if (event.crud === Crud.update) pos = putUpdate(out, pos, bytes, event.update, relaxed);
+  if (event.txnNumber >= 0) pos = putTransaction(out, pos, event, relaxed);
+  out[pos] = 0x7d;
+  return pos + 1;
+}
+
+function putTransaction(out: Uint8Array, pos: number, event: EventView, relaxed: boolean): number {
+  const { bytes, txnNumber } = event;
+  pos = putJsonDocument(out, put(out, pos, text.lsid), bytes, event.lsid, bytes.length, relaxed);
+  pos = put(out, pos, relaxed ? text.txnNumber : text.txnNumberCanonical);
+  pos = putInt64(out, pos, readInt32(bytes, txnNumber + 4), readInt32(bytes, txnNumber));
+  return relaxed ? pos : put(out, pos, text.quoteBrace);
+}
+
+function putUpdate(
+  out: Uint8Array,
+  pos: number,
+  bytes: Uint8Array,
+  update: UpdateDescription,
+  relaxed: boolean,
+): number {
+  const { paths, updated, removed, truncated } = update;
+  pos = put(out, pos, text.updatedFields);
+  for (let k = 0; k < update.updatedLength; k += UPDATED_FIELDS) {
+    if (k > 0) out[pos++] = 0x2c;
+    pos = putName(out, pos, paths, updated[k]!, updated[k + 1]!);
+    out[pos] = 0x3a;
+    pos = putJsonValue(out, pos + 1, bytes, updated[k + 2]!, updated[k + 3]!, updated[k + 4]!, relaxed, 0);
+  }
+  pos = put(out, pos, text.removedFields);
+  for (let k = 0; k < update.removedLength; k += 2) {
+    if (k > 0) out[pos++] = 0x2c;
+    pos = putName(out, pos, paths, removed[k]!, removed[k + 1]!);
+  }
+  if (update.hasTruncated) {
+    pos = put(out, pos, text.truncatedArrays);
+    for (let k = 0; k < update.truncatedLength; k += TRUNCATED_FIELDS) {
+      if (k > 0) out[pos++] = 0x2c;
+      pos = putText(out, put(out, pos, text.field), paths, truncated[k]!, truncated[k + 1]!);
+      pos = putInt32(out, put(out, pos, relaxed ? text.newSize : text.newSizeCanonical), truncated[k + 2]!);
+      if (!relaxed) pos = put(out, pos, text.quoteBrace);
+      out[pos++] = 0x7d;
+    }
+  }
+  return put(out, pos, text.updateEnd);
+}
+
+function putName(out: Uint8Array, pos: number, paths: Uint8Array, from: number, to: number): number {
+  out[pos] = 0x22;
+  pos = putText(out, pos + 1, paths, from, to);
+  out[pos] = 0x22;
+  return pos + 1;
+}

@@ -1,0 +1,27 @@
+/**
+ * What piscina starts in each worker thread: a batch in, its messages out. Both large buffers of a result are moved, not
+ * copied; a failure goes back as data, since piscina would strip an error of its class.
+ */
+import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
+import { encodeBatch } from './encode-batch.ts';
+import type { BatchJob, BatchReply, WorkerPlan } from './protocol.ts';
+
+// oxlint-disable-next-line no-unsafe-type-assertion -- the pool hands over what it was given
+const plan = workerData as WorkerPlan;
+
+export default function run(job: BatchJob): BatchReply {
+  try {
+    const result = encodeBatch(plan, job);
+    // oxlint-disable-next-line no-unsafe-type-assertion -- what main receives is the value behind `valueSymbol`
+    return move({
+      get [transferableSymbol]() {
+        return [result.records.buffer, result.bodies.buffer];
+      },
+      get [valueSymbol]() {
+        return result;
+      },
+    }) as unknown as BatchReply;
+  } catch (error) {
+    return { kind: 'rejected', reason: error instanceof Error ? error.message : String(error) };
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The workers, as main sees them: bytes of a batch in, encoded messages out, whatever becomes of a thread in between.
+ * A job whose worker dies, hangs or throws is run again; the second time it is cut in halves, down to the one entry that
+ * does it, which is parked for every subscription, so that one bad entry stops nothing. Main keeps the batch's own bytes
+ * until then and gives away copies: the reply they came in still belongs to the driver.
+ */
+import { Piscina } from 'piscina';
+import { entryAt } from '../source/reply.ts';
+import { formatTs } from '../source/position.ts';
+import type { Log } from '../observe/log.ts';
+import type { RawBatch } from '../source/source.ts';
+import type { BatchJob, BatchReply, BatchResult, WorkerPlan } from './protocol.ts';
+
+export interface WorkerPoolOptions {
+  readonly plan: WorkerPlan;
+  readonly threads: number;
+  readonly log: Log;
+  /** A job that takes longer is taken for hanging; a piece of one that failed before gets a tenth of it. */
+  readonly deadlineMs?: number;
+}
+
+/** What a job holds besides the bytes. */
+export type JobOptions = Omit<BatchJob, 'bytes' | 'range'>;
+
+const DEADLINE_MS = 30_000;
+/** Bodies are outside the heap; what is on it is a batch's strings and tables. */
+const HEAP_MB = 256;
+
+const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
+
+export class WorkerPool {
+  readonly #plan: WorkerPlan;
+  readonly #threads: number;
+  readonly #log: Log;
+  readonly #deadlineMs: number;
+  #piscina: Piscina<BatchJob, BatchReply>;
+  #closed = false;
+  readonly #startedAt = new Set<{ readonly at: number }>();
+  #lastResultAt: number | undefined;
+
+  constructor({ plan, threads, log, deadlineMs = DEADLINE_MS }: WorkerPoolOptions) {
+    this.#plan = plan;
+    this.#threads = threads;
+    this.#log = log;
+    this.#deadlineMs = deadlineMs;
+    this.#piscina = this.#create();
+  }
+
+  /** `performance.now()` of when the oldest batch that is now with the workers was given to them. */
+  get oldestJobAt(): number | undefined {
+    for (const { at } of this.#startedAt) return at;
+    return undefined;
+  }
+
+  get lastResultAt(): number | undefined {
+    return this.#lastResultAt;
+  }
+
+  /** The living threads; for tests that end one. */
+  get threads(): Piscina['threads'] {
+    return this.#piscina.threads;
+  }
+
+  /** One result, or several in order where the batch had to be cut. Rejects only once the pool is closed. */
+  async encode(batch: RawBatch, options: JobOptions): Promise<readonly BatchResult[]> {
+    const started = { at: performance.now() };
+    this.#startedAt.add(started);
+    try {
+      const job = { ...options, bytes: batch.bytes };
+      for (let attempt = 1; attempt <= 2; attempt++) {
+        const result = await this.#try(job, this.#deadlineMs);
+        if (result) return [result];
+      }
+      return await this.#bisect(job, 0, batch.entries);
+    } finally {
+      this.#startedAt.delete(started);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#piscina.destroy();
+  }
+
+  async #bisect(job: BatchJob, from: number, to: number): Promise<BatchResult[]> {
+    if (to - from === 1) return [this.#parkEntry(job, from)];
+    const middle = (from + to) >>> 1;
+    const results: BatchResult[] = [];
+    for (const [start, end] of [
+      [from, middle],
+      [middle, to],
+    ] as const) {
+      const range = { from: start, to: end };
+      const result = await this.#try({ ...job, range }, this.#deadlineMs / 10);
+      if (result) results.push(result);
+      else results.push(...(await this.#bisect(job, start, end)));
+    }
+    return results;
+  }
+
+  async #try(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
+    const copy = new Uint8Array(job.bytes);
+    const deadline = new AbortController();
+    const timer = setTimeout(() => deadline.abort(), deadlineMs);
+    try {
+      const reply = await this.#piscina.run(
+        { ...job, bytes: copy },
+        { transferList: [copy.buffer], signal: deadline.signal },
+      );
+      if (reply.kind === 'done') return reply;
+      this.#log.warn({ reason: reply.reason, range: job.range }, 'A worker could not encode a batch.');
+    } catch (error) {
+      if (this.#closed) throw error;
+      const reason = deadline.signal.aborted ? `no answer within ${deadlineMs} ms` : String(error);
+      this.#log.warn({ reason, range: job.range }, 'A worker was lost with its batch; another takes it.');
+      // piscina gives up on replacing threads once one died while it was starting.
+      if (this.#piscina.threads.length === 0) {
+        void this.#piscina.destroy();
+        this.#piscina = this.#create();
+      }
+    } finally {
+      clearTimeout(timer);
+      this.#lastResultAt = performance.now();
+    }
+    return undefined;
+  }
+
+  #parkEntry(job: BatchJob, index: number): BatchResult {
+    const source = this.#plan.sources[job.source]!;
+    const { opTime, bytes } = entryAt(job.bytes, index);
+    this.#log.error(
+      { source: source.name, ts: formatTs(opTime.ts) },
+      'An entry ends every worker that reads it; it is parked for all subscriptions.',
+    );
+    return {
+      kind: 'done',
+      records: new Uint32Array(),
+      bodies: new Uint8Array(),
+      routingKeys: [],
+      parked: source.subscriptions.map((_, subscription) => ({
+        subscription,
+        id: `${source.name}:${opTime.ts.seconds}.${opTime.ts.increment}.0`,
+        ns: '',
+        reason: 'worker-crash',
+        detail: 'the worker thread died or hung on this entry, repeatedly',
+        entry: bytes.slice(),
+      })),
+      last: opTime,
+      lastWallMs: 0,
+      entries: 1,
+      events: new Uint32Array(source.subscriptions.length),
+      filtered: 0,
+      unknownOps: {},
+      decodeMs: 0,
+    };
+  }
+
+  #create(): Piscina<BatchJob, BatchReply> {
+    const piscina = new Piscina<BatchJob, BatchReply>({
+      filename: WORKER,
+      workerData: this.#plan,
+      minThreads: this.#threads,
+      maxThreads: this.#threads,
+      idleTimeout: Infinity,
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+    });
+    piscina.on('error', (error) => this.#log.warn({ err: error }, 'An idle worker was lost; another takes its place.'));
+    return piscina;
+  }
+}

@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { settingsList } from '../../src/config/settings-table.ts';
+
+test('every setting has a description, which ends like a sentence', () => {
+  const settings = settingsList();
+  assert.ok(settings.length > 40);
+  for (const { path, description } of settings) assert.match(description, /\.$/, path);
+});
+
+test('settings are listed by path, with the default as it is written', () => {
+  const defaults = new Map(settingsList().map((setting) => [setting.path, setting.default]));
+  assert.equal(defaults.get('sinks.NAME.window'), '256');
+  assert.equal(defaults.get('sinks.NAME.maxMessageBytes'), '16MiB');
+  assert.equal(defaults.get('subscriptions[].batch.linger'), '0ms');
+  assert.equal(defaults.get('subscriptions[].operations'), '[insert, update, replace, delete]');
+  assert.equal(defaults.get('subscriptions[].to.queues[].type'), 'classic');
+  assert.ok(defaults.has('sources.NAME.uri'));
+  assert.equal(defaults.get('sources.NAME.uri'), undefined);
+  assert.equal(defaults.has('subscriptions[].batch'), false);
+});

@@ -1,0 +1,69 @@
+/**
+ * `npm test [FILE, FOLDER or part of a path …]`: builds once, brings up one mongod and one RabbitMQ for all test files, runs
+ * them with node:test, which prints the counts last, and ends with its exit code. Node 20's runner knows no patterns and
+ * no limit per file, so both are here.
+ */
+import { spawn } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startMongo, startRabbit } from './servers/index.ts';
+import { SHARED_MONGO, SHARED_RABBIT } from './servers/with-servers.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+/** For one test file as a whole; the longest ones kill and restart servers for minutes. */
+const FILE_TIMEOUT_MS = 15 * 60_000;
+
+const files = await testFiles(process.argv.slice(2).map((path) => relative(ROOT, join(process.cwd(), path))));
+if (files.length === 0) {
+  console.error(`no test file matches ${process.argv.slice(2).join(' ')}`);
+  process.exit(2);
+}
+const built = await inherit(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
+if (built !== 0) process.exit(built);
+
+const progress = (line: string): void => console.log(line);
+const started = await Promise.allSettled([
+  startMongo({ fresh: false, progress }),
+  startRabbit({ fresh: false, progress }),
+]);
+const servers = started.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []));
+try {
+  for (const start of started) if (start.status === 'rejected') throw start.reason;
+  const [mongo, rabbit] = servers;
+  process.exitCode = await inherit(
+    process.execPath,
+    ['--import', 'tsx', '--test', '--test-concurrency=1', `--test-timeout=${FILE_TIMEOUT_MS}`, ...spec(), ...files],
+    { [SHARED_MONGO]: mongo?.uri, [SHARED_RABBIT]: rabbit?.uri },
+  );
+} finally {
+  await Promise.all(servers.map(async (server) => server.stop()));
+}
+
+function spec(): string[] {
+  return ['--test-reporter=spec', '--test-reporter-destination=stdout'];
+}
+
+async function testFiles(parts: readonly string[]): Promise<string[]> {
+  const names = await readdir(join(ROOT, 'test'), { recursive: true });
+  const all = names.filter((name) => name.endsWith('.test.ts')).map((name) => join('test', name));
+  return all.filter((file) => parts.length === 0 || parts.some((part) => file.includes(part))).toSorted();
+}
+
+function inherit(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit', env: { ...process.env, ...env } });
+    const pass = (signal: NodeJS.Signals) => (): void => {
+      child.kill(signal);
+    };
+    const onInt = pass('SIGINT');
+    const onTerm = pass('SIGTERM');
+    process.on('SIGINT', onInt).on('SIGTERM', onTerm);
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      process.off('SIGINT', onInt).off('SIGTERM', onTerm);
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+}

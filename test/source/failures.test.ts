@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MongoNetworkError, MongoParseError, MongoServerError } from 'mongodb';
+import { classify, refusal, scrubber } from '../../src/source/failures.ts';
+
+const coded = (code: number): MongoServerError => new MongoServerError({ message: 'as the server says', code });
+
+test('an outage, a step-down and whatever is unknown are waited out', () => {
+  for (const error of [new MongoNetworkError('reset'), ...[91, 189, 11600, 11602, 13436, 99_999].map(coded), 'odd']) {
+    assert.deepEqual(classify(error), { kind: 'transient' });
+  }
+});
+
+test('a lost cursor is opened again, one that was overtaken after a check', () => {
+  for (const code of [43, 175, 237]) assert.deepEqual(classify(coded(code)), { kind: 'cursor' });
+  assert.deepEqual(classify(coded(136)), { kind: 'position' });
+});
+
+test('what asking again cannot change is fatal', () => {
+  for (const code of [260, 280, 286, 326]) assert.deepEqual(classify(coded(code)), { kind: 'fatal' });
+});
+
+test('what only the user can mend names what it is', () => {
+  assert.deepEqual(classify(coded(13)), { kind: 'refused', code: 'rights-missing' });
+  assert.deepEqual(classify(coded(18)), { kind: 'refused', code: 'credentials-refused' });
+  assert.deepEqual(classify(coded(8000)), { kind: 'refused', code: 'credentials-refused' });
+  assert.deepEqual(classify(new MongoParseError('no')), { kind: 'refused', code: 'config-invalid' });
+  assert.match(refusal({ source: 'shop', code: 'rights-missing', reason: 'no' }).message, /grantRolesToUser/);
+});
+
+test('a text for people holds neither the URI nor its password, as written or decoded', () => {
+  const uri = 'mongodb://u:p%40ss@h:1/?x=1';
+  const scrub = scrubber(uri);
+  assert.equal(scrub(`cannot use ${uri}`), 'cannot use ***');
+  assert.equal(scrub('p%40ss or p@ss'), '*** or ***');
+  assert.equal(scrubber('mongodb://h:1')('h:1 is away'), 'h:1 is away');
+  assert.ok(!scrubber('mongodb://u:se@cret@h')('Invalid: se@cret').includes('cret'));
+});

@@ -1,0 +1,327 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { MongoClient } from 'mongodb';
+import { PositionLostError, UserError } from '../../src/errors.ts';
+import { ByteBudget } from '../../src/source/byte-budget.ts';
+import { compareTs } from '../../src/source/position.ts';
+import type { OpTime, ResumePoint } from '../../src/source/position.ts';
+import { giveBack, insert, numbersIn, sourceOver, until, upTo } from './harness.ts';
+import { startMongo } from './stand-in.ts';
+
+const never = new AbortController().signal;
+
+type Over = ReturnType<typeof sourceOver>;
+
+/** Reads `coll` into `into` until it is stopped. */
+async function readInto(into: number[], { source, budget }: Over, point: ResumePoint, coll: string, stop: AbortSignal) {
+  let last: OpTime | undefined;
+  for await (const batch of source.read(point, stop)) {
+    into.push(...numbersIn(batch, coll));
+    giveBack(budget, batch);
+    last = batch.last ?? last;
+  }
+  return last;
+}
+
+/** Reads until `count` numbers of `coll` have come. */
+async function readSome(over: Over, point: ResumePoint, coll: string, count: number) {
+  const numbers: number[] = [];
+  const stop = new AbortController();
+  let last: OpTime | undefined;
+  for await (const batch of over.source.read(point, stop.signal)) {
+    numbers.push(...numbersIn(batch, coll));
+    giveBack(over.budget, batch);
+    last = batch.last ?? last;
+    if (numbers.length >= count) break;
+  }
+  assert.ok(last);
+  return { numbers, last };
+}
+
+describe('one member', () => {
+  let mongo: Awaited<ReturnType<typeof startMongo>>;
+  let client: MongoClient;
+  before(async () => {
+    mongo = await startMongo({ args: ['--setParameter', 'periodicNoopIntervalSecs=1'] });
+    client = await new MongoClient(mongo.uri).connect();
+  });
+  after(async () => {
+    await client.close();
+    await mongo.stop();
+  });
+
+  test('from earliest everything is read in order, and the budget is whole again afterwards', async () => {
+    await insert(client, 'a.order', upTo(20_000), 200);
+    const over = sourceOver(mongo.uri);
+    const identity = await over.source.connect(never);
+    assert.match(identity.replicaSetId, /^[0-9a-f]{24}$/);
+    assert.equal(identity.setName, 'rs0');
+    assert.match(identity.serverVersion, /^\d+\.\d+\.\d+/);
+    const point = await over.source.resolve({ kind: 'earliest' }, never);
+    assert.equal(point.kind, 'from');
+    const { numbers } = await readSome(over, point, 'a.order', 20_000);
+    assert.deepEqual(numbers, upTo(20_000));
+    assert.equal(over.budget.used, 0);
+    await over.source.close();
+    assert.equal(over.source.state, 'stopped');
+  });
+
+  test('latest begins behind what is there, and with the next change', async () => {
+    await insert(client, 'a.latest', upTo(10));
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    assert.equal(point.kind, 'after');
+    await over.source.verify(point, never);
+    await insert(client, 'a.latest', upTo(10, 10));
+    const { numbers } = await readSome(over, point, 'a.latest', 10);
+    assert.deepEqual(numbers, upTo(10, 10));
+    await over.source.close();
+  });
+
+  test('going on behind the last entry given repeats nothing and misses nothing, wherever it stopped', async () => {
+    const first = sourceOver(mongo.uri);
+    await first.source.connect(never);
+    let point = await first.source.resolve({ kind: 'latest' }, never);
+    await first.source.close();
+    await insert(client, 'a.resume', upTo(12_000));
+    const numbers: number[] = [];
+    for (let life = 0; numbers.length < 12_000; life += 1) {
+      const over = sourceOver(mongo.uri);
+      await over.source.connect(never);
+      await over.source.verify(point, never);
+      const read = await readSome(over, point, 'a.resume', 1);
+      numbers.push(...read.numbers);
+      point = { kind: 'after', ...read.last };
+      await over.source.close();
+      assert.ok(life < 100);
+    }
+    assert.deepEqual(numbers, upTo(12_000));
+  });
+
+  test('an idle set moves the position on, and empty replies keep coming', async () => {
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    let moved = 0;
+    let empty = 0;
+    for await (const batch of over.source.read(point, never)) {
+      giveBack(over.budget, batch);
+      if (batch.last === undefined) empty += 1;
+      else if (compareTs(batch.last.ts, point.ts) > 0) moved += 1;
+      if (moved >= 2 && empty >= 2) break;
+    }
+    assert.ok(over.source.lastReplyAt !== undefined && performance.now() - over.source.lastReplyAt < 5_000);
+    await until(() => over.source.window !== undefined);
+    assert.ok(compareTs(over.source.window!.majority.ts, point.ts) >= 0);
+    assert.ok(compareTs(over.source.window!.oldest.ts, point.ts) < 0);
+    await over.source.close();
+  });
+
+  test('a cursor that somebody kills is opened again at the last entry read', async () => {
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    const stop = new AbortController();
+    const numbers: number[] = [];
+    const reading = readInto(numbers, over, point, 'a.killed', stop.signal);
+    for (let round = 0; round < 5; round += 1) {
+      await insert(client, 'a.killed', upTo(500, round * 500));
+      const cursors = await client
+        .db('admin')
+        .aggregate([
+          { $currentOp: { idleCursors: true, allUsers: true } },
+          { $match: { ns: 'local.oplog.rs', 'cursor.tailable': true } },
+        ])
+        .toArray();
+      const ids = cursors.map(({ cursor }) => cursor.cursorId);
+      assert.ok(ids.length > 0);
+      await client.db('local').command({ killCursors: 'oplog.rs', cursors: ids });
+      await until(() => numbers.length >= (round + 1) * 500);
+    }
+    stop.abort();
+    await reading;
+    assert.deepEqual(numbers, upTo(2_500));
+    assert.ok(over.lines.some(({ message }) => message?.includes('cursor is gone')));
+    assert.equal(over.source.reconnects, 0);
+    await over.source.close();
+  });
+
+  test('without room in the budget nothing more is asked for, and with room it goes on', async () => {
+    const over = sourceOver(mongo.uri, { budget: new ByteBudget(1 << 20) });
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await insert(client, 'a.held', upTo(20_000), 300);
+    const stop = new AbortController();
+    const numbers: number[] = [];
+    let kept = 0;
+    const reading = (async () => {
+      for await (const batch of over.source.read(point, stop.signal)) {
+        numbers.push(...numbersIn(batch, 'a.held'));
+        if (batch.entries > 0) kept += batch.bytes.byteLength * 2;
+      }
+    })();
+    await until(() => over.source.state === 'held');
+    const before = numbers.length;
+    assert.ok(before < 20_000);
+    assert.equal(over.budget.used, kept);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    assert.equal(numbers.length, before);
+    while (numbers.length < 20_000) {
+      await until(() => over.source.state === 'held' || numbers.length >= 20_000);
+      const spent = kept;
+      kept = 0;
+      over.budget.give(spent);
+      await until(() => over.source.state !== 'held');
+    }
+    stop.abort();
+    await reading;
+    assert.deepEqual(numbers, upTo(20_000));
+    await over.source.close();
+  });
+
+  test('a wrong term is another history, a boundary before the oldest entry is truncated', async () => {
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    const latest = await over.source.resolve({ kind: 'latest' }, never);
+    const diverged = { kind: 'after', ts: latest.ts, t: 77 } as const;
+    await assert.rejects(over.source.verify(diverged, never), (error) => {
+      assert.ok(error instanceof PositionLostError);
+      assert.equal(error.reason, 'diverged');
+      return true;
+    });
+    assert.equal(over.source.state, 'position_lost');
+    const early = { kind: 'from', ts: { seconds: 1_000_000_000, increment: 0 } } as const;
+    await assert.rejects(readSome(over, early, 'a.none', 1), (error) => {
+      assert.ok(error instanceof PositionLostError);
+      assert.equal(error.reason, 'truncated');
+      return true;
+    });
+    await over.source.verify({ kind: 'from', ts: { seconds: latest.ts.seconds + 3_600, increment: 0 } }, never);
+    await over.source.close();
+  });
+
+  test('a position ahead of the whole set is given up after 15 s, not before', async () => {
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    const latest = await over.source.resolve({ kind: 'latest' }, never);
+    const began = performance.now();
+    const ahead = { kind: 'after', ts: { seconds: latest.ts.seconds + 3_600, increment: 1 }, t: 1 } as const;
+    await assert.rejects(over.source.verify(ahead, never), PositionLostError);
+    assert.ok(performance.now() - began > 14_000);
+    await over.source.close();
+  });
+
+  test('stopping ends a waiting read at once and leaves no cursor on the server', async () => {
+    const over = sourceOver(mongo.uri, { awaitMs: 10_000 });
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    const stop = new AbortController();
+    const reading = readInto([], over, point, 'a.none', stop.signal);
+    await until(() => over.source.state === 'reading');
+    const began = performance.now();
+    stop.abort();
+    await reading;
+    await over.source.close();
+    assert.ok(performance.now() - began < 2_000);
+    const ops = [{ $currentOp: { idleCursors: true, allUsers: true } }, { $match: { ns: 'local.oplog.rs' } }];
+    await until(async () => (await client.db('admin').aggregate(ops).toArray()).length === 0);
+  });
+
+  test('collections with a default collation are named', async () => {
+    await client.db('b').createCollection('de', { collation: { locale: 'de', strength: 2 } });
+    await client.db('b').createCollection('other', { collation: { locale: 'de' } });
+    await client.db('b').createCollection('plain');
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    assert.deepEqual(await over.source.collatedNamespaces((ns) => ns !== 'b.other', never), ['b.de']);
+    await over.source.close();
+  });
+
+  test('a mongod that is killed in mid-flow and started again only makes a pause', async () => {
+    const over = sourceOver(mongo.uri);
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    const stop = new AbortController();
+    const numbers: number[] = [];
+    const reading = readInto(numbers, over, point, 'a.restart', stop.signal);
+    await insert(client, 'a.restart', upTo(5_000));
+    await until(() => numbers.length > 0);
+    await mongo.kill();
+    await until(() => over.source.state === 'reconnecting');
+    await mongo.start();
+    const began = performance.now();
+    await until(async () => {
+      try {
+        await insert(client, 'a.restart', [5_000]);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+    const writable = performance.now();
+    await until(() => numbers.includes(5_000));
+    console.log(
+      `writable ${Math.round(writable - began)} ms after the start, read ${Math.round(performance.now() - writable)} ms later`,
+    );
+    stop.abort();
+    await reading;
+    assert.deepEqual(numbers, upTo(5_001));
+    assert.ok(over.source.reconnects >= 1);
+    await over.source.close();
+  });
+});
+
+test('an oplog that has rolled over its position is recognised, at a start and while running', async () => {
+  const mongo = await startMongo({ args: ['--oplogSize', '1'] });
+  const client = await new MongoClient(mongo.uri).connect();
+  const over = sourceOver(mongo.uri, { budget: new ByteBudget(1) });
+  try {
+    await over.source.connect(never);
+    const point = await over.source.resolve({ kind: 'latest' }, never);
+    const reading = over.source.read(point, never);
+    await insert(client, 'a.roll', upTo(10));
+    while (numbersIn((await reading.next()).value, 'a.roll').length === 0);
+    const isOver = async (): Promise<boolean> => {
+      await insert(client, 'a.roll', upTo(1_000), 1_000);
+      const earliest = await over.source.resolve({ kind: 'earliest' }, never);
+      return compareTs(earliest.ts, point.ts) > 0;
+    };
+    await until(isOver, 120_000);
+    await assert.rejects(over.source.verify(point, never), (error) => {
+      assert.ok(error instanceof PositionLostError);
+      assert.equal(error.reason, 'truncated');
+      assert.match(error.message, /has left the oplog/);
+      return true;
+    });
+    // The reader was held all the while: with room it finds its cursor overtaken.
+    over.budget.give(over.budget.used);
+    await assert.rejects(async () => {
+      for (;;) giveBack(over.budget, (await reading.next()).value);
+    }, PositionLostError);
+  } finally {
+    await over.source.close();
+    await client.close();
+    await mongo.stop();
+  }
+});
+
+test('a standalone is refused, and so is a URI that names a set the server does not belong to', async () => {
+  const mongo = await startMongo({ set: false });
+  try {
+    for (const uri of [
+      mongo.uri,
+      `mongodb://127.0.0.1:${mongo.ports[0]}/`,
+      `mongodb://127.0.0.1:${mongo.ports[0]}/?replicaSet=rs0`,
+    ]) {
+      const { source } = sourceOver(uri);
+      await assert.rejects(
+        source.connect(never),
+        (error) => error instanceof UserError && error.code === 'not-a-replica-set',
+      );
+      await source.close();
+    }
+  } finally {
+    await mongo.stop();
+  }
+});
