@@ -8,6 +8,7 @@ import { readdir } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from './build.ts';
 import { startMongo, startRabbit } from './servers/index.ts';
 import { SHARED_MONGO, SHARED_RABBIT } from './servers/with-servers.ts';
 
@@ -20,9 +21,7 @@ if (files.length === 0) {
   console.error(`no test file matches ${process.argv.slice(2).join(' ')}`);
   process.exit(2);
 }
-const built = await inherit(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
-if (built !== 0) process.exit(built);
-
+await build();
 const progress = (line: string): void => console.log(line);
 const started = await Promise.allSettled([
   startMongo({ fresh: false, progress }),

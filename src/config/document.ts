@@ -27,36 +27,30 @@ export class ConfigDocument {
     }
   }
 
-  /** Was it written without quotes? */
-  isPlain(path: Path): boolean {
-    const { node, depth } = this.#walk(path);
-    return depth === path.length && isScalar(node) && node.type === 'PLAIN';
-  }
-
   /** Of the setting itself: its key where it has one; of what is missing: the nearest thing around it. */
   locate(path: Path): Fault['at'] {
-    const { offset } = this.#walk(path);
+    const offset = this.#offset(path);
     return offset === undefined ? undefined : place(this.#lines, offset);
   }
 
-  #walk(path: Path): { node: unknown; depth: number; offset: number | undefined } {
+  #offset(path: Path): number | undefined {
     let node: unknown = this.#document.contents;
     let offset = startOf(node);
-    for (const [depth, step] of path.entries()) {
+    for (const step of path) {
       if (isAlias(node)) node = node.resolve(this.#document);
       if (isMap(node)) {
-        const pair = node.items.find(({ key }) => (isScalar(key) ? String(key.value) : undefined) === step);
-        if (pair === undefined) return { node, depth, offset };
+        const pair = node.items.find(({ key }) => isScalar(key) && key.value === step);
+        if (pair === undefined) return offset;
         offset = startOf(pair.key) ?? offset;
         node = pair.value;
       } else if (isSeq(node) && typeof step === 'number' && node.items[step] !== undefined) {
         node = node.items[step];
         offset = startOf(node) ?? offset;
       } else {
-        return { node, depth, offset };
+        return offset;
       }
     }
-    return { node, depth: path.length, offset };
+    return offset;
   }
 }
 
@@ -70,8 +64,11 @@ export function readDocument(text: string, faults: ConfigFaults): ConfigDocument
     stringKeys: true,
   });
   // A tag that YAML does not know is a warning to the parser; here it is a pattern that lacks its quotes.
-  for (const { code, pos } of [...document.errors, ...document.warnings]) {
-    faults.add({ path: [], at: place(lines, pos[0]), found: undefined, expected: wordsFor(code, text.slice(pos[0])) });
+  for (const { code, pos } of [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0])) {
+    const known = code === 'DUPLICATE_KEY' ? duplicate(text.slice(pos[0])) : WORDS[code];
+    faults.add({ path: [], at: place(lines, pos[0]), found: undefined, expected: known ?? UNREADABLE });
+    // Behind it the parser guesses, and each of its guesses would be another fault.
+    if (known === undefined) break;
   }
   if (faults.count > 0) return undefined;
   return new ConfigDocument(document, lines);
@@ -104,13 +101,9 @@ const WORDS: Readonly<Partial<Record<ErrorCode, string>>> = {
     'not understood as YAML: something is missing here, such as a closing quote or bracket, a comma, or the space behind a colon',
 };
 
-function wordsFor(code: ErrorCode, rest: string): string {
-  if (code === 'DUPLICATE_KEY') {
-    return `the key ${redactedKey(/^[^:\s]+/.exec(rest)?.[0] ?? '')} is there twice in the same mapping`;
-  }
-  const kind = code.toLowerCase().replaceAll('_', ' ');
-  return (
-    WORDS[code] ??
-    `not understood as YAML from here on (${kind}); a text with braces, brackets or ": " in it needs quotes`
-  );
+const UNREADABLE =
+  'not understood as YAML from here on: a text with braces, brackets or ": " in it needs quotes (`${NAME}` does, inside { … })';
+
+function duplicate(text: string): string {
+  return `the key ${redactedKey(/^[^:\s]+/.exec(text)?.[0] ?? '')} is there twice in the same mapping`;
 }

@@ -1,7 +1,6 @@
 /**
  * Fills in `${NAME}` from the environment and `${file:PATH}` from a file, and remembers which values they went into:
- * those are never shown. What was filled in is not looked through again. A value that is nothing but one placeholder, and
- * is written without quotes, becomes a number or a truth value where it reads as one (`window: ${WINDOW}`).
+ * those are never shown. What was filled in is not looked through again.
  */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -64,10 +63,7 @@ export async function expand(values: unknown, { document, folder, env, faults }:
       else filled += text.slice(end, match.index) + found.value;
       end = match.index + match[0].length;
     }
-    if (faulty) return UNFILLED;
-    filled += text.slice(end);
-    const alone = matches.length === 1 && matches[0]?.[0] === text;
-    return alone && document.isPlain(path) ? scalar(filled) : filled;
+    return faulty ? UNFILLED : filled + text.slice(end);
   };
 
   const walk = async (value: unknown, path: Path): Promise<unknown> => {
@@ -90,12 +86,6 @@ export async function expand(values: unknown, { document, folder, env, faults }:
 
 /** Stands for a value whose placeholder could not be filled in: that is one fault, and must not become a second one. */
 export const UNFILLED: unique symbol = Symbol('unfilled');
-
-function scalar(text: string): unknown {
-  if (/^-?\d{1,15}$/.test(text)) return Number(text);
-  if (text === 'true' || text === 'false') return text === 'true';
-  return text;
-}
 
 function keyOf(path: Path): string {
   return JSON.stringify(path);

@@ -46,7 +46,7 @@ function duration(minMs: number, maxMs: number) {
 
 function count(min: number, max: number) {
   const error = `a whole number from ${min} to ${max}`;
-  return z.int({ error }).min(min, { error }).max(max, { error });
+  return z.preprocess(fromText, z.int({ error }).min(min, { error }).max(max, { error }));
 }
 
 function choice<const T extends readonly string[]>(...values: T) {
@@ -54,7 +54,14 @@ function choice<const T extends readonly string[]>(...values: T) {
 }
 
 function flag() {
-  return z.boolean({ error: 'true or false' });
+  return z.preprocess(fromText, z.boolean({ error: 'true or false' }));
+}
+
+/** What comes from the environment or from a file is text, whatever it says. */
+function fromText(value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  if (/^\d{1,15}$/.test(value)) return Number(value);
+  return value === 'true' || value === 'false' ? value === 'true' : value;
 }
 
 function uri(schemes: readonly string[]) {
@@ -97,7 +104,7 @@ function patterns() {
   return z
     .array(pattern)
     .min(1, { error: 'at least one pattern' })
-    .refine((list) => list.some((one) => !one.startsWith('!')), {
+    .refine((list) => list.length === 0 || list.some((one) => !one.startsWith('!')), {
       error: 'at least one pattern that includes something: these only exclude (add "*" to mean everything else)',
     });
 }
@@ -117,6 +124,12 @@ const listen = written((value): Parsed<{ host: string; port: number } | undefine
   const port = Number(match?.[2]);
   if (match === null || port > 65_535) return { ok: false, expected: '"host:port", such as 127.0.0.1:9464, or off' };
   return { ok: true, value: { host: (match[1] ?? '').replaceAll(/[[\]]/g, ''), port } };
+});
+
+const workers = written((found): Parsed<number | 'auto'> => {
+  const value = fromText(found);
+  const sound = value === 'auto' || (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 64);
+  return sound ? { ok: true, value } : { ok: false, expected: 'auto, or a whole number from 1 to 64' };
 });
 
 const queueType = choice('classic', 'quorum', 'stream');
@@ -286,8 +299,7 @@ export const fileSchema = z.strictObject({
   }),
   pipeline: z
     .strictObject({
-      workers: z
-        .union([z.literal('auto'), count(1, 64)], { error: 'auto, or a whole number from 1 to 64' })
+      workers: workers
         .default('auto')
         .meta({ description: 'Worker threads; auto: one less than there are cores, at least 1, at most 8.' }),
       partitions: count(1, 1024).default(16).meta({

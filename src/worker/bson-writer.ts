@@ -4,56 +4,64 @@
  */
 import { BsonType, checkDocument, encodeText, nameEnd, readInt32, valueEnd } from './bson.ts';
 import type { EventView } from './event.ts';
-import { put, putUnsigned } from './json-text.ts';
+import { putUnsigned } from './json-text.ts';
+import { put, wordsOf } from './output.ts';
+import type { Output, Words } from './output.ts';
 import { CRUD, Crud } from './route.ts';
 import type { Route } from './route.ts';
 import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
 import type { UpdateDescription } from './update.ts';
 
 /** An element's type and name. */
-function element(type: number, name: string): Uint8Array {
-  return new Uint8Array([type, ...encodeText(name), 0]);
+function element(type: number, name: string): number[] {
+  return [type, ...encodeText(name), 0];
 }
 
-function stringBytes(text: string): Uint8Array {
+function stringBytes(text: string): number[] {
   const bytes = encodeText(text);
-  const out = new Uint8Array(bytes.length + 5);
-  putInt32Bytes(out, 0, bytes.length + 1);
-  out.set(bytes, 4);
-  return out;
+  return [...int32Bytes(bytes.length + 1), ...bytes, 0];
 }
 
-function putInt32Bytes(out: Uint8Array, pos: number, n: number): number {
-  out[pos] = n;
-  out[pos + 1] = n >> 8;
-  out[pos + 2] = n >> 16;
-  out[pos + 3] = n >> 24;
+function int32Bytes(n: number): number[] {
+  return [n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24];
+}
+
+function elementWords(type: number, name: string): Words {
+  return wordsOf(new Uint8Array(element(type, name)));
+}
+
+function putInt32Bytes(out: Output, pos: number, n: number): number {
+  const to = out.bytes;
+  to[pos] = n;
+  to[pos + 1] = n >> 8;
+  to[pos + 2] = n >> 16;
+  to[pos + 3] = n >> 24;
   return pos + 4;
 }
 
 const names = {
-  id: element(BsonType.string, '_id'),
-  clusterTime: element(BsonType.timestamp, 'clusterTime'),
-  wallTime: element(BsonType.date, 'wallTime'),
-  fullDocument: element(BsonType.document, 'fullDocument'),
-  documentKey: element(BsonType.document, 'documentKey'),
-  updateDescription: element(BsonType.document, 'updateDescription'),
-  updatedFields: element(BsonType.document, 'updatedFields'),
-  removedFields: element(BsonType.array, 'removedFields'),
-  truncatedArrays: element(BsonType.array, 'truncatedArrays'),
-  field: element(BsonType.string, 'field'),
-  newSize: element(BsonType.int32, 'newSize'),
-  lsid: element(BsonType.document, 'lsid'),
-  txnNumber: element(BsonType.int64, 'txnNumber'),
+  id: elementWords(BsonType.string, '_id'),
+  clusterTime: elementWords(BsonType.timestamp, 'clusterTime'),
+  wallTime: elementWords(BsonType.date, 'wallTime'),
+  fullDocument: elementWords(BsonType.document, 'fullDocument'),
+  documentKey: elementWords(BsonType.document, 'documentKey'),
+  updateDescription: elementWords(BsonType.document, 'updateDescription'),
+  updatedFields: elementWords(BsonType.document, 'updatedFields'),
+  removedFields: elementWords(BsonType.array, 'removedFields'),
+  truncatedArrays: elementWords(BsonType.array, 'truncatedArrays'),
+  field: elementWords(BsonType.string, 'field'),
+  newSize: elementWords(BsonType.int32, 'newSize'),
+  lsid: elementWords(BsonType.document, 'lsid'),
+  txnNumber: elementWords(BsonType.int64, 'txnNumber'),
 };
-const operationTypes = CRUD.map(
-  (name) => new Uint8Array([...element(BsonType.string, 'operationType'), ...stringBytes(name)]),
+const operationTypes = CRUD.map((name) =>
+  wordsOf(new Uint8Array([...element(BsonType.string, 'operationType'), ...stringBytes(name)])),
 );
 
-const nsTexts = new WeakMap<Route, Uint8Array>();
+const nsTexts = new WeakMap<Route, Words>();
 
 /** The whole `ns` element, the same for every event of a namespace. */
-function nsElement(route: Route): Uint8Array {
+function nsElement(route: Route): Words {
   let known = nsTexts.get(route);
   if (known === undefined) {
     const fields = [
@@ -63,25 +71,26 @@ function nsElement(route: Route): Uint8Array {
       ...stringBytes(route.coll),
       0,
     ];
-    known = new Uint8Array([...element(BsonType.document, 'ns'), 0, 0, 0, 0, ...fields]);
-    putInt32Bytes(known, 4, fields.length + 4);
+    const length = int32Bytes(fields.length + 4);
+    known = wordsOf(new Uint8Array([...element(BsonType.document, 'ns'), ...length, ...fields]));
     nsTexts.set(route, known);
   }
   return known;
 }
 
-export function putBsonEvent(out: Uint8Array, pos: number, event: EventView): number {
+export function putBsonEvent(out: Output, pos: number, event: EventView): number {
+  const to = out.bytes;
   const start = pos;
   const { bytes, limit } = event;
   pos = put(out, pos + 4, names.id);
   const id = pos;
   pos = put(out, pos + 4, event.idPrefix);
   pos = putUnsigned(out, pos, event.seconds);
-  out[pos] = 0x2e;
+  to[pos] = 0x2e;
   pos = putUnsigned(out, pos + 1, event.increment);
-  out[pos] = 0x2e;
+  to[pos] = 0x2e;
   pos = putUnsigned(out, pos + 1, event.index);
-  out[pos++] = 0;
+  to[pos++] = 0;
   putInt32Bytes(out, id, pos - id - 4);
   pos = put(out, pos, operationTypes[event.crud]!);
   pos = putInt32Bytes(out, put(out, pos, names.clusterTime), event.increment);
@@ -109,25 +118,28 @@ export function putBsonEvent(out: Uint8Array, pos: number, event: EventView): nu
 }
 
 /** Ends a document that began at `start` with four bytes for its length. */
-function close(out: Uint8Array, start: number, pos: number): number {
-  out[pos] = 0;
+function close(out: Output, start: number, pos: number): number {
+  const to = out.bytes;
+  to[pos] = 0;
   putInt32Bytes(out, start, pos + 1 - start);
   return pos + 1;
 }
 
-function putRaw(out: Uint8Array, pos: number, bytes: Uint8Array, start: number, limit: number): number {
+function putRaw(out: Output, pos: number, bytes: Uint8Array, start: number, limit: number): number {
   checkDocument(bytes, start, limit);
   return copy(out, pos, bytes, start, start + readInt32(bytes, start));
 }
 
-function copy(out: Uint8Array, pos: number, bytes: Uint8Array, start: number, end: number): number {
+function copy(out: Output, pos: number, bytes: Uint8Array, start: number, end: number): number {
+  const to = out.bytes;
   const length = end - start;
-  if (length <= 64) for (let k = 0; k < length; k++) out[pos + k] = bytes[start + k]!;
-  else if (pos + length <= out.length) out.set(bytes.subarray(start, end), pos);
+  if (length <= 64) for (let k = 0; k < length; k++) to[pos + k] = bytes[start + k]!;
+  else if (pos + length <= to.length) to.set(bytes.subarray(start, end), pos);
   return pos + length;
 }
 
-function putUpdate(out: Uint8Array, pos: number, bytes: Uint8Array, update: UpdateDescription): number {
+function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDescription): number {
+  const to = out.bytes;
   const { paths, updated, removed, truncated } = update;
   const description = put(out, pos, names.updateDescription);
   const fields = put(out, description + 4, names.updatedFields);
@@ -135,9 +147,9 @@ function putUpdate(out: Uint8Array, pos: number, bytes: Uint8Array, update: Upda
   for (let k = 0; k < update.updatedLength; k += UPDATED_FIELDS) {
     const type = updated[k + 2]!;
     const value = updated[k + 3]!;
-    out[pos] = type;
+    to[pos] = type;
     pos = copy(out, pos + 1, paths, updated[k]!, updated[k + 1]!);
-    out[pos++] = 0;
+    to[pos++] = 0;
     const end = valueEnd(bytes, type, value, updated[k + 4]!);
     if (type === BsonType.document || type === BsonType.array) checkDocument(bytes, value, end);
     pos = copy(out, pos, bytes, value, end);
@@ -165,16 +177,18 @@ function putUpdate(out: Uint8Array, pos: number, bytes: Uint8Array, update: Upda
   return close(out, description, pos);
 }
 
-function putIndex(out: Uint8Array, pos: number, type: number, index: number): number {
-  out[pos] = type;
+function putIndex(out: Output, pos: number, type: number, index: number): number {
+  const to = out.bytes;
+  to[pos] = type;
   pos = putUnsigned(out, pos + 1, index);
-  out[pos] = 0;
+  to[pos] = 0;
   return pos + 1;
 }
 
-function putPath(out: Uint8Array, pos: number, paths: Uint8Array, from: number, to: number): number {
-  putInt32Bytes(out, pos, to - from + 1);
-  pos = copy(out, pos + 4, paths, from, to);
-  out[pos] = 0;
+function putPath(out: Output, pos: number, paths: Uint8Array, from: number, end: number): number {
+  const to = out.bytes;
+  putInt32Bytes(out, pos, end - from + 1);
+  pos = copy(out, pos + 4, paths, from, end);
+  to[pos] = 0;
   return pos + 1;
 }

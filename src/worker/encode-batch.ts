@@ -13,6 +13,8 @@ import { putBsonEvent } from './bson-writer.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView } from './event.ts';
 import { putJsonEvent } from './json-event.ts';
+import { Output, SLACK, textWords } from './output.ts';
+import type { Words } from './output.ts';
 import { Field, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
 import type { BatchJob, BatchResult, ParkReason, WorkerPlan } from './protocol.ts';
 import { BSON_FORMAT, CRUD, Crud, FORMATS, Router } from './route.ts';
@@ -26,6 +28,7 @@ const LINE_FEED = 0x0a;
 
 /** A buffer that one giant event made this large is let go again after the batch. */
 const KEEP_BYTES = 64 * 1024 * 1024;
+const START_BYTES = 4 * 1024 * 1024;
 
 export function encodeBatch(plan: WorkerPlan, job: BatchJob): BatchResult {
   const started = performance.now();
@@ -42,12 +45,12 @@ export function encodeBatch(plan: WorkerPlan, job: BatchJob): BatchResult {
 const compiled = new WeakMap<WorkerPlan, SourceEncoder[]>();
 
 /** Shared by all sources of a thread: only one batch is worked on at a time. */
-let scratch = new Uint8Array(4 * 1024 * 1024);
+let scratch = new Output(START_BYTES);
 
 class SourceEncoder {
   #router: Router;
   #scan: BatchScan;
-  #idPrefix: Uint8Array;
+  #idPrefix: Words;
   #event: EventView | undefined;
   #batch = 0;
   #records = new Uint32Array(8192 * RECORD_FIELDS);
@@ -62,7 +65,7 @@ class SourceEncoder {
   constructor(router: Router) {
     this.#router = router;
     this.#scan = new BatchScan(router);
-    this.#idPrefix = encodeText(`${router.source.name}:`);
+    this.#idPrefix = textWords(`${router.source.name}:`);
   }
 
   encode(job: BatchJob, started: number): BatchResult {
@@ -103,7 +106,7 @@ class SourceEncoder {
     };
     scan.release();
     if (this.#event !== undefined) this.#event.bytes = noBytes;
-    if (scratch.length > KEEP_BYTES) scratch = new Uint8Array(4 * 1024 * 1024);
+    if (scratch.bytes.length > KEEP_BYTES) scratch = new Output(START_BYTES);
     return result;
   }
 
@@ -145,8 +148,8 @@ class SourceEncoder {
       return;
     }
     if (lineFeed === 1) {
-      if (this.#pos > scratch.length) grow(this.#pos, this.#pos - 1);
-      scratch[this.#pos - 1] = LINE_FEED;
+      if (this.#pos > scratch.bytes.length) scratch.grow(this.#pos, this.#pos - 1);
+      scratch.bytes[this.#pos - 1] = LINE_FEED;
     }
     const length = this.#pos - start;
     this.#record(job.bytes, row, { lane, key, start, length, joins: batched && sameLane, batched }, subscription);
@@ -214,14 +217,14 @@ class SourceEncoder {
       const from = written[number * 2]!;
       const length = written[number * 2 + 1]!;
       if (length > maxMessageBytes) return length;
-      if (start + length > scratch.length) grow(start + length, start);
-      scratch.copyWithin(start, from, from + length);
+      if (start + length > scratch.bytes.length) scratch.grow(start + length, start);
+      scratch.bytes.copyWithin(start, from, from + length);
       return length;
     }
     const event = this.#view(job, row, route);
     let end = writeEvent(event, start, format);
-    if (end > scratch.length && end - start <= maxMessageBytes) {
-      grow(end, start);
+    if (end > scratch.bytes.length - SLACK && end - start <= maxMessageBytes) {
+      scratch.grow(end, start);
       end = writeEvent(event, start, format);
     }
     const length = end - start;
@@ -336,16 +339,7 @@ function writeEvent(event: EventView, pos: number, format: number): number {
   return putJsonEvent(scratch, pos, event, format === 0);
 }
 
-/** At least `needed` bytes, keeping the first `used`. */
-function grow(needed: number, used: number): void {
-  const larger = new Uint8Array(Math.ceil(needed * 1.5));
-  larger.set(scratch.subarray(0, used));
-  scratch = larger;
-}
-
+/** `slice` is the cheapest way to a buffer of its own: no zeros are written first, unlike with a new one. */
 function exactCopy(length: number): Uint8Array {
-  // Not from Buffer's pool: the whole ArrayBuffer is transferred.
-  const bytes = Buffer.allocUnsafeSlow(length);
-  bytes.set(scratch.subarray(0, length));
-  return new Uint8Array(bytes.buffer, 0, length);
+  return scratch.bytes.slice(0, length);
 }

@@ -2,13 +2,15 @@
  * One change event that is about to be written, as places in the batch's bytes (-1: not there). The encoder fills the same
  * object for every event; the JSON and the BSON writer read it.
  */
+import { textWords } from './output.ts';
+import type { Words } from './output.ts';
 import type { Route } from './route.ts';
 import { UpdateDescription } from './update.ts';
 
 export class EventView {
   bytes: Uint8Array = new Uint8Array(0);
   /** Of the source, with the colon: "shop:". */
-  idPrefix: Uint8Array = new Uint8Array(0);
+  idPrefix: Words = textWords('');
   route: Route;
   /** One of `Crud`. */
   crud = 0;

@@ -4,53 +4,56 @@
  */
 import { nameEnd, readInt32 } from './bson.ts';
 import type { EventView } from './event.ts';
-import { ascii, put, putInt32, putInt64, putText, putUnsigned } from './json-text.ts';
+import { putInt32, putInt64, putText, putUnsigned } from './json-text.ts';
 import { putDate, putJsonDocument, putJsonValue, putTimestamp } from './json-writer.ts';
+import { put, textWords } from './output.ts';
+import type { Output, Words } from './output.ts';
 import { CRUD, Crud } from './route.ts';
 import type { Route } from './route.ts';
 import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
 import type { UpdateDescription } from './update.ts';
 
 const text = {
-  id: ascii('{"_id":"'),
-  wallTime: ascii(',"wallTime":'),
-  fullDocument: ascii(',"fullDocument":'),
-  documentKey: ascii(',"documentKey":'),
-  documentKeyId: ascii(',"documentKey":{"_id":'),
-  documentKeyEmpty: ascii(',"documentKey":{}'),
-  updatedFields: ascii(',"updateDescription":{"updatedFields":{'),
-  removedFields: ascii('},"removedFields":['),
-  truncatedArrays: ascii('],"truncatedArrays":['),
-  updateEnd: ascii(']}'),
-  field: ascii('{"field":"'),
-  newSize: ascii('","newSize":'),
-  newSizeCanonical: ascii('","newSize":{"$numberInt":"'),
-  quoteBrace: ascii('"}'),
-  lsid: ascii(',"lsid":'),
-  txnNumber: ascii(',"txnNumber":'),
-  txnNumberCanonical: ascii(',"txnNumber":{"$numberLong":"'),
+  id: textWords('{"_id":"'),
+  wallTime: textWords(',"wallTime":'),
+  fullDocument: textWords(',"fullDocument":'),
+  documentKey: textWords(',"documentKey":'),
+  documentKeyId: textWords(',"documentKey":{"_id":'),
+  documentKeyEmpty: textWords(',"documentKey":{}'),
+  updatedFields: textWords(',"updateDescription":{"updatedFields":{'),
+  removedFields: textWords('},"removedFields":['),
+  truncatedArrays: textWords('],"truncatedArrays":['),
+  updateEnd: textWords(']}'),
+  field: textWords('{"field":"'),
+  newSize: textWords('","newSize":'),
+  newSizeCanonical: textWords('","newSize":{"$numberInt":"'),
+  quoteBrace: textWords('"}'),
+  lsid: textWords(',"lsid":'),
+  txnNumber: textWords(',"txnNumber":'),
+  txnNumberCanonical: textWords(',"txnNumber":{"$numberLong":"'),
 };
-const operationTypes = CRUD.map((name) => ascii(`","operationType":"${name}","clusterTime":`));
+const operationTypes = CRUD.map((name) => textWords(`","operationType":"${name}","clusterTime":`));
 
-const nsTexts = new WeakMap<Route, Uint8Array>();
+const nsTexts = new WeakMap<Route, Words>();
 
 /** `,"ns":{"db":…,"coll":…}`, the same for every event of a namespace. */
-function nsText(route: Route): Uint8Array {
+function nsText(route: Route): Words {
   let known = nsTexts.get(route);
   if (known === undefined) {
-    known = ascii(`,"ns":${JSON.stringify({ db: route.db, coll: route.coll })}`);
+    known = textWords(`,"ns":${JSON.stringify({ db: route.db, coll: route.coll })}`);
     nsTexts.set(route, known);
   }
   return known;
 }
 
-export function putJsonEvent(out: Uint8Array, pos: number, event: EventView, relaxed: boolean): number {
+export function putJsonEvent(out: Output, pos: number, event: EventView, relaxed: boolean): number {
+  const to = out.bytes;
   const { bytes, limit } = event;
   pos = put(out, put(out, pos, text.id), event.idPrefix);
   pos = putUnsigned(out, pos, event.seconds);
-  out[pos] = 0x2e;
+  to[pos] = 0x2e;
   pos = putUnsigned(out, pos + 1, event.increment);
-  out[pos] = 0x2e;
+  to[pos] = 0x2e;
   pos = putUnsigned(out, pos + 1, event.index);
   pos = put(out, pos, operationTypes[event.crud]!);
   pos = putTimestamp(out, pos, event.seconds, event.increment);
@@ -65,15 +68,15 @@ export function putJsonEvent(out: Uint8Array, pos: number, event: EventView, rel
     const value = nameEnd(bytes, event.idElement + 1);
     pos = put(out, pos, text.documentKeyId);
     pos = putJsonValue(out, pos, bytes, bytes[event.idElement]!, value, limit, relaxed, 0);
-    out[pos++] = 0x7d;
+    to[pos++] = 0x7d;
   } else pos = put(out, pos, text.documentKeyEmpty);
   if (event.crud === Crud.update) pos = putUpdate(out, pos, bytes, event.update, relaxed);
   if (event.txnNumber >= 0) pos = putTransaction(out, pos, event, relaxed);
-  out[pos] = 0x7d;
+  to[pos] = 0x7d;
   return pos + 1;
 }
 
-function putTransaction(out: Uint8Array, pos: number, event: EventView, relaxed: boolean): number {
+function putTransaction(out: Output, pos: number, event: EventView, relaxed: boolean): number {
   const { bytes, txnNumber } = event;
   pos = putJsonDocument(out, put(out, pos, text.lsid), bytes, event.lsid, bytes.length, relaxed);
   pos = put(out, pos, relaxed ? text.txnNumber : text.txnNumberCanonical);
@@ -81,42 +84,38 @@ function putTransaction(out: Uint8Array, pos: number, event: EventView, relaxed:
   return relaxed ? pos : put(out, pos, text.quoteBrace);
 }
 
-function putUpdate(
-  out: Uint8Array,
-  pos: number,
-  bytes: Uint8Array,
-  update: UpdateDescription,
-  relaxed: boolean,
-): number {
+function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDescription, relaxed: boolean): number {
+  const to = out.bytes;
   const { paths, updated, removed, truncated } = update;
   pos = put(out, pos, text.updatedFields);
   for (let k = 0; k < update.updatedLength; k += UPDATED_FIELDS) {
-    if (k > 0) out[pos++] = 0x2c;
+    if (k > 0) to[pos++] = 0x2c;
     pos = putName(out, pos, paths, updated[k]!, updated[k + 1]!);
-    out[pos] = 0x3a;
+    to[pos] = 0x3a;
     pos = putJsonValue(out, pos + 1, bytes, updated[k + 2]!, updated[k + 3]!, updated[k + 4]!, relaxed, 0);
   }
   pos = put(out, pos, text.removedFields);
   for (let k = 0; k < update.removedLength; k += 2) {
-    if (k > 0) out[pos++] = 0x2c;
+    if (k > 0) to[pos++] = 0x2c;
     pos = putName(out, pos, paths, removed[k]!, removed[k + 1]!);
   }
   if (update.hasTruncated) {
     pos = put(out, pos, text.truncatedArrays);
     for (let k = 0; k < update.truncatedLength; k += TRUNCATED_FIELDS) {
-      if (k > 0) out[pos++] = 0x2c;
+      if (k > 0) to[pos++] = 0x2c;
       pos = putText(out, put(out, pos, text.field), paths, truncated[k]!, truncated[k + 1]!);
       pos = putInt32(out, put(out, pos, relaxed ? text.newSize : text.newSizeCanonical), truncated[k + 2]!);
       if (!relaxed) pos = put(out, pos, text.quoteBrace);
-      out[pos++] = 0x7d;
+      to[pos++] = 0x7d;
     }
   }
   return put(out, pos, text.updateEnd);
 }
 
-function putName(out: Uint8Array, pos: number, paths: Uint8Array, from: number, to: number): number {
-  out[pos] = 0x22;
-  pos = putText(out, pos + 1, paths, from, to);
-  out[pos] = 0x22;
+function putName(out: Output, pos: number, paths: Uint8Array, from: number, end: number): number {
+  const to = out.bytes;
+  to[pos] = 0x22;
+  pos = putText(out, pos + 1, paths, from, end);
+  to[pos] = 0x22;
   return pos + 1;
 }

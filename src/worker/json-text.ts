@@ -1,44 +1,33 @@
 /**
  * The small writers behind JSON: integers, strings, dates, hex and base64 as bytes into `out` at `pos`; each returns the
- * new `pos`. None checks for room: a store behind the end of a typed array does nothing, so the caller looks once at
- * the `pos` of a whole event and, where it passed the end, takes a larger buffer and writes the event again.
+ * new `pos`, and none looks for room: see `output.ts`.
  */
 import { encodeText } from './bson.ts';
-
-/** Constant text, for `put`. */
-export function ascii(text: string): Uint8Array {
-  return encodeText(text);
-}
-
-/** A loop beats `set` for texts this short (`bench/encode.ts`). */
-export function put(out: Uint8Array, pos: number, text: Uint8Array): number {
-  const length = text.length;
-  for (let k = 0; k < length; k++) out[pos + k] = text[k]!;
-  return pos + length;
-}
+import type { Output } from './output.ts';
 
 /** "00" … "99", two bytes each. */
 const decimalPairs = new Uint8Array(200);
 /** "00" … "ff", two bytes each. */
 const hexPairs = new Uint8Array(512);
-for (let n = 0; n < 100; n++) decimalPairs.set(ascii(String(n).padStart(2, '0')), n * 2);
-for (let n = 0; n < 256; n++) hexPairs.set(ascii(n.toString(16).padStart(2, '0')), n * 2);
+for (let n = 0; n < 100; n++) decimalPairs.set(encodeText(String(n).padStart(2, '0')), n * 2);
+for (let n = 0; n < 256; n++) hexPairs.set(encodeText(n.toString(16).padStart(2, '0')), n * 2);
 
 /** A whole number from 0 up to 2^53. */
-export function putUnsigned(out: Uint8Array, pos: number, n: number): number {
+export function putUnsigned(out: Output, pos: number, n: number): number {
+  const to = out.bytes;
   if (n < 10) {
-    out[pos] = 0x30 + n;
+    to[pos] = 0x30 + n;
     return pos + 1;
   }
   if (n > 0x7fff_ffff) {
     if (n < 1e9 * 1e6) {
       const high = Math.floor(n / 1e6);
       pos = putUnsigned(out, pos, high);
-      return putPadded(out, pos, (n - high * 1e6) | 0, 6);
+      return putPadded(to, pos, (n - high * 1e6) | 0, 6);
     }
     const high = Math.floor(n / 1e9);
     pos = putUnsigned(out, pos, high);
-    return putPadded(out, pos, n - high * 1e9, 9);
+    return putPadded(to, pos, n - high * 1e9, 9);
   }
   let rest = n | 0;
   const end = pos + digits(rest);
@@ -47,14 +36,14 @@ export function putUnsigned(out: Uint8Array, pos: number, n: number): number {
     const high = (rest / 100) | 0;
     const pair = (rest - high * 100) << 1;
     at -= 2;
-    out[at] = decimalPairs[pair]!;
-    out[at + 1] = decimalPairs[pair + 1]!;
+    to[at] = decimalPairs[pair]!;
+    to[at + 1] = decimalPairs[pair + 1]!;
     rest = high;
   }
   if (rest >= 10) {
-    out[at - 2] = decimalPairs[rest << 1]!;
-    out[at - 1] = decimalPairs[(rest << 1) + 1]!;
-  } else out[at - 1] = 0x30 + rest;
+    to[at - 2] = decimalPairs[rest << 1]!;
+    to[at - 1] = decimalPairs[(rest << 1) + 1]!;
+  } else to[at - 1] = 0x30 + rest;
   return end;
 }
 
@@ -65,66 +54,71 @@ function digits(n: number): number {
 }
 
 /** Exactly `width` digits, zeros in front. */
-export function putPadded(out: Uint8Array, pos: number, n: number, width: number): number {
+function putPadded(to: Uint8Array, pos: number, n: number, width: number): number {
   let rest = n | 0;
   for (let at = pos + width - 1; at >= pos; at--) {
     const high = (rest / 10) | 0;
-    out[at] = 0x30 + rest - high * 10;
+    to[at] = 0x30 + rest - high * 10;
     rest = high;
   }
   return pos + width;
 }
 
-export function putInt32(out: Uint8Array, pos: number, n: number): number {
+export function putInt32(out: Output, pos: number, n: number): number {
+  const to = out.bytes;
   if (n >= 0) return putUnsigned(out, pos, n);
-  out[pos] = 0x2d;
+  to[pos] = 0x2d;
   return putUnsigned(out, pos + 1, -n);
 }
 
 /** `high` and `low` are the two halves, as signed 32-bit numbers. */
-export function putInt64(out: Uint8Array, pos: number, high: number, low: number): number {
+export function putInt64(out: Output, pos: number, high: number, low: number): number {
+  const to = out.bytes;
   if (high === low >> 31) return putInt32(out, pos, low);
   if (high >= -0x20_0000 && high < 0x20_0000) {
     const n = high * 4_294_967_296 + (low >>> 0);
     if (n >= 0) return putUnsigned(out, pos, n);
-    out[pos] = 0x2d;
+    to[pos] = 0x2d;
     return putUnsigned(out, pos + 1, -n);
   }
   return putAscii(out, pos, ((BigInt(high) << 32n) | BigInt(low >>> 0)).toString());
 }
 
-export function putAscii(out: Uint8Array, pos: number, text: string): number {
+export function putAscii(out: Output, pos: number, text: string): number {
+  const to = out.bytes;
   const length = text.length;
-  for (let k = 0; k < length; k++) out[pos + k] = text.charCodeAt(k);
+  for (let k = 0; k < length; k++) to[pos + k] = text.charCodeAt(k);
   return pos + length;
 }
 
-export function putHex(out: Uint8Array, pos: number, bytes: Uint8Array, at: number, length: number): number {
+export function putHex(out: Output, pos: number, bytes: Uint8Array, at: number, length: number): number {
+  const to = out.bytes;
   for (let k = 0; k < length; k++) {
     const pair = bytes[at + k]! << 1;
-    out[pos] = hexPairs[pair]!;
-    out[pos + 1] = hexPairs[pair + 1]!;
+    to[pos] = hexPairs[pair]!;
+    to[pos + 1] = hexPairs[pair + 1]!;
     pos += 2;
   }
   return pos;
 }
 
-const base64Alphabet = ascii('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
+const base64Alphabet = encodeText('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
 
-export function putBase64(out: Uint8Array, pos: number, bytes: Uint8Array, at: number, end: number): number {
+export function putBase64(out: Output, pos: number, bytes: Uint8Array, at: number, end: number): number {
+  const to = out.bytes;
   for (; at + 2 < end; at += 3, pos += 4) {
     const three = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
-    out[pos] = base64Alphabet[three >> 18]!;
-    out[pos + 1] = base64Alphabet[(three >> 12) & 63]!;
-    out[pos + 2] = base64Alphabet[(three >> 6) & 63]!;
-    out[pos + 3] = base64Alphabet[three & 63]!;
+    to[pos] = base64Alphabet[three >> 18]!;
+    to[pos + 1] = base64Alphabet[(three >> 12) & 63]!;
+    to[pos + 2] = base64Alphabet[(three >> 6) & 63]!;
+    to[pos + 3] = base64Alphabet[three & 63]!;
   }
   if (at >= end) return pos;
   const second = at + 1 < end ? bytes[at + 1]! : 0;
-  out[pos] = base64Alphabet[bytes[at]! >> 2]!;
-  out[pos + 1] = base64Alphabet[((bytes[at]! & 3) << 4) | (second >> 4)]!;
-  out[pos + 2] = at + 1 < end ? base64Alphabet[(second & 15) << 2]! : 0x3d;
-  out[pos + 3] = 0x3d;
+  to[pos] = base64Alphabet[bytes[at]! >> 2]!;
+  to[pos + 1] = base64Alphabet[((bytes[at]! & 3) << 4) | (second >> 4)]!;
+  to[pos + 2] = at + 1 < end ? base64Alphabet[(second & 15) << 2]! : 0x3d;
+  to[pos + 3] = 0x3d;
   return pos + 4;
 }
 
@@ -137,39 +131,40 @@ const dayText = new Uint8Array(10);
 let dayCached = -1;
 
 /** `ms` from 0 to `LAST_TEXT_MS`; milliseconds only where there are any, as js-bson writes it. */
-export function putIsoDate(out: Uint8Array, pos: number, ms: number): number {
+export function putIsoDate(out: Output, pos: number, ms: number): number {
+  const to = out.bytes;
   const day = Math.floor(ms / MS_PER_DAY) | 0;
   if (day !== dayCached) {
     putDay(day);
     dayCached = day;
   }
-  for (let k = 0; k < 10; k++) out[pos + k] = dayText[k]!;
+  for (let k = 0; k < 10; k++) to[pos + k] = dayText[k]!;
   const inDay = (ms - day * MS_PER_DAY) | 0;
   const seconds = (inDay / 1000) | 0;
   const minutes = (seconds / 60) | 0;
   const hours = (minutes / 60) | 0;
-  out[pos + 10] = 0x54;
-  putPair(out, pos + 11, hours);
-  out[pos + 13] = 0x3a;
-  putPair(out, pos + 14, minutes - hours * 60);
-  out[pos + 16] = 0x3a;
-  putPair(out, pos + 17, seconds - minutes * 60);
+  to[pos + 10] = 0x54;
+  putPair(to, pos + 11, hours);
+  to[pos + 13] = 0x3a;
+  putPair(to, pos + 14, minutes - hours * 60);
+  to[pos + 16] = 0x3a;
+  putPair(to, pos + 17, seconds - minutes * 60);
   const thousandths = inDay - seconds * 1000;
   if (thousandths === 0) {
-    out[pos + 19] = 0x5a;
+    to[pos + 19] = 0x5a;
     return pos + 20;
   }
   const hundredths = (thousandths / 10) | 0;
-  out[pos + 19] = 0x2e;
-  putPair(out, pos + 20, hundredths);
-  out[pos + 22] = 0x30 + thousandths - hundredths * 10;
-  out[pos + 23] = 0x5a;
+  to[pos + 19] = 0x2e;
+  putPair(to, pos + 20, hundredths);
+  to[pos + 22] = 0x30 + thousandths - hundredths * 10;
+  to[pos + 23] = 0x5a;
   return pos + 24;
 }
 
-function putPair(out: Uint8Array, pos: number, n: number): void {
-  out[pos] = decimalPairs[n << 1]!;
-  out[pos + 1] = decimalPairs[(n << 1) + 1]!;
+function putPair(to: Uint8Array, pos: number, n: number): void {
+  to[pos] = decimalPairs[n << 1]!;
+  to[pos + 1] = decimalPairs[(n << 1) + 1]!;
 }
 
 /** Howard Hinnant's civil_from_days, for days since 1970. */
@@ -205,11 +200,12 @@ const shortEscapes: Readonly<Record<number, number>> = {
 };
 
 /** The inside of a JSON string: check and copy in one loop. What is not UTF-8 becomes U+FFFD, so output always is. */
-export function putText(out: Uint8Array, pos: number, bytes: Uint8Array, at: number, end: number): number {
+export function putText(out: Output, pos: number, bytes: Uint8Array, at: number, end: number): number {
+  const to = out.bytes;
   while (at < end) {
     const c = bytes[at]!;
     if (plainInJson[c] === 1) {
-      out[pos++] = c;
+      to[pos++] = c;
       at++;
     } else if (c < 0x80) {
       pos = putEscape(out, pos, c);
@@ -217,13 +213,13 @@ export function putText(out: Uint8Array, pos: number, bytes: Uint8Array, at: num
     } else {
       const length = sequenceLength(bytes, at, end);
       if (length > 0) {
-        out[pos++] = c;
-        for (let k = 1; k < length; k++) out[pos++] = bytes[at + k]!;
+        to[pos++] = c;
+        for (let k = 1; k < length; k++) to[pos++] = bytes[at + k]!;
         at += length;
       } else {
-        out[pos] = 0xef;
-        out[pos + 1] = 0xbf;
-        out[pos + 2] = 0xbd;
+        to[pos] = 0xef;
+        to[pos + 1] = 0xbf;
+        to[pos + 2] = 0xbd;
         pos += 3;
         at -= length;
       }
@@ -232,18 +228,19 @@ export function putText(out: Uint8Array, pos: number, bytes: Uint8Array, at: num
   return pos;
 }
 
-function putEscape(out: Uint8Array, pos: number, c: number): number {
-  out[pos] = 0x5c;
+function putEscape(out: Output, pos: number, c: number): number {
+  const to = out.bytes;
+  to[pos] = 0x5c;
   const short = shortEscapes[c];
   if (short !== undefined) {
-    out[pos + 1] = short;
+    to[pos + 1] = short;
     return pos + 2;
   }
-  out[pos + 1] = 0x75;
-  out[pos + 2] = 0x30;
-  out[pos + 3] = 0x30;
-  out[pos + 4] = hexPairs[c << 1]!;
-  out[pos + 5] = hexPairs[(c << 1) + 1]!;
+  to[pos + 1] = 0x75;
+  to[pos + 2] = 0x30;
+  to[pos + 3] = 0x30;
+  to[pos + 4] = hexPairs[c << 1]!;
+  to[pos + 5] = hexPairs[(c << 1) + 1]!;
   return pos + 6;
 }
 

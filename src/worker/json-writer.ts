@@ -20,9 +20,7 @@ import {
 } from './bson.ts';
 import {
   LAST_TEXT_MS,
-  ascii,
   plainInJson,
-  put,
   putAscii,
   putBase64,
   putHex,
@@ -32,40 +30,42 @@ import {
   putText,
   putUnsigned,
 } from './json-text.ts';
+import { put, textWords } from './output.ts';
+import type { Output } from './output.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const BRACE_CLOSE = 0x7d;
 
 const text = {
-  true: ascii('true'),
-  false: ascii('false'),
-  null: ascii('null'),
-  undefined: ascii('{"$undefined":true}'),
-  minKey: ascii('{"$minKey":1}'),
-  maxKey: ascii('{"$maxKey":1}'),
-  oid: ascii('{"$oid":"'),
-  date: ascii('{"$date":"'),
-  dateLong: ascii('{"$date":{"$numberLong":"'),
-  int: ascii('{"$numberInt":"'),
-  long: ascii('{"$numberLong":"'),
-  double: ascii('{"$numberDouble":"'),
-  decimal: ascii('{"$numberDecimal":"'),
-  timestamp: ascii('{"$timestamp":{"t":'),
-  increment: ascii(',"i":'),
-  binary: ascii('{"$binary":{"base64":"'),
-  subType: ascii('","subType":"'),
-  regex: ascii('{"$regularExpression":{"pattern":"'),
-  options: ascii('","options":"'),
-  ref: ascii('{"$dbPointer":{"$ref":"'),
-  refId: ascii('","$id":{"$oid":"'),
-  code: ascii('{"$code":"'),
-  scope: ascii('","$scope":'),
-  symbol: ascii('{"$symbol":"'),
-  quoteBrace: ascii('"}'),
-  quoteBraces: ascii('"}}'),
-  quoteBraces3: ascii('"}}}'),
-  braces: ascii('}}'),
+  true: textWords('true'),
+  false: textWords('false'),
+  null: textWords('null'),
+  undefined: textWords('{"$undefined":true}'),
+  minKey: textWords('{"$minKey":1}'),
+  maxKey: textWords('{"$maxKey":1}'),
+  oid: textWords('{"$oid":"'),
+  date: textWords('{"$date":"'),
+  dateLong: textWords('{"$date":{"$numberLong":"'),
+  int: textWords('{"$numberInt":"'),
+  long: textWords('{"$numberLong":"'),
+  double: textWords('{"$numberDouble":"'),
+  decimal: textWords('{"$numberDecimal":"'),
+  timestamp: textWords('{"$timestamp":{"t":'),
+  increment: textWords(',"i":'),
+  binary: textWords('{"$binary":{"base64":"'),
+  subType: textWords('","subType":"'),
+  regex: textWords('{"$regularExpression":{"pattern":"'),
+  options: textWords('","options":"'),
+  ref: textWords('{"$dbPointer":{"$ref":"'),
+  refId: textWords('","$id":{"$oid":"'),
+  code: textWords('{"$code":"'),
+  scope: textWords('","$scope":'),
+  symbol: textWords('{"$symbol":"'),
+  quoteBrace: textWords('"}'),
+  quoteBraces: textWords('"}}'),
+  quoteBraces3: textWords('"}}}'),
+  braces: textWords('}}'),
 };
 
 /** Where the value that `putJsonValue` wrote last ends in its BSON: a second result without an object for it. */
@@ -73,7 +73,7 @@ let ended = 0;
 
 /** A whole document or array; `limit` is the first byte behind what encloses it. */
 export function putJsonDocument(
-  out: Uint8Array,
+  out: Output,
   pos: number,
   bytes: Uint8Array,
   start: number,
@@ -81,21 +81,22 @@ export function putJsonDocument(
   relaxed: boolean,
   depth = 0,
 ): number {
+  const to = out.bytes;
   if (depth > MAX_DEPTH) malformed('documents are nested too deeply');
   const last = documentLast(bytes, start, limit);
-  out[pos++] = 0x7b;
+  to[pos++] = 0x7b;
   let at = start + 4;
   if (at === last) {
-    out[pos++] = BRACE_CLOSE;
+    to[pos++] = BRACE_CLOSE;
     return pos;
   }
   while (at < last) {
     const type = bytes[at++]!;
-    out[pos++] = QUOTE;
+    to[pos++] = QUOTE;
     for (;;) {
       const c = bytes[at]!;
       if (plainInJson[c] === 1) {
-        out[pos++] = c;
+        to[pos++] = c;
         at++;
       } else if (c === 0) break;
       else {
@@ -104,19 +105,19 @@ export function putJsonDocument(
         at = end;
       }
     }
-    out[pos] = QUOTE;
-    out[pos + 1] = 0x3a;
+    to[pos] = QUOTE;
+    to[pos + 1] = 0x3a;
     pos = putJsonValue(out, pos + 2, bytes, type, at + 1, last, relaxed, depth);
     at = ended;
-    out[pos++] = COMMA;
+    to[pos++] = COMMA;
   }
   if (at !== last) malformed('a document ends in the middle of a value');
-  out[pos - 1] = BRACE_CLOSE;
+  to[pos - 1] = BRACE_CLOSE;
   return pos;
 }
 
 function putJsonArray(
-  out: Uint8Array,
+  out: Output,
   pos: number,
   bytes: Uint8Array,
   start: number,
@@ -124,28 +125,29 @@ function putJsonArray(
   relaxed: boolean,
   depth: number,
 ): number {
+  const to = out.bytes;
   if (depth > MAX_DEPTH) malformed('documents are nested too deeply');
   const last = documentLast(bytes, start, limit);
-  out[pos++] = 0x5b;
+  to[pos++] = 0x5b;
   let at = start + 4;
   if (at === last) {
-    out[pos++] = 0x5d;
+    to[pos++] = 0x5d;
     return pos;
   }
   while (at < last) {
     const type = bytes[at]!;
     pos = putJsonValue(out, pos, bytes, type, nameEnd(bytes, at + 1), last, relaxed, depth);
     at = ended;
-    out[pos++] = COMMA;
+    to[pos++] = COMMA;
   }
   if (at !== last) malformed('an array ends in the middle of a value');
-  out[pos - 1] = 0x5d;
+  to[pos - 1] = 0x5d;
   return pos;
 }
 
 /** One value of the given type; `last` is the closing zero of the document that holds it. */
 export function putJsonValue(
-  out: Uint8Array,
+  out: Output,
   pos: number,
   bytes: Uint8Array,
   type: number,
@@ -154,12 +156,13 @@ export function putJsonValue(
   relaxed: boolean,
   depth: number,
 ): number {
+  const to = out.bytes;
   switch (type) {
     case BsonType.string: {
       const end = stringEnd(bytes, at, last);
-      out[pos++] = QUOTE;
+      to[pos++] = QUOTE;
       pos = putString(out, pos, bytes, at + 4, end - 1);
-      out[pos] = QUOTE;
+      to[pos] = QUOTE;
       ended = end;
       return pos + 1;
     }
@@ -212,18 +215,19 @@ function fits(at: number, size: number, last: number): number {
 }
 
 /** `putText` with the ordinary case in front: apart from it this loop is small enough to be compiled well. */
-function putString(out: Uint8Array, pos: number, bytes: Uint8Array, at: number, end: number): number {
+function putString(out: Output, pos: number, bytes: Uint8Array, at: number, end: number): number {
+  const to = out.bytes;
   while (at < end) {
     const c = bytes[at]!;
     if (plainInJson[c] !== 1) return putText(out, pos, bytes, at, end);
-    out[pos++] = c;
+    to[pos++] = c;
     at++;
   }
   return pos;
 }
 
 function putRareValue(
-  out: Uint8Array,
+  out: Output,
   pos: number,
   bytes: Uint8Array,
   type: number,
@@ -232,6 +236,7 @@ function putRareValue(
   relaxed: boolean,
   depth: number,
 ): number {
+  const to = out.bytes;
   const end = valueEnd(bytes, type, at, last);
   switch (type) {
     case BsonType.timestamp:
@@ -268,7 +273,7 @@ function putRareValue(
       const scope = stringEnd(bytes, at + 4, end);
       pos = put(out, putText(out, put(out, pos, text.code), bytes, at + 8, scope - 1), text.scope);
       pos = putJsonDocument(out, pos, bytes, scope, end, relaxed, depth + 1);
-      out[pos++] = BRACE_CLOSE;
+      to[pos++] = BRACE_CLOSE;
       break;
     }
     case BsonType.minKey:
@@ -282,12 +287,12 @@ function putRareValue(
   return pos;
 }
 
-export function putTimestamp(out: Uint8Array, pos: number, seconds: number, increment: number): number {
+export function putTimestamp(out: Output, pos: number, seconds: number, increment: number): number {
   pos = putUnsigned(out, put(out, pos, text.timestamp), seconds);
   return put(out, putUnsigned(out, put(out, pos, text.increment), increment), text.braces);
 }
 
-export function putDate(out: Uint8Array, pos: number, bytes: Uint8Array, at: number, relaxed: boolean): number {
+export function putDate(out: Output, pos: number, bytes: Uint8Array, at: number, relaxed: boolean): number {
   const ms = readInt64(bytes, at);
   if (relaxed && ms >= 0 && ms <= LAST_TEXT_MS)
     return put(out, putIsoDate(out, put(out, pos, text.date), ms), text.quoteBrace);
@@ -295,43 +300,44 @@ export function putDate(out: Uint8Array, pos: number, bytes: Uint8Array, at: num
   return put(out, pos, text.quoteBraces);
 }
 
-export function putDouble(out: Uint8Array, pos: number, n: number, relaxed: boolean): number {
+export function putDouble(out: Output, pos: number, n: number, relaxed: boolean): number {
   if (relaxed && n - n === 0) return putFiniteDouble(out, pos, n);
   pos = put(out, pos, text.double);
   pos = n - n === 0 ? putFiniteDouble(out, pos, n) : putAscii(out, pos, String(n));
   return put(out, pos, text.quoteBrace);
 }
 
-function putFiniteDouble(out: Uint8Array, pos: number, n: number): number {
+function putFiniteDouble(out: Output, pos: number, n: number): number {
+  const to = out.bytes;
   const size = n < 0 ? -n : n;
   if (size < 1e13) {
     // Prices and the like: a number of at most 15 digits that rounds to this double is the shortest text for it.
     const hundredths = Math.round(size * 100);
     if (hundredths / 100 === size) {
-      if (n < 0 || (n === 0 && 1 / n < 0)) out[pos++] = 0x2d;
+      if (n < 0 || (n === 0 && 1 / n < 0)) to[pos++] = 0x2d;
       const whole = Math.floor(hundredths / 100);
       const rest = hundredths - whole * 100;
       pos = putUnsigned(out, pos, whole);
-      out[pos] = 0x2e;
+      to[pos] = 0x2e;
       const tens = (rest / 10) | 0;
       const ones = rest - tens * 10;
-      out[pos + 1] = 0x30 + tens;
+      to[pos + 1] = 0x30 + tens;
       if (ones === 0) return pos + 2;
-      out[pos + 2] = 0x30 + ones;
+      to[pos + 2] = 0x30 + ones;
       return pos + 3;
     }
   }
   const digits = String(n);
   pos = putAscii(out, pos, digits);
   if (size < 1e21 && Number.isInteger(n)) {
-    out[pos] = 0x2e;
-    out[pos + 1] = 0x30;
+    to[pos] = 0x2e;
+    to[pos + 1] = 0x30;
     pos += 2;
   }
   return pos;
 }
 
-function putBinary(out: Uint8Array, pos: number, bytes: Uint8Array, at: number, end: number): number {
+function putBinary(out: Output, pos: number, bytes: Uint8Array, at: number, end: number): number {
   const subType = bytes[at + 4]!;
   let data = at + 5;
   // The old binary subtype repeats its length inside; Extended JSON shows the bytes behind it.

@@ -5,7 +5,16 @@ import { globsIntersect, overlapOf, patternFault, splitPatterns } from '../../sr
 import { compilePatterns } from '../../src/worker/pattern.ts';
 
 test('a pattern is "db.coll" with stars anywhere, and may exclude', () => {
-  for (const pattern of ['shop.orders', 'shop.*', '*', '*.orders', 'shop*', 'shop.a.b', '!shop.tmp_*', '!*.system.buckets.*']) {
+  for (const pattern of [
+    'shop.orders',
+    'shop.*',
+    '*',
+    '*.orders',
+    'shop*',
+    'shop.a.b',
+    '!shop.tmp_*',
+    '!*.system.buckets.*',
+  ]) {
     assert.equal(patternFault(pattern), undefined, pattern);
   }
   for (const pattern of ['', '!', 'shop', '.orders', 'shop.', '!!shop.x', ' shop.x', 'shop.\0']) {
@@ -48,7 +57,9 @@ test('two lists overlap through what neither excludes', () => {
 });
 
 // Few letters, so that matches are frequent.
-const glob = fc.array(fc.constantFrom('a', 'b', '.', '*'), { minLength: 1, maxLength: 6 }).map((parts) => parts.join(''));
+const glob = fc
+  .array(fc.constantFrom('a', 'b', '.', '*'), { minLength: 1, maxLength: 6 })
+  .map((parts) => parts.join(''));
 const text = fc.array(fc.constantFrom('a', 'b', '.'), { minLength: 1, maxLength: 6 }).map((parts) => parts.join(''));
 const list = fc
   .tuple(fc.array(glob, { minLength: 1, maxLength: 3 }), fc.array(glob, { maxLength: 2 }))

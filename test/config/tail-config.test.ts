@@ -25,7 +25,12 @@ test('patterns narrow it down; with exclusions alone it is everything else', () 
 });
 
 test('what cannot be used is bad usage, and no message holds the URI', () => {
-  for (const wrong of [{ uri: 'http://root:hunter2@h' }, { from: 'never' }, { format: 'xml' }, { namespaces: ['shop'] }]) {
+  for (const wrong of [
+    { uri: 'http://root:hunter2@h' },
+    { from: 'never' },
+    { format: 'xml' },
+    { namespaces: ['shop'] },
+  ]) {
     assert.throws(
       () => tailConfig({ ...OPTIONS, ...wrong }),
       (error) => error instanceof UserError && error.code === 'usage' && !error.message.includes('hunter2'),

@@ -46,9 +46,24 @@ test('a bare number is no time, unless it is 0', () => {
 });
 
 test('what is neither a size nor a time is refused', () => {
-  for (const written of ['', 'many', '64K', '5 parsecs', '-1s', '-1B', '1e3B', '1,5s', NaN, Infinity, null, true, {}, []]) {
-    assert.equal(parseBytes(written).ok, false, `size ${String(written)}`);
-    assert.equal(parseDuration(written).ok, false, `time ${String(written)}`);
+  for (const written of [
+    '',
+    'many',
+    '64K',
+    '5 parsecs',
+    '-1s',
+    '-1B',
+    '1e3B',
+    '1,5s',
+    NaN,
+    Infinity,
+    null,
+    true,
+    {},
+    [],
+  ]) {
+    assert.equal(parseBytes(written).ok, false, `size ${JSON.stringify(written)}`);
+    assert.equal(parseDuration(written).ok, false, `time ${JSON.stringify(written)}`);
   }
   assert.equal(parseBytes('5constructor').ok, false);
 });

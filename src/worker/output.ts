@@ -1,0 +1,52 @@
+/**
+ * Where encoded bytes go: one growing buffer seen as bytes and as words. Writers take an `Output` and a position, never look
+ * for room, and return the new position: a byte stored behind the end is dropped, words there are not stored at all. So
+ * the caller looks once, at a whole event's end: past `length - SLACK` it grows the output and writes the event again.
+ */
+import { encodeText } from './bson.ts';
+
+/** Words are stored whole, up to this many bytes past what they say. */
+export const SLACK = 8;
+
+export class Output {
+  bytes: Uint8Array<ArrayBuffer>;
+  view: DataView;
+
+  constructor(length: number) {
+    this.bytes = new Uint8Array(length);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  /** Room for `needed` bytes, keeping the first `used`. */
+  grow(needed: number, used: number): void {
+    const larger = new Uint8Array(Math.ceil((needed + SLACK) * 1.5));
+    larger.set(this.bytes.subarray(0, used));
+    this.bytes = larger;
+    this.view = new DataView(larger.buffer);
+  }
+}
+
+/** Constant bytes, cut into words of eight: four times as fast to write as byte by byte. */
+export interface Words {
+  readonly length: number;
+  /** Only ever moved, never calculated with; UTF-8 and BSON's small numbers never look like a NaN, which could change. */
+  readonly words: Float64Array;
+}
+
+export function wordsOf(bytes: Uint8Array): Words {
+  const padded = new Uint8Array((bytes.length + 7) & ~7);
+  padded.set(bytes);
+  return { length: bytes.length, words: new Float64Array(padded.buffer) };
+}
+
+export function textWords(text: string): Words {
+  return wordsOf(encodeText(text));
+}
+
+export function put(out: Output, pos: number, { length, words }: Words): number {
+  const view = out.view;
+  if (pos + length + SLACK <= view.byteLength) {
+    for (let k = 0; k < words.length; k++) view.setFloat64(pos + (k << 3), words[k]!, true);
+  }
+  return pos + length;
+}

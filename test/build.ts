@@ -1,0 +1,15 @@
+/** Compiles the sources to `dist`, which the demo, the benches and the tests of the command run as a user does. */
+import { fileURLToPath } from 'node:url';
+import { run } from './servers/run.ts';
+
+export async function build(): Promise<void> {
+  const at = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
+  try {
+    await run(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', at('tsconfig.build.json')], {
+      timeoutMs: 180_000,
+    });
+  } catch (error) {
+    const output = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
+    throw new Error(`the build fails:\n${output}`, { cause: error });
+  }
+}

@@ -1,0 +1,152 @@
+/** The built command as users run it, in a process of its own that can be stopped, killed and asked. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { openSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import type { StatusReport } from '../../src/observe/status.ts';
+
+const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+
+/** A folder with a `tailrace.yaml`, and engines that run on it one after another. */
+export class Workplace implements AsyncDisposable {
+  readonly folder: string;
+  readonly #running = new Set<EngineProcess>();
+  #runs = 0;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  static async create(config: object): Promise<Workplace> {
+    const place = new Workplace(await mkdtemp(join(tmpdir(), 'tailrace-test-')));
+    await place.configure(config);
+    return place;
+  }
+
+  async configure(config: object): Promise<void> {
+    const http = { listen: '127.0.0.1:0' };
+    await writeFile(join(this.folder, 'tailrace.yaml'), stringify({ http, ...config }));
+  }
+
+  /** Starts; does not wait for anything. */
+  start(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): EngineProcess {
+    this.#runs += 1;
+    const engine = new EngineProcess(this.folder, join(this.folder, `run-${this.#runs}.log`), args, env);
+    this.#running.add(engine);
+    void engine.exit.then(() => this.#running.delete(engine));
+    return engine;
+  }
+
+  /** Another command on the same folder; resolves when it has ended. */
+  async command(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    const child = spawn(process.execPath, [CLI, ...args], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+    return { code, stdout, stderr };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#running].map(async (engine) => engine.kill()));
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export class EngineProcess {
+  readonly #child: ChildProcess;
+  readonly #logPath: string;
+  /** The exit code, or the signal's name. */
+  readonly exit: Promise<number | string>;
+  #url: string | undefined;
+
+  constructor(folder: string, logPath: string, args: readonly string[], env: NodeJS.ProcessEnv) {
+    this.#logPath = logPath;
+    const log = openSync(logPath, 'w');
+    this.#child = spawn(process.execPath, [CLI, 'run', ...args], {
+      cwd: folder,
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...env },
+    });
+    this.exit = new Promise((resolve) =>
+      this.#child.once('exit', (code, signal) => resolve(code ?? signal ?? 'nothing')),
+    );
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.exit;
+  }
+
+  /** SIGTERM; resolves with how it ended. */
+  async terminate(): Promise<number | string> {
+    this.#child.kill('SIGTERM');
+    return this.exit;
+  }
+
+  log(): string {
+    return readFileSync(this.#logPath, 'utf8');
+  }
+
+  async status(): Promise<StatusReport> {
+    return (await (await fetch(`${await this.#base()}/status`)).json()) as StatusReport;
+  }
+
+  /** `/readyz`: whether it answers 200, and its reasons. */
+  async ready(): Promise<{ ok: boolean; reasons: string[] }> {
+    return (await (await fetch(`${await this.#base()}/readyz`)).json()) as { ok: boolean; reasons: string[] };
+  }
+
+  /** The sum of a metric over its label sets. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${await this.#base()}/metrics`)).text();
+    let sum = 0;
+    for (const line of text.split('\n')) {
+      if (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) sum += Number(line.slice(line.lastIndexOf(' ')));
+    }
+    return sum;
+  }
+
+  /** Resident memory of the process now, in bytes. */
+  async rss(): Promise<number> {
+    const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(?<kib>\d+) kB/.exec(status)?.groups?.['kib'] ?? 0) * 1024;
+  }
+
+  async #base(): Promise<string> {
+    const end = Date.now() + 20_000;
+    while (this.#url === undefined) {
+      this.#url = /"url":"(?<url>http:[^"]+)"/.exec(this.log())?.groups?.['url'];
+      if (this.#url !== undefined) break;
+      if (this.#child.exitCode !== null) throw new Error(`the engine ended: ${this.log()}`);
+      if (Date.now() > end) throw new Error(`no HTTP address in the log: ${this.log()}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return this.#url;
+  }
+}
+
+/** Polls until it is so; `what` is in the error when it never is. */
+export async function until(what: string, check: () => Promise<boolean> | boolean, withinMs = 60_000): Promise<void> {
+  const end = Date.now() + withinMs;
+  for (;;) {
+    let trouble: unknown;
+    try {
+      if (await check()) return;
+    } catch (error) {
+      trouble = error;
+    }
+    if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`, { cause: trouble });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
