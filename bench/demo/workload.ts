@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Decimal128, ObjectId } from 'mongodb';
-import type { Collection, Db, Document, UpdateFilter } from 'mongodb';
+import type { Collection, Db, Document } from 'mongodb';
 
 export interface Written {
   readonly ns: string;
@@ -19,8 +19,6 @@ export type Id = ObjectId | string | number;
 
 interface Doc extends Document {
   readonly _id: Id;
-  readonly events?: readonly Document[];
-  readonly lines?: readonly Document[];
 }
 
 /** A collection's habits. `n` counts its documents; a document's `rev` is the writer's business. */
@@ -29,7 +27,7 @@ interface Habit {
   readonly pauseMs: number;
   readonly id: (n: number) => Id;
   readonly fields: (n: number) => Readonly<Record<string, unknown>>;
-  readonly updates: readonly (() => UpdateFilter<Doc>)[];
+  readonly updates: readonly (() => Document)[];
 }
 
 const HABITS: readonly Habit[] = [
@@ -135,7 +133,7 @@ async function write({
       case 'update': {
         doc.rev += 1;
         const change = oneOf(habit.updates)();
-        await collection.updateOne({ _id }, { ...change, $set: { ...change.$set, rev: doc.rev } });
+        await collection.updateOne({ _id }, { ...change, $set: { ...change['$set'], rev: doc.rev } });
         break;
       }
       case 'replace':

@@ -49,7 +49,7 @@ export async function lockFolder(path: string): Promise<AsyncDisposable> {
   try {
     const dead: string[] = [];
     for (const other of (await readdir(folder)).filter((other) => SOCKET_NAME.test(other) && other !== name)) {
-      const answer = {kind:'dead'} as Answer;
+      const answer = await decided(join(short.path, other), name < other);
       if (answer.kind === 'owner' || answer.kind === 'candidate') {
         throw locked(folder, answer.pid === '' ? (SOCKET_NAME.exec(other)?.[1] ?? '?') : answer.pid);
       }

@@ -72,7 +72,7 @@ export interface ParkedSummary {
 }
 
 /** The bytes are not what was once stored. */
-export class DamagedRecordError extends Error {
+class DamagedRecordError extends Error {
   override readonly name = 'DamagedRecordError';
 }
 

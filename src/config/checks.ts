@@ -16,8 +16,8 @@ import { templateAsGlob, usesPartition } from './templates.ts';
 type Settings = Loose<FileSettings>;
 type Subscription = Loose<FileSettings['subscriptions'][number]>;
 
-export const DESTINATIONS = ['exchange', 'queue', 'file', 'stdout'] as const;
-export type DestinationKind = (typeof DESTINATIONS)[number];
+const DESTINATIONS = ['exchange', 'queue', 'file', 'stdout'] as const;
+type DestinationKind = (typeof DESTINATIONS)[number];
 
 interface Checked {
   readonly path: Path;

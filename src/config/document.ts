@@ -60,7 +60,7 @@ export function readDocument(text: string, faults: ConfigFaults): ConfigDocument
   const document = parseDocument(text, {
     lineCounter: lines,
     prettyErrors: false,
-    logLevel: 'silent',
+    logLevel: 'error',
     stringKeys: true,
   });
   // A tag that YAML does not know is a warning to the parser; here it is a pattern that lacks its quotes.

@@ -96,7 +96,7 @@ export function globsIntersect(a: string, b: string): boolean {
  * Does `outer` match everything that `inner` matches? A star of `inner` is taken for a character that only a star of
  * `outer` can match.
  */
-export function globCovers(outer: string, inner: string): boolean {
+function globCovers(outer: string, inner: string): boolean {
   return globMatches(outer, inner);
 }
 

@@ -15,7 +15,7 @@ const HOUR = 3_600 * SECOND;
 const KIB = 2 ** 10;
 const TIB = 2 ** 40;
 
-export const NAME = /^[A-Za-z0-9_-]+$/;
+const NAME = /^[A-Za-z0-9_-]+$/;
 export const NAME_EXPECTED = 'a name of letters, digits, _ and -';
 
 /** A leaf whose form zod does not know. `params.detail` may quote the value: it is shown only where the value may be. */

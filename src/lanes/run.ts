@@ -38,8 +38,14 @@ export function recordEnd(delivery: Delivery, record: number): LanePosition {
   };
 }
 
-/** Records `first` … of possibly several deliveries as one message; more than one only where messages hold many events. */
-export function composeMessage(parts: readonly { delivery: Delivery; record: number }[]): LaneMessage {
+/** One record of one batch. */
+export interface Part {
+  readonly delivery: Delivery;
+  readonly record: number;
+}
+
+/** The message that these records make together; more than one only where messages hold many events. */
+export function composeMessage(parts: readonly Part[]): LaneMessage {
   const { delivery, record } = parts[0]!;
   const at = record * RECORD_FIELDS;
   const { records } = delivery;

@@ -38,7 +38,7 @@ test('another process is refused while the owner lives, and gets the folder at o
   const started = performance.now();
   const lock = await lockFolder(path);
   const tookMs = performance.now() - started;
-  assert.ok(tookMs < 200, `took ${tookMs} ms`);
+  assert.ok(tookMs < 1000, `took ${tookMs} ms`);
   assert.equal((await readdir(path)).length, 1, 'the dead one’s socket is gone');
   await lock[Symbol.asyncDispose]();
 });

@@ -52,6 +52,7 @@ test('two lists overlap through what neither excludes', () => {
   assert.equal(overlap(['shop.*'], ['shop.orders']), true);
   assert.equal(overlap(['shop.*', '!shop.orders'], ['shop.orders']), false);
   assert.equal(overlap(['shop.*', '!shop.o*'], ['shop.orders*']), false);
+  assert.equal(overlap(['shop.orders', '!shop.o*'], ['shop.*']), false);
   assert.equal(overlap(['shop.*', '!shop.orders_x'], ['shop.orders*']), true);
   assert.equal(overlap(['shop.orders'], ['shop.*', '!*']), false);
 });

@@ -111,6 +111,13 @@ test('no report holds a URI that slipped to another place, nor the password in a
   }
 });
 
+test('whatever stands where a URI belongs is hidden', async () => {
+  const faults = await faultsOf(
+    `sources: { s: { uri: ${SECRET} } }\nsinks: { r: { uri: ${SECRET} } }\nsubscriptions: [{ uri: ${SECRET} }]`,
+  );
+  assert.doesNotMatch(faults.join('\n'), new RegExp(SECRET));
+});
+
 test('no report holds a secret, however the file around it is broken', async () => {
   const yaml = [
     `sources: { s: { uri: "mongodb://root:${SECRET}@h" } }`,

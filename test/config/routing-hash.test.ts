@@ -17,8 +17,8 @@ const SUBSCRIPTION: SubscriptionConfig = {
 };
 
 test('the hashes stay what they were: they are in stores on disk', () => {
-  assert.equal(routingHash(SUBSCRIPTION, LAYOUT), 'ROUTING');
-  assert.equal(layoutHash(LAYOUT), 'LAYOUT');
+  assert.equal(routingHash(SUBSCRIPTION, LAYOUT), 'b84c9adf60cd65fe');
+  assert.equal(layoutHash(LAYOUT), '174fc596e7078854');
 });
 
 test('whatever decides which event goes where changes the routing hash', () => {

@@ -20,9 +20,12 @@ function written(doc: Document, relaxed = true): string {
   return write(BSON.serialize(doc), relaxed);
 }
 
-/** Large doubles may be written with different digits of the same number. */
+/** Large doubles may be written with different digits of the same number, and js-bson's relaxed -0.0 is 0. */
 function parse(written: string): unknown {
-  return JSON.parse(written, (name, value: unknown) => (name === '$numberDouble' ? Number(value) : value));
+  return JSON.parse(written, (name, value: unknown) => {
+    const plain = name === '$numberDouble' ? Number(value) : value;
+    return plain === 0 ? 0 : plain;
+  });
 }
 
 /** A document with one field `x` of a type that js-bson does not write. */
@@ -37,7 +40,6 @@ for (const relaxed of [true, false]) {
         const bytes = BSON.serialize(doc);
         const decoded = BSON.deserialize(bytes, { promoteValues: false, bsonRegExp: true });
         const expected = EJSON.stringify(decoded, { relaxed });
-        // Loosely: js-bson's relaxed form drops the sign of -0.0.
         assert.deepEqual(parse(write(bytes, relaxed)), parse(expected));
       }),
       { numRuns: 3000 },

@@ -1,0 +1,104 @@
+/**
+ * What waits in front of a lane's window: runs, in order. Where messages hold many events, those that were cut at a batch's
+ * end are joined with what followed, so that a backlog fills messages by itself; `lingerMs` bounds how long a message that
+ * is not full may wait for company.
+ */
+import { recordField } from './run.ts';
+import { Field } from '../worker/protocol.ts';
+import type { Part, Run } from './run.ts';
+
+export interface IntakeOptions {
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+  readonly lingerMs: number;
+  readonly now: () => number;
+  /** A message has waited long enough. */
+  readonly due: () => void;
+}
+
+export class Intake {
+  readonly #o: IntakeOptions;
+  readonly #runs: Run[] = [];
+  #records = 0;
+  /** Until when the front may wait for company; undefined when it has not begun to. */
+  #lingerUntil: number | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: IntakeOptions) {
+    this.#o = options;
+  }
+
+  /** Records that were not taken yet. */
+  get size(): number {
+    return this.#records;
+  }
+
+  push(run: Run): void {
+    this.#runs.push(run);
+    this.#records += run.to - run.next;
+  }
+
+  /** What makes the next message; undefined when there is nothing, or nothing that may go yet. */
+  take(): Part[] | undefined {
+    const run = this.#runs[0];
+    if (!run) return undefined;
+    if (this.#o.maxEvents === 1) {
+      const part = { delivery: run.delivery, record: run.next };
+      this.#remove(1);
+      return [part];
+    }
+    const { parts, full } = this.#joined();
+    if (!full && this.#o.lingerMs > 0 && this.#lingers()) return undefined;
+    this.stop();
+    this.#remove(parts.length);
+    return parts;
+  }
+
+  /** Forgets the wait that is under way. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#lingerUntil = undefined;
+  }
+
+  /** As many records from the front as fit into one message; `full` when no other could join them. */
+  #joined(): { readonly parts: Part[]; readonly full: boolean } {
+    const { maxEvents, maxBytes } = this.#o;
+    const parts: Part[] = [];
+    let events = 0;
+    let bytes = 0;
+    let key: string | undefined;
+    for (const { delivery, next, to } of this.#runs) {
+      for (let record = next; record < to; record++) {
+        const moreEvents = recordField(delivery, record, Field.events);
+        const moreBytes = recordField(delivery, record, Field.length);
+        const itsKey = delivery.routingKeys[recordField(delivery, record, Field.routingKey)];
+        if (parts.length > 0 && (events + moreEvents > maxEvents || bytes + moreBytes > maxBytes || itsKey !== key)) {
+          return { parts, full: true };
+        }
+        parts.push({ delivery, record });
+        events += moreEvents;
+        bytes += moreBytes;
+        key = itsKey;
+      }
+    }
+    return { parts, full: events >= maxEvents || bytes >= maxBytes };
+  }
+
+  #remove(records: number): void {
+    this.#records -= records;
+    for (let n = 0; n < records; n++) {
+      const run = this.#runs[0]!;
+      run.next++;
+      if (run.next === run.to) this.#runs.shift();
+    }
+  }
+
+  #lingers(): boolean {
+    const now = this.#o.now();
+    if (this.#lingerUntil === undefined) {
+      this.#lingerUntil = now + this.#o.lingerMs;
+      this.#timer = setTimeout(this.#o.due, this.#o.lingerMs + 1);
+    }
+    return now < this.#lingerUntil;
+  }
+}
