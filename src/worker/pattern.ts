@@ -11,6 +11,6 @@ export function compilePatterns(patterns: readonly string[]): Matcher {
 }
 
 function toRegExp(pattern: string): RegExp {
-  const parts = pattern.split(/\*+/u).map((part) => part.replaceAll(/[\\^$.*+?()[\]{}|/-]/gu, String.raw`\$&`));
+  const parts = pattern.split(/\*+/u).map((part) => part.replaceAll(/[\\^$.*+?()[\]{}|/]/gu, String.raw`\$&`));
   return new RegExp(`^${parts.join('.*')}$`, 'su');
 }

@@ -1,4 +1,5 @@
 /** What the tests of the source share: a source over a real server, and ways to look at what it gives. */
+import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import * as BSON from 'bson';
 import { MongoClient } from 'mongodb';
@@ -23,10 +24,23 @@ export function memoryLog(): { readonly log: OplogSourceOptions['log']; readonly
   return { log: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }, lines };
 }
 
-export function sourceOver(uri: string, { budget = new ByteBudget(64 << 20), awaitMs = 300 } = {}) {
+export interface Over {
+  readonly source: OplogSource;
+  readonly budget: ByteBudget;
+  readonly lines: readonly Line[];
+}
+
+/** Closed when the test ends, however it ends: an open source would look for its server for ever. */
+export function sourceOver(
+  t: TestContext,
+  uri: string,
+  { budget = new ByteBudget(64 << 20), awaitMs = 300 } = {},
+): Over {
   const { log, lines } = memoryLog();
   const config = { name: 'shop', uri, mode: 'oplog', start: { kind: 'latest' }, onPositionLost: 'stop' } as const;
-  return { source: new OplogSource({ config, budget, awaitMs, log }), budget, lines };
+  const source = new OplogSource({ config, budget, awaitMs, log });
+  t.after(() => source.close());
+  return { source, budget, lines };
 }
 
 /** The `n` of every document inserted into `coll`, in the batch's order. */
