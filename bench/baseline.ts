@@ -44,7 +44,8 @@ for await (const event of client.db(LOAD_DB).watch([], { startAtOperationTime })
 }
 await channel.waitForConfirms();
 // The bench looks at what this process has used, then ends it.
+const toldToEnd = once(process, 'SIGTERM');
 process.send?.('done');
-await once(process, 'SIGTERM');
+await toldToEnd;
 await connection.close();
 await client.close();

@@ -29,7 +29,10 @@ if (isMainThread && path !== undefined) {
   };
   process.on('exit', () => {
     if (firstAt > 0) {
-      writeFileSync(path, JSON.stringify({ firstMs: firstAt, lastMs: lastAt, cpuSecondsAtFirst: cpuMicrosAtFirst / 1e6 }));
+      writeFileSync(
+        path,
+        JSON.stringify({ firstMs: firstAt, lastMs: lastAt, cpuSecondsAtFirst: cpuMicrosAtFirst / 1e6 }),
+      );
     }
   });
 }

@@ -12,8 +12,9 @@ import { MongoClient } from 'mongodb';
 import { stringify } from 'yaml';
 import { build } from '../test/build.ts';
 import { ServersUnavailable, startMongo, startRabbit } from '../test/servers/index.ts';
+import { reapFolder, spareFolder } from '../test/servers/reaper.ts';
 import { EngineProcess } from './demo/engine-process.ts';
-import { LIVE_EVERY_MS, live, pretty, say, summary } from './demo/screen.ts';
+import { LIVE_EVERY_MS, endLive, live, pretty, say, summary } from './demo/screen.ts';
 import { fileTarget, rabbitTarget } from './demo/targets.ts';
 import type { Target } from './demo/targets.ts';
 import { judge } from './demo/verdict.ts';
@@ -27,6 +28,7 @@ const CONFIRM_TIMEOUT_MS = 30_000;
 const began = performance.now();
 const closers: (() => Promise<unknown>)[] = [];
 const folder = await mkdtemp(join(tmpdir(), 'tailrace-demo-'));
+reapFolder(folder);
 const config = join(folder, 'tailrace.yaml');
 try {
   process.exitCode = (await demo()) ? 0 : 1;
@@ -39,6 +41,7 @@ try {
 // What a failure leaves is for whoever looks into it.
 if (process.exitCode !== 0 && existsSync(config)) say(`The engine's configuration and log are in ${folder}`);
 else await rm(folder, { recursive: true });
+spareFolder(folder);
 
 async function demo(): Promise<boolean> {
   say('Building the engine, bringing up mongod and RabbitMQ …');
@@ -139,7 +142,7 @@ async function watch(engine: EngineProcess, written: readonly Written[], stop: A
     ];
     live(`  ${cells.join('   ')}`);
   }
-  say('');
+  endLive();
 }
 
 function sample(operation: Written['operation'], delivered: readonly Delivered[]): void {

@@ -134,7 +134,7 @@ function measure(work: () => unknown, times: number): number {
   }
   // The first half warms up the compiler.
   const counted = results.slice(results.length >> 1).sort((a, b) => a - b);
-  return counted[process.env["MIN"] ? 0 : counted.length >> 1]!;
+  return counted[process.env['MIN'] ? 0 : counted.length >> 1]!;
 }
 
 function decodeAndStringify(bytes: Uint8Array): number {

@@ -55,7 +55,7 @@ function order(seed: number): Document & { _id: ObjectId } {
     _id: new ObjectId(),
     customer: new ObjectId(),
     status: 'new',
-    total: (seed * 7_919) % 100_000 / 100,
+    total: ((seed * 7_919) % 100_000) / 100,
     quantity: seed % 50,
     created: new Date(),
     address: { street: `Station Street ${seed % 200}`, city: 'Bern', zip: `${1_000 + (seed % 2_000)}` },

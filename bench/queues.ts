@@ -50,7 +50,10 @@ interface Reading {
   readonly framing: 'lines' | 'bson';
 }
 
-async function read(channel: Channel, { queues, messages, framing }: Reading): Promise<{ events: number; bytes: number }> {
+async function read(
+  channel: Channel,
+  { queues, messages, framing }: Reading,
+): Promise<{ events: number; bytes: number }> {
   let left = messages;
   let events = 0;
   let bytes = 0;

@@ -4,11 +4,11 @@
  *     source ──raw batch──▶ workers ──messages──▶ lanes, in batch order ──▶ sink
  *                                                   └──confirms──▶ ledger ──watermark──▶ checkpoint
  *
- * `feed.ts` is that path for one source. Here the parts are built, started, watched, and stopped in two steps: nothing more
+ * `feed/feed.ts` is that path for one source. Here the parts are built, started, watched, and stopped in two steps: nothing more
  * is read or published, what is under way is waited for; at the deadline the rest is dropped and comes again.
  */
 import { Checkpointer } from './checkpoint/checkpointer.ts';
-import { Feed } from './feed.ts';
+import { Feed } from './feed/feed.ts';
 import { sleep } from './backoff.ts';
 import { PositionLostError, UserError } from './errors.ts';
 import { OplogSource } from './source/oplog-source.ts';
@@ -21,7 +21,7 @@ import { Metrics } from './observe/metrics.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-hash.ts';
 import { healthFacts, statusReport } from './report.ts';
 import type { Config, SubscriptionConfig } from './config/config.ts';
-import type { Checkpoints, Parking, Route } from './feed.ts';
+import type { Checkpoints, Parking, Route } from './feed/route.ts';
 import type { GapRecord } from './checkpoint/record.ts';
 import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';

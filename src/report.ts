@@ -3,7 +3,7 @@ import { formatTs } from './source/position.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Config } from './config/config.ts';
 import type { EngineStores } from './engine.ts';
-import type { Feed } from './feed.ts';
+import type { Feed } from './feed/feed.ts';
 import type { Lane } from './lanes/lane.ts';
 import type { HealthFacts } from './observe/health.ts';
 import { readiness } from './observe/health.ts';

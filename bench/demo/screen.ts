@@ -12,6 +12,11 @@ export function live(line: string): void {
   process.stdout.write(terminal ? `\r\u001B[2K${line}` : `${line}\n`);
 }
 
+/** The end of a line that was redrawn; where it was not, there is nothing to end. */
+export function endLive(): void {
+  if (terminal) process.stdout.write('\n');
+}
+
 export const LIVE_EVERY_MS = terminal ? 250 : 1_000;
 
 export function summary(tallies: readonly Tally[]): string {
@@ -40,6 +45,18 @@ export function summary(tallies: readonly Tally[]): string {
     .join('\n');
 }
 
+/** Indented, but what fits into a line stays on one. */
 export function pretty(json: string): string {
-  return JSON.stringify(JSON.parse(json), null, 2).replaceAll(/^/gm, '    ');
+  return `    ${lines(JSON.parse(json), '    ')}`;
+}
+
+function lines(value: unknown, indent: string): string {
+  const line = JSON.stringify(value);
+  if (line.length <= 80 || typeof value !== 'object' || value === null) return line;
+  const deeper = `${indent}  `;
+  const parts = Object.entries(value).map(([name, part]) => {
+    return `${deeper}${Array.isArray(value) ? '' : `${JSON.stringify(name)}: `}${lines(part, deeper)}`;
+  });
+  const [open, close] = Array.isArray(value) ? ['[', ']'] : ['{', '}'];
+  return `${open}\n${parts.join(',\n')}\n${indent}${close}`;
 }

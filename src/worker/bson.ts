@@ -196,3 +196,20 @@ export function encodeText(text: string): Uint8Array {
   // A copy of its own: what the encoder returns may be a view of a larger buffer.
   return new Uint8Array(encoder.encode(text));
 }
+
+/** A copy of its own; `slice` would share the memory of a `Buffer`. */
+export function copyBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return new Uint8Array(bytes.subarray(start, end));
+}
+
+let viewed: Uint8Array = new Uint8Array(0);
+let view = new DataView(viewed.buffer);
+
+/** A view of the bytes, made once for all that is read from the same batch. */
+export function viewOf(bytes: Uint8Array): DataView {
+  if (bytes !== viewed) {
+    viewed = bytes;
+    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  return view;
+}

@@ -8,7 +8,7 @@
  * written into one buffer that grows with the largest batch seen, and copied once, at its exact size, to what is sent.
  */
 import { performance } from 'node:perf_hooks';
-import { MalformedBson, encodeText, findElement, readInt64 } from './bson.ts';
+import { MalformedBson, encodeText, findElement, readInt64, viewOf } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView } from './event.ts';
@@ -106,6 +106,7 @@ class SourceEncoder {
     };
     scan.release();
     if (this.#event !== undefined) this.#event.bytes = noBytes;
+    viewOf(noBytes);
     if (scratch.bytes.length > KEEP_BYTES) scratch = new Output(START_BYTES);
     return result;
   }
@@ -152,13 +153,19 @@ class SourceEncoder {
       scratch.bytes[this.#pos - 1] = LINE_FEED;
     }
     const length = this.#pos - start;
-    this.#record(job.bytes, row, { lane, key, start, length, joins: batched && sameLane, batched }, subscription);
+    this.#record(job.bytes, row, lane, key, start, length, batched && sameLane, batched, subscription);
   }
 
+  /** Plain parameters: an object for them would be the only one made per event. */
   #record(
     bytes: Uint8Array,
     row: number,
-    message: { lane: number; key: number; start: number; length: number; joins: boolean; batched: boolean },
+    lane: number,
+    key: number,
+    start: number,
+    length: number,
+    joins: boolean,
+    batched: boolean,
     subscription: CompiledSubscription,
   ): void {
     const rows = this.#scan.operations;
@@ -168,24 +175,24 @@ class SourceEncoder {
     let records = this.#records;
     let at = (this.#recordCount - 1) * RECORD_FIELDS;
     const joined =
-      message.joins &&
+      joins &&
       at >= 0 &&
-      records[at + Field.lane] === message.lane &&
-      records[at + Field.routingKey] === message.key &&
+      records[at + Field.lane] === lane &&
+      records[at + Field.routingKey] === key &&
       records[at + Field.events]! < subscription.maxEvents &&
-      records[at + Field.length]! + message.length <= subscription.maxBytes;
+      records[at + Field.length]! + length <= subscription.maxBytes;
     if (joined) {
-      records[at + Field.length]! += message.length;
+      records[at + Field.length]! += length;
       records[at + Field.events]!++;
     } else {
       at += RECORD_FIELDS;
       if (at + RECORD_FIELDS > records.length) records = this.#growRecords();
       this.#recordCount++;
-      records[at + Field.lane] = message.lane;
-      records[at + Field.routingKey] = message.key;
-      records[at + Field.type] = message.batched ? BATCH_TYPE : rows[row + Row.crud]!;
-      records[at + Field.offset] = message.start;
-      records[at + Field.length] = message.length;
+      records[at + Field.lane] = lane;
+      records[at + Field.routingKey] = key;
+      records[at + Field.type] = batched ? BATCH_TYPE : rows[row + Row.crud]!;
+      records[at + Field.offset] = start;
+      records[at + Field.length] = length;
       records[at + Field.events] = 1;
       records[at + Field.firstSeconds] = tsSeconds(bytes, ts);
       records[at + Field.firstIncrement] = tsIncrement(bytes, ts);

@@ -3,12 +3,14 @@
  * new `pos`, and none looks for room: see `output.ts`.
  */
 import { encodeText } from './bson.ts';
+import { LITTLE_ENDIAN } from './output.ts';
 import type { Output } from './output.ts';
 
 /** "00" … "99", two bytes each. */
 const decimalPairs = new Uint8Array(200);
 /** "00" … "ff", two bytes each. */
 const hexPairs = new Uint8Array(512);
+const hexWords = new Uint16Array(hexPairs.buffer);
 for (let n = 0; n < 100; n++) decimalPairs.set(encodeText(String(n).padStart(2, '0')), n * 2);
 for (let n = 0; n < 256; n++) hexPairs.set(encodeText(n.toString(16).padStart(2, '0')), n * 2);
 
@@ -92,14 +94,11 @@ export function putAscii(out: Output, pos: number, text: string): number {
 }
 
 export function putHex(out: Output, pos: number, bytes: Uint8Array, at: number, length: number): number {
-  const to = out.bytes;
-  for (let k = 0; k < length; k++) {
-    const pair = bytes[at + k]! << 1;
-    to[pos] = hexPairs[pair]!;
-    to[pos + 1] = hexPairs[pair + 1]!;
-    pos += 2;
-  }
-  return pos;
+  const view = out.view;
+  const end = pos + length * 2;
+  if (end > view.byteLength) return end;
+  for (let k = 0; k < length; k++) view.setUint16(pos + k * 2, hexWords[bytes[at + k]!]!, LITTLE_ENDIAN);
+  return end;
 }
 
 const base64Alphabet = encodeText('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
@@ -198,6 +197,15 @@ const shortEscapes: Readonly<Record<number, number>> = {
   0x22: 0x22,
   0x5c: 0x5c,
 };
+
+/** Whether none of four bytes has to be escaped, looked up or is the end: all from 0x20 to 0x7f, no quote, no backslash. */
+export function plainWord(word: number): boolean {
+  return (
+    ((word | (word - 0x2020_2020) | ((word ^ 0x2222_2222) - 0x0101_0101) | ((word ^ 0x5c5c_5c5c) - 0x0101_0101)) &
+      0x8080_8080) ===
+    0
+  );
+}
 
 /** The inside of a JSON string: check and copy in one loop. What is not UTF-8 becomes U+FFFD, so output always is. */
 export function putText(out: Output, pos: number, bytes: Uint8Array, at: number, end: number): number {

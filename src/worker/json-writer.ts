@@ -8,6 +8,7 @@ import { Decimal128 } from 'bson';
 import {
   BsonType,
   MAX_DEPTH,
+  copyBytes,
   documentLast,
   malformed,
   nameEnd,
@@ -17,10 +18,12 @@ import {
   readUint32,
   stringEnd,
   valueEnd,
+  viewOf,
 } from './bson.ts';
 import {
   LAST_TEXT_MS,
   plainInJson,
+  plainWord,
   putAscii,
   putBase64,
   putHex,
@@ -83,6 +86,8 @@ export function putJsonDocument(
 ): number {
   const to = out.bytes;
   if (depth > MAX_DEPTH) malformed('documents are nested too deeply');
+  const view = viewOf(bytes);
+  const room = out.view.byteLength - 4;
   const last = documentLast(bytes, start, limit);
   to[pos++] = 0x7b;
   let at = start + 4;
@@ -93,6 +98,11 @@ export function putJsonDocument(
   while (at < last) {
     const type = bytes[at++]!;
     to[pos++] = QUOTE;
+    for (; at + 4 <= last && pos <= room; at += 4, pos += 4) {
+      const word = view.getInt32(at, true);
+      if (!plainWord(word)) break;
+      out.view.setInt32(pos, word, true);
+    }
     for (;;) {
       const c = bytes[at]!;
       if (plainInJson[c] === 1) {
@@ -217,6 +227,14 @@ function fits(at: number, size: number, last: number): number {
 /** `putText` with the ordinary case in front: apart from it this loop is small enough to be compiled well. */
 function putString(out: Output, pos: number, bytes: Uint8Array, at: number, end: number): number {
   const to = out.bytes;
+  const view = viewOf(bytes);
+  const target = out.view;
+  const room = target.byteLength - 4;
+  for (; at + 4 <= end && pos <= room; at += 4, pos += 4) {
+    const word = view.getInt32(at, true);
+    if (!plainWord(word)) break;
+    target.setInt32(pos, word, true);
+  }
   while (at < end) {
     const c = bytes[at]!;
     if (plainInJson[c] !== 1) return putText(out, pos, bytes, at, end);
@@ -348,5 +366,5 @@ function putBinary(out: Output, pos: number, bytes: Uint8Array, at: number, end:
 }
 
 export function decimalText(bytes: Uint8Array, at: number): string {
-  return new Decimal128(bytes.slice(at, at + 16)).toString();
+  return new Decimal128(copyBytes(bytes, at, at + 16)).toString();
 }

@@ -5,6 +5,9 @@
  */
 import { encodeText } from './bson.ts';
 
+/** How this machine, and so a typed array of words, orders bytes. */
+export const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
 /** Words are stored whole, up to this many bytes past what they say. */
 export const SLACK = 8;
 
@@ -46,7 +49,7 @@ export function textWords(text: string): Words {
 export function put(out: Output, pos: number, { length, words }: Words): number {
   const view = out.view;
   if (pos + length + SLACK <= view.byteLength) {
-    for (let k = 0; k < words.length; k++) view.setFloat64(pos + (k << 3), words[k]!, true);
+    for (let k = 0; k < words.length; k++) view.setFloat64(pos + (k << 3), words[k]!, LITTLE_ENDIAN);
   }
   return pos + length;
 }

@@ -4,7 +4,7 @@
  */
 import type { BatchJob, SourcePlan, WorkerPlan } from './protocol.ts';
 import type { DdlOperation, Operation } from '../config/config.ts';
-import { decodeText, readInt32 } from './bson.ts';
+import { copyBytes, decodeText, readInt32 } from './bson.ts';
 import { hashNamespace, toPartition } from './partition.ts';
 import { compilePatterns } from './pattern.ts';
 import type { Matcher } from './pattern.ts';
@@ -146,7 +146,7 @@ export class Router {
   }
 
   #learn(bytes: Uint8Array, start: number, end: number, slot: number): Route {
-    const route = this.#judge(bytes.slice(start, end));
+    const route = this.#judge(copyBytes(bytes, start, end));
     this.#slots[slot] = route;
     this.#latest = route;
     return route;

@@ -8,6 +8,7 @@ import type { DdlOperation } from '../config/config.ts';
 import {
   BsonType,
   MalformedBson,
+  copyBytes,
   decodeText,
   documentLast,
   encodeText,
@@ -507,7 +508,7 @@ export class BatchScan {
   entryCopy(start: number, end: number): Uint8Array {
     let copy = this.#copies.get(start);
     if (copy === undefined) {
-      copy = this.#bytes.slice(start, end);
+      copy = copyBytes(this.#bytes, start, end);
       this.#copies.set(start, copy);
     }
     return copy;

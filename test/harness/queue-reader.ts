@@ -1,4 +1,5 @@
 /** Reads queues dry, and holds what came against what had to come. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import type { Change } from './history.ts';
 
@@ -8,30 +9,22 @@ export async function readDry(uri: string, queue: string): Promise<string[]> {
   try {
     const channel = await connection.createChannel();
     await channel.prefetch(2_000);
-    const { messageCount } = await channel.checkQueue(queue);
     const ids: string[] = [];
     let messages = 0;
     let last: Parameters<typeof channel.ack>[0] | undefined;
-    if (messageCount > 0) {
-      await new Promise<void>((resolve, reject) => {
-        connection.on('error', reject);
-        // Nothing came for a while: what was counted as there may have been on its way out.
-        let idle = setTimeout(resolve, 10_000);
-        const onMessage = (message: Parameters<typeof channel.ack>[0] | null): void => {
-          if (!message) return;
-          clearTimeout(idle);
-          idle = setTimeout(resolve, 2_000);
-          collectIds(message.content, message.properties.contentType as string, ids);
-          messages += 1;
-          last = message;
-          if (messages % 500 === 0) channel.ack(message, true);
-          if (messages >= messageCount) {
-            clearTimeout(idle);
-            resolve();
-          }
-        };
-        channel.consume(queue, onMessage).catch(reject);
-      });
+    await channel.consume(queue, (message) => {
+      if (!message) return;
+      collectIds(message.content, message.properties.contentType as string, ids);
+      messages += 1;
+      last = message;
+      if (messages % 500 === 0) channel.ack(message, true);
+    });
+    // Not by silence alone: a busy machine may be silent for seconds with half of the messages still to come.
+    for (let quiet = 0, before = 0; quiet < 3; ) {
+      await sleep(100);
+      const { messageCount } = await channel.checkQueue(queue);
+      quiet = messageCount === 0 && messages === before ? quiet + 1 : 0;
+      before = messages;
     }
     if (last && messages % 500 !== 0) channel.ack(last, true);
     await channel.close();
@@ -89,6 +82,14 @@ export function judge(
     lastOutOfOrder: outOfOrder([...new Set(known.toReversed())].toReversed(), expected, places, key),
     repeated: known.length - seen.size,
   };
+}
+
+/** Throws unless everything arrived, once at least and in order: with a few examples, where thousands may be wrong. */
+export function assertKept({ missing, unknown, firstOutOfOrder, lastOutOfOrder }: Verdict): void {
+  const wrong = Object.entries({ missing, unknown, firstOutOfOrder, lastOutOfOrder }).flatMap(([what, ids]) =>
+    ids.length === 0 ? [] : `${ids.length} ${what}: ${ids.slice(0, 5).join(', ')} …`,
+  );
+  if (wrong.length > 0) throw new Error(wrong.join('\n'));
 }
 
 function outOfOrder(

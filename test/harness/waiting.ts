@@ -2,6 +2,7 @@
 import type { Change } from './history.ts';
 import { until } from './engine-process.ts';
 import type { EngineProcess } from './engine-process.ts';
+import type { StatusReport } from '../../src/observe/status.ts';
 
 /** Its starts are stored and it reads: what is written from now on is delivered even with `start: latest`. */
 export async function untilReading(engine: EngineProcess): Promise<void> {
@@ -17,10 +18,12 @@ export async function untilDelivered(
   { subscriptions, withinMs = 60_000 }: { subscriptions?: readonly string[]; withinMs?: number } = {},
 ): Promise<void> {
   const last = opTimeOf(changes.at(-1)!.id, '.');
-  await until(
+  let seen: unknown;
+  const delivered = until(
     `everything up to ${last.join(':')} is delivered`,
     async () => {
-      const status = (await engine.status()).subscriptions;
+      seen = await engine.status();
+      const status = (seen as StatusReport).subscriptions;
       return (subscriptions ?? Object.keys(status)).every((name) => {
         const { watermark } = status[name]!;
         if (watermark === null) return false;
@@ -30,6 +33,9 @@ export async function untilDelivered(
     },
     withinMs,
   );
+  await delivered.catch((error: unknown) => {
+    throw new Error(`${String(error)}; the engine's state: ${JSON.stringify(seen)}\n${engine.log().slice(-3_000)}`);
+  });
 }
 
 /** Milliseconds from now until the broker has confirmed something more. */

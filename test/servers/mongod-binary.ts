@@ -43,7 +43,7 @@ export async function mongodBinary(progress: Progress = () => {}): Promise<Mongo
   return { version: VENDOR_VERSION, downloadDir: folder };
 }
 
-export function cacheFolder(): string {
+function cacheFolder(): string {
   const base = process.env['XDG_CACHE_HOME'];
   return join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'tailrace');
 }

@@ -23,9 +23,9 @@ const INSTALL =
 export async function rabbitScripts(progress: Progress = () => {}): Promise<RabbitScripts> {
   const named = process.env['RABBITMQ_SERVER_BINARY'];
   if (named !== undefined && named !== '') {
-    const scripts = await scriptsIn(dirname(realpathSync(named)));
-    if (scripts === undefined) throw new ServersUnavailable(`RABBITMQ_SERVER_BINARY: no rabbitmqctl beside ${named}`);
-    return scripts;
+    const scripts = (await isExecutable(named)) ? await scriptsIn(dirname(realpathSync(named))) : undefined;
+    if (scripts !== undefined) return scripts;
+    throw new ServersUnavailable(`RABBITMQ_SERVER_BINARY is ${named}, where no rabbitmq-server and rabbitmqctl are`);
   }
   const found = await installed();
   if (found !== undefined) return found;

@@ -34,7 +34,8 @@ export function spareFolder(path: string): void {
 
 function tell(): void {
   shell ??= startShell();
-  const kills = [...groups].map((pid) => `kill -9 -- -${pid} ${pid};`);
+  // Without `--`, which dash's `kill` takes for a number.
+  const kills = [...groups].map((pid) => `kill -9 -${pid};`);
   const removals = [...folders].map((path) => `rm -rf '${path.replaceAll("'", String.raw`'\''`)}';`);
   // Killed processes may still be writing while the first `rm` walks their folders.
   const script = removals.length > 0 ? [...kills, 'sleep 0.5;', ...removals, 'sleep 1;', ...removals] : kills;

@@ -130,11 +130,11 @@ test('a memory alarm blocks publishers until it is lifted', { timeout: 90_000 },
   }
 });
 
-test('servers of a killed process are killed too, and their folders removed', { timeout: 90_000 }, async () => {
+test('the broker of a killed process is killed too, and its folder removed', { timeout: 90_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 'tailrace-reaped-'));
   const script = `
-    const { startMongo } = await import(${JSON.stringify(new URL('index.ts', import.meta.url).href)});
-    console.log((await startMongo()).pids.join());
+    const { startRabbit } = await import(${JSON.stringify(new URL('index.ts', import.meta.url).href)});
+    console.log((await startRabbit()).pid);
     setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -84,7 +84,7 @@ test('values of every type arrive in updatedFields as in a document, as JSON and
       const description: Document = decoded['updateDescription'];
       assert.equal(EJSON.stringify(description['updatedFields'], { relaxed: false }), same(updatedFields));
     }),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   );
 });
 

@@ -4,51 +4,27 @@
  * Invariants: nothing is published before every start is stored; results are delivered in batch order; a snapshot is taken
  * in one turn of the event loop, so that its watermark and lanes are of the same moment.
  */
-import { PositionLostError } from './errors.ts';
-import { deliver } from './lanes/deliver.ts';
-import { Floors, earliest } from './lanes/floors.ts';
-import { Lane } from './lanes/lane.ts';
-import { Ledger } from './lanes/ledger.ts';
-import { compareTs, formatTs } from './source/position.ts';
-import { compilePatterns } from './worker/pattern.ts';
-import { RECORD_VERSION } from './checkpoint/record.ts';
-import { planStart } from './checkpoint/plan-start.ts';
-import type { PipelineConfig, SourceConfig, SubscriptionConfig } from './config/config.ts';
-import type { CheckpointRecord, GapRecord, LanePosition, ParkedRecord } from './checkpoint/record.ts';
-import type { LaneMessage, LanePort } from './lanes/port.ts';
-import type { LaneMeter, SourceMeter } from './observe/metrics.ts';
-import type { Log } from './observe/log.ts';
-import type { ByteBudget } from './source/byte-budget.ts';
-import type { OpTime, ResumePoint } from './source/position.ts';
-import type { RawBatch, Source, SourceIdentity } from './source/source.ts';
-import type { BatchResult, ParkReason } from './worker/protocol.ts';
-import type { WorkerPool } from './worker/pool.ts';
-
-/** A subscription, and what the rest of the engine made for it. */
-export interface Route {
-  readonly config: SubscriptionConfig;
-  readonly port: LanePort;
-  readonly window: number;
-  readonly confirmTimeoutMs: number;
-  readonly meter: LaneMeter;
-  readonly contentType: string;
-  /** Hashes of what its lanes mean; see `CheckpointRecord`. */
-  readonly routing: string;
-  readonly layout: string;
-  readonly partitionQueues: boolean;
-}
-
-/** Where starts and gaps are kept; `tail` keeps none. */
-export interface Checkpoints {
-  get(subscription: string): CheckpointRecord | undefined;
-  put(records: readonly CheckpointRecord[]): Promise<void>;
-  flushed(): Promise<void>;
-  addGap(gap: GapRecord): Promise<void>;
-}
-
-export interface Parking {
-  put(record: ParkedRecord, stop: AbortSignal): Promise<void>;
-}
+import { PositionLostError } from '../errors.ts';
+import { deliver } from '../lanes/deliver.ts';
+import { Floors, earliest } from '../lanes/floors.ts';
+import { Lane } from '../lanes/lane.ts';
+import { Ledger } from '../lanes/ledger.ts';
+import { compareTs, formatTs } from '../source/position.ts';
+import { compilePatterns } from '../worker/pattern.ts';
+import { RECORD_VERSION } from '../checkpoint/record.ts';
+import { SetAside } from './set-aside.ts';
+import { Starts } from './starts.ts';
+import type { PipelineConfig, SourceConfig } from '../config/config.ts';
+import type { CheckpointRecord, LanePosition } from '../checkpoint/record.ts';
+import type { SourceMeter } from '../observe/metrics.ts';
+import type { Log } from '../observe/log.ts';
+import type { ByteBudget } from '../source/byte-budget.ts';
+import type { OpTime, ResumePoint } from '../source/position.ts';
+import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
+import type { BatchResult } from '../worker/protocol.ts';
+import type { WorkerPool } from '../worker/pool.ts';
+import type { Checkpoints, Parking, Route } from './route.ts';
+import type { Standing } from './starts.ts';
 
 export interface FeedOptions {
   readonly source: Source;
@@ -68,12 +44,6 @@ export interface FeedOptions {
   readonly touch: () => void;
 }
 
-interface Standing {
-  resume: ResumePoint;
-  /** By partition, from an earlier life. */
-  lanes: readonly (LanePosition | undefined)[];
-}
-
 export class Feed {
   readonly name: string;
   readonly source: Source;
@@ -81,9 +51,9 @@ export class Feed {
   readonly #o: FeedOptions;
   readonly #ledger: Ledger;
   readonly #lanes: (Lane | undefined)[] = [];
-  /** Of things that only end with the engine: parking, above all. */
-  readonly #closed = new AbortController();
-  #standings: Standing[] = [];
+  readonly #starts: Starts;
+  readonly #setAside: SetAside;
+  #standings: readonly Standing[] = [];
   #identity: SourceIdentity | undefined;
   #floors: Floors | undefined;
   #collated: readonly string[] = [];
@@ -98,6 +68,8 @@ export class Feed {
     this.name = options.config.name;
     this.source = options.source;
     this.routes = options.routes;
+    this.#starts = new Starts(options);
+    this.#setAside = new SetAside(options);
     this.#ledger = new Ledger({
       subscriptions: options.routes.length,
       release: (bytes) => options.budget.give(bytes),
@@ -148,14 +120,13 @@ export class Feed {
     const { source, log } = this.#o;
     this.#identity = await source.connect(stop);
     if (stop.aborted) return;
-    const standings = this.routes.map((route) => this.#planned(route));
-    for (const [s, standing] of standings.entries()) {
-      const resume = standing?.resume ?? (await source.resolve(this.#o.config.start, stop));
-      if (stop.aborted) return;
-      const verified = await this.#verified(this.routes[s]!, resume, stop);
-      if (stop.aborted) return;
-      this.#standings[s] = { resume: verified, lanes: verified === resume ? (standing?.lanes ?? []) : [] };
+    try {
+      this.#standings = await this.#starts.find(this.#identity, stop);
+    } catch (error) {
+      if (error instanceof PositionLostError) this.#lost = error;
+      throw error;
     }
+    if (stop.aborted) return;
     this.#floors = new Floors(this.#standings, this.#o.pipeline.partitions);
     this.#collated = await this.#collatedNamespaces(stop);
     await this.#o.checkpoints.put(this.snapshot());
@@ -184,7 +155,10 @@ export class Feed {
         }
       } catch (error) {
         if (!(error instanceof PositionLostError)) throw error;
-        point = await this.#goOn(error, stop);
+        this.#lost = error;
+        // What was read before and is not confirmed keeps the checkpoint where it is until it is.
+        point = await this.#starts.goOn(error, this.routes, stop);
+        this.#lost = undefined;
       }
     }
     if (failure !== undefined && !stop.aborted) throw failure;
@@ -204,7 +178,7 @@ export class Feed {
 
   async close(): Promise<void> {
     this.#stopping = true;
-    this.#closed.abort();
+    this.#setAside.close();
     for (const lane of this.#lanes) lane?.close();
     await this.source.close();
   }
@@ -221,7 +195,6 @@ export class Feed {
       const resume = this.resume(s);
       if (!resume || !this.#identity) return [];
       const watermark = this.#ledger.watermark(s);
-      const before = this.#standings[s]!.lanes;
       return {
         version: RECORD_VERSION,
         subscription: route.config.name,
@@ -229,10 +202,7 @@ export class Feed {
         replicaSetId: this.#identity.replicaSetId,
         resume,
         watermark: watermark && { ...watermark, index: 0 },
-        lanes: Array.from(
-          { length: partitions },
-          (_, p) => this.#lanes[s * partitions + p]?.confirmedPosition ?? before[p],
-        ),
+        lanes: this.#setAside.lanesBefore(s) ?? this.#lanePositions(s),
         routing: route.routing,
         layout: route.layout,
         partitions,
@@ -242,64 +212,13 @@ export class Feed {
     });
   }
 
-  #planned(route: Route): Standing | undefined {
-    const plan = planStart({
-      subscription: {
-        name: route.config.name,
-        source: this.name,
-        routing: route.routing,
-        layout: route.layout,
-        partitions: this.#o.pipeline.partitions,
-        usesPartitionQueues: route.partitionQueues,
-      },
-      stored: this.#o.checkpoints.get(route.config.name),
-      connected: this.#identity!,
-      repartition: this.#o.repartition,
-    });
-    if (plan.kind === 'fresh') return undefined;
-    if (plan.warning !== undefined) this.#o.log.warn({ subscription: route.config.name }, plan.warning);
-    return { resume: plan.resume, lanes: plan.lanes };
-  }
-
-  async #verified(route: Route, point: ResumePoint, stop: AbortSignal): Promise<ResumePoint> {
-    try {
-      await this.source.verify(point, stop);
-      return point;
-    } catch (error) {
-      if (!(error instanceof PositionLostError)) throw error;
-      return await this.#policy(error, [route], stop);
-    }
-  }
-
-  /** The cursor's position was lost while running: all subscriptions share it. */
-  async #goOn(error: PositionLostError, stop: AbortSignal): Promise<ResumePoint> {
-    // What was read before and is not confirmed keeps the checkpoint where it is until it is.
-    return await this.#policy(error, this.routes, stop);
-  }
-
-  async #policy(error: PositionLostError, routes: readonly Route[], stop: AbortSignal): Promise<ResumePoint> {
-    const policy = this.#o.config.onPositionLost;
-    if (policy === 'stop') {
-      this.#lost = error;
-      throw error;
-    }
-    const point = await this.source.resolve({ kind: policy }, stop);
-    for (const route of routes) {
-      const gap = {
-        source: this.name,
-        subscription: route.config.name,
-        from: error.position.ts,
-        to: point.ts,
-        reason: error.reason,
-        at: Date.now(),
-      };
-      await this.#o.checkpoints.addGap(gap);
-      this.#o.log.error(
-        { ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
-        'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
-      );
-    }
-    return point;
+  #lanePositions(subscription: number): (LanePosition | undefined)[] {
+    const { partitions } = this.#o.pipeline;
+    const before = this.#standings[subscription]!.lanes;
+    return Array.from(
+      { length: partitions },
+      (_, p) => this.#lanes[subscription * partitions + p]?.confirmedPosition ?? before[p],
+    );
   }
 
   async #collatedNamespaces(stop: AbortSignal): Promise<readonly string[]> {
@@ -351,6 +270,11 @@ export class Feed {
 
   #deliver(result: BatchResult): void {
     this.#o.budget.take(result.bodies.byteLength);
+    // Before the lanes take anything of this batch: see there.
+    const setAside = this.#setAside.begin(result.parked, (s) => ({
+      resume: this.#standings[s]!.resume,
+      lanes: this.#lanePositions(s),
+    }));
     const ticket = deliver(result, {
       source: this.name,
       subscriptions: this.routes.length,
@@ -358,32 +282,7 @@ export class Feed {
       ledger: this.#ledger,
       lane: (number) => this.#lane(number),
     });
-    for (const parked of result.parked) {
-      const { id, ns, reason, detail, entry } = parked;
-      const record = { id, ns, reason, detail, payload: entry, payloadKind: 'entry' as const };
-      void this.#park(parked.subscription, record, 1).then(
-        () => ticket?.done(parked.subscription, 1),
-        () => {},
-      );
-    }
-  }
-
-  async #park(subscription: number, record: Omit<ParkedRecord, 'subscription' | 'at'>, events: number): Promise<void> {
-    const { config, meter } = this.routes[subscription]!;
-    const { id, ns, reason, detail } = record;
-    this.#o.log.warn({ subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
-    await this.#o.parking.put({ ...record, subscription: config.name, at: Date.now() }, this.#closed.signal);
-    meter.parked(reason, events);
-  }
-
-  #parkMessage(subscription: number, message: LaneMessage, reason: ParkReason, detail: string): Promise<void> {
-    const { contentType } = this.routes[subscription]!;
-    const { messageId: id, body, events } = message;
-    return this.#park(
-      subscription,
-      { id, ns: '', reason, detail, payload: body, payloadKind: 'message', contentType },
-      events,
-    );
+    if (ticket) setAside(ticket);
   }
 
   #lane(number: number): Lane {
@@ -403,7 +302,7 @@ export class Feed {
       onUnroutable: config.onUnroutable,
       confirmTimeoutMs,
       now: () => performance.now(),
-      park: (message, reason, detail) => this.#parkMessage(subscription, message, reason, detail),
+      park: (message, reason, detail) => this.#setAside.message(subscription, message, reason, detail),
       observer: {
         published: (events) => meter.published(events),
         confirmed: (messages, waitedMs) => {

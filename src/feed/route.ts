@@ -1,0 +1,32 @@
+/** What a feed is given for each subscription, and where it keeps what must outlive it. */
+import type { CheckpointRecord, GapRecord, ParkedRecord } from '../checkpoint/record.ts';
+import type { SubscriptionConfig } from '../config/config.ts';
+import type { LanePort } from '../lanes/port.ts';
+import type { LaneMeter } from '../observe/metrics.ts';
+
+export interface Route {
+  readonly config: SubscriptionConfig;
+  readonly port: LanePort;
+  /** Unconfirmed messages per lane. */
+  readonly window: number;
+  readonly confirmTimeoutMs: number;
+  readonly meter: LaneMeter;
+  readonly contentType: string;
+  /** Hashes of what its lanes mean; see `CheckpointRecord`. */
+  readonly routing: string;
+  readonly layout: string;
+  readonly partitionQueues: boolean;
+}
+
+/** Where starts and gaps are kept; `tail` keeps none. */
+export interface Checkpoints {
+  get(subscription: string): CheckpointRecord | undefined;
+  put(records: readonly CheckpointRecord[]): Promise<void>;
+  flushed(): Promise<void>;
+  addGap(gap: GapRecord): Promise<void>;
+}
+
+export interface Parking {
+  /** Resolves once it is on disk; rejects when `stop` fires before. */
+  put(record: ParkedRecord, stop: AbortSignal): Promise<void>;
+}

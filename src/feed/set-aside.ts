@@ -1,0 +1,109 @@
+/**
+ * Events and messages of one source on their way to the parking store.
+ *
+ * An event that a worker parked is in no lane, so a lane's confirms may pass it before it is on disk. Until it is, the
+ * checkpoint shows the lanes as they were before (`lanesBefore`): a crash then repeats what came after it, rather than skip
+ * what nobody has. A message that a lane parks keeps its place in the lane, and needs no such care.
+ */
+import { compareTs } from '../source/position.ts';
+import type { LanePosition, ParkedRecord } from '../checkpoint/record.ts';
+import type { LaneMessage } from '../lanes/port.ts';
+import type { Ticket } from '../lanes/ledger.ts';
+import type { Log } from '../observe/log.ts';
+import type { Ts } from '../source/position.ts';
+import type { ParkReason, ParkedEvent } from '../worker/protocol.ts';
+import type { Parking, Route } from './route.ts';
+import type { Standing } from './starts.ts';
+
+export interface SetAsideOptions {
+  readonly routes: readonly Route[];
+  readonly parking: Parking;
+  readonly log: Log;
+  /** The checkpoint may show more now. */
+  readonly touch: () => void;
+}
+
+interface UnderWay {
+  events: number;
+  readonly lanes: readonly (LanePosition | undefined)[];
+}
+
+export class SetAside {
+  readonly #o: SetAsideOptions;
+  readonly #underWay = new Map<number, UnderWay>();
+  readonly #closed = new AbortController();
+
+  constructor(options: SetAsideOptions) {
+    this.#o = options;
+  }
+
+  /** Where this subscription's lanes stood before the oldest event that is not on disk yet; undefined when all are. */
+  lanesBefore(subscription: number): readonly (LanePosition | undefined)[] | undefined {
+    return this.#underWay.get(subscription)?.lanes;
+  }
+
+  /**
+   * Notes a batch's parked events before its messages reach the lanes; what is returned then parks them, each of which is
+   * done on the ticket once it is on disk. `now` tells how a subscription stands at this moment.
+   */
+  begin(events: readonly ParkedEvent[], now: (subscription: number) => Standing): (ticket: Ticket) => void {
+    const noted = events.map((event) => ({ event, wanted: this.#note(event, now) }));
+    return (ticket) => {
+      for (const { event, wanted } of noted) {
+        if (wanted) void this.#event(event, ticket);
+        else ticket.done(event.subscription, 1);
+      }
+    };
+  }
+
+  /** Resolves once it is on disk; rejects only when closed. */
+  message(subscription: number, message: LaneMessage, reason: ParkReason, detail: string): Promise<void> {
+    const { contentType } = this.#o.routes[subscription]!;
+    const { messageId: id, body, events } = message;
+    const record = { id, ns: '', reason, detail, payload: body, payloadKind: 'message' as const, contentType };
+    return this.#park(subscription, record, events);
+  }
+
+  close(): void {
+    this.#closed.abort();
+  }
+
+  /** False for what lies before its subscription's start: those of one source begin at different positions. */
+  #note({ subscription, id }: ParkedEvent, now: (subscription: number) => Standing): boolean {
+    const { resume, lanes } = now(subscription);
+    const ts = tsOf(id);
+    const order = ts ? compareTs(ts, resume.ts) : 1;
+    if (order < 0 || (order === 0 && resume.kind === 'after')) return false;
+    const underWay = this.#underWay.get(subscription);
+    if (underWay) underWay.events += 1;
+    else this.#underWay.set(subscription, { events: 1, lanes });
+    return true;
+  }
+
+  async #event({ subscription, id, ns, reason, detail, entry }: ParkedEvent, ticket: Ticket): Promise<void> {
+    try {
+      await this.#park(subscription, { id, ns, reason, detail, payload: entry, payloadKind: 'entry' }, 1);
+    } catch {
+      return; // Only a stop ends the attempt; the event comes again at the next start.
+    }
+    const underWay = this.#underWay.get(subscription)!;
+    underWay.events -= 1;
+    if (underWay.events === 0) this.#underWay.delete(subscription);
+    ticket.done(subscription, 1);
+    this.#o.touch();
+  }
+
+  async #park(subscription: number, record: Omit<ParkedRecord, 'subscription' | 'at'>, events: number): Promise<void> {
+    const { config, meter } = this.#o.routes[subscription]!;
+    const { id, ns, reason, detail } = record;
+    this.#o.log.warn({ subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
+    await this.#o.parking.put({ ...record, subscription: config.name, at: Date.now() }, this.#closed.signal);
+    meter.parked(reason, events);
+  }
+}
+
+/** The timestamp inside an event's `_id`; undefined for an entry so damaged that it has none. */
+function tsOf(id: string): Ts | undefined {
+  const [, seconds, increment] = /:(\d+)\.(\d+)\.\d+$/.exec(id) ?? [];
+  return seconds === undefined ? undefined : { seconds: Number(seconds), increment: Number(increment) };
+}
