@@ -46,7 +46,7 @@ function order(): Document {
       { sku: `sku-${random(10_000)}`, n: random(9), price: random(10_000) / 100 },
       { sku: `sku-${random(10_000)}`, n: random(9), price: random(10_000) / 100 },
     ],
-    note: 'leave it at the door, please',
+    note: 'leave it at the door, please; the bell is out of order, so knock loudly or call first',
     paid: random(2) === 1,
   };
 }
@@ -134,7 +134,7 @@ function measure(work: () => unknown, times: number): number {
   }
   // The first half warms up the compiler.
   const counted = results.slice(results.length >> 1).sort((a, b) => a - b);
-  return counted[process.env['MIN'] ? 0 : counted.length >> 1]!;
+  return counted[counted.length >> 1]!;
 }
 
 function decodeAndStringify(bytes: Uint8Array): number {

@@ -95,7 +95,7 @@ class SourceEncoder {
       records: this.#records.slice(0, this.#recordCount * RECORD_FIELDS),
       bodies: exactCopy(this.#pos),
       routingKeys: this.#keys,
-      parked: scan.parked,
+      parked: scan.parking.records,
       last: scan.last,
       lastWallMs: scan.lastWallMs,
       entries: scan.entries,
@@ -328,13 +328,15 @@ class SourceEncoder {
 
   #park(row: number, route: Route, subscription: CompiledSubscription, reason: ParkReason, detail: string): void {
     const rows = this.#scan.operations;
-    this.#scan.parked.push({
+    this.#scan.parking.park({
       subscription: subscription.index,
-      id: this.#scan.eventId(rows[row + Row.ts]!, rows[row + Row.index]!),
+      ts: rows[row + Row.ts]!,
+      index: rows[row + Row.index]!,
       ns: route.ns,
       reason,
       detail,
-      entry: this.#scan.entryCopy(rows[row + Row.entryStart]!, rows[row + Row.entryEnd]!),
+      entryStart: rows[row + Row.entryStart]!,
+      entryEnd: rows[row + Row.entryEnd]!,
     });
   }
 }

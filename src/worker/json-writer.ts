@@ -318,7 +318,7 @@ export function putDate(out: Output, pos: number, bytes: Uint8Array, at: number,
   return put(out, pos, text.quoteBraces);
 }
 
-export function putDouble(out: Output, pos: number, n: number, relaxed: boolean): number {
+function putDouble(out: Output, pos: number, n: number, relaxed: boolean): number {
   if (relaxed && n - n === 0) return putFiniteDouble(out, pos, n);
   pos = put(out, pos, text.double);
   pos = n - n === 0 ? putFiniteDouble(out, pos, n) : putAscii(out, pos, String(n));

@@ -4,27 +4,25 @@
  * which lanes it goes to. Nothing is written here; the second pass then works lane by lane.
  * Invariant: an entry contributes all of its operations or, when it turns out to be damaged, none and a parked record.
  */
-import type { DdlOperation } from '../config/config.ts';
+import { collectWanting, crudOf, readApplyOps, readOperation } from './apply-ops.ts';
 import {
   BsonType,
   MalformedBson,
-  copyBytes,
   decodeText,
   documentLast,
   encodeText,
   findElement,
   malformed,
   nameEnd,
-  nameIs,
-  readInt32,
   readInt64,
   stringEnd,
-  valueEnd,
 } from './bson.ts';
-import { EntryHead, Op, hasPrevious, readEntry, tsIncrement, tsSeconds } from './entry.ts';
-import type { ParkReason, ParkedEvent } from './protocol.ts';
+import { ddlCommands, ddlNamespace, shardingCommands, silentCommands } from './ddl.ts';
+import { EntryHead, Op, readEntry, tsIncrement, tsSeconds } from './entry.ts';
+import { Parking } from './parking.ts';
+import type { ParkReason } from './protocol.ts';
 import { hashId, toPartition } from './partition.ts';
-import { Crud, isInternal } from './route.ts';
+import { isInternal } from './route.ts';
 import type { CompiledSubscription, Route, Router } from './route.ts';
 
 /** Offsets in one row of `BatchScan.operations`; what is a place is an offset into the batch, -1 where there is nothing. */
@@ -52,45 +50,7 @@ export const DELIVERY_FIELDS = 3;
 /** `op` values that a damaged or hostile batch could make up without end. */
 const MAX_UNKNOWN_OPS = 100;
 
-const names = {
-  id: encodeText('_id'),
-  applyOps: encodeText('applyOps'),
-  partialTxn: encodeText('partialTxn'),
-  prepare: encodeText('prepare'),
-};
-
-/** Commands that make a DDL event, by the first key of `o`. An index counts when its build commits, as change streams have it. */
-const ddlCommands: ReadonlyMap<string, DdlOperation> = new Map([
-  ['create', 'create'],
-  ['importCollection', 'create'],
-  ['createIndexes', 'createIndexes'],
-  ['commitIndexBuild', 'createIndexes'],
-  ['drop', 'drop'],
-  ['dropDatabase', 'dropDatabase'],
-  ['dropIndexes', 'dropIndexes'],
-  ['deleteIndexes', 'dropIndexes'],
-  ['collMod', 'modify'],
-  ['renameCollection', 'rename'],
-]);
-/** Commands that no change stream shows. */
-const silentCommands: ReadonlySet<string> = new Set([
-  'startIndexBuild',
-  'abortIndexBuild',
-  'emptycapped',
-  'convertToCapped',
-  'truncateRange',
-  'createDatabaseMetadata',
-  'dropDatabaseMetadata',
-  'createGlobalIndex',
-  'dropGlobalIndex',
-  'modifyCollectionShardingIndexCatalog',
-  'upgradeDowngradeViewlessTimeseries',
-]);
-const shardingCommands: ReadonlyMap<string, DdlOperation> = new Map([
-  ['shardCollection', 'shardCollection'],
-  ['reshardCollection', 'reshardCollection'],
-  ['refineCollectionShardKey', 'refineCollectionShardKey'],
-]);
+const idName = encodeText('_id');
 
 export class BatchScan {
   readonly router: Router;
@@ -100,7 +60,7 @@ export class BatchScan {
   deliveryCount = 0;
   /** The routes that `operations` points to. */
   routes: Route[] = [];
-  parked: ParkedEvent[] = [];
+  readonly parking: Parking;
   unknownOps = new Map<string, number>();
   filtered = 0;
   entries = 0;
@@ -118,11 +78,10 @@ export class BatchScan {
   #element = new EntryHead();
   #entryStart = 0;
   #entryEnd = 0;
-  /** Parked entries' bytes by where they start: one copy, however many subscriptions and operations. */
-  #copies = new Map<number, Uint8Array>();
 
   constructor(router: Router) {
     this.router = router;
+    this.parking = new Parking(router.source.name);
   }
 
   /** Throws `MalformedBson` only when the batch itself cannot be taken apart into entries. */
@@ -150,8 +109,7 @@ export class BatchScan {
     this.routes = [];
     this.#routeNumbers.clear();
     this.#latestRoute = undefined;
-    this.parked = [];
-    this.#copies.clear();
+    this.parking.reset(bytes);
     this.unknownOps = new Map();
     this.filtered = 0;
     this.entries = 0;
@@ -167,7 +125,7 @@ export class BatchScan {
 
   #entry(start: number, end: number): void {
     const { operationCount, deliveryCount, filtered } = this;
-    const parkedCount = this.parked.length;
+    const parkedCount = this.parking.records.length;
     this.#entryStart = start;
     this.#entryEnd = end;
     this.entries++;
@@ -185,7 +143,7 @@ export class BatchScan {
       this.operationCount = operationCount;
       this.deliveryCount = deliveryCount;
       this.filtered = filtered;
-      this.parked.length = parkedCount;
+      this.parking.records.length = parkedCount;
       this.#parkDamaged(head, error.message);
     }
   }
@@ -283,7 +241,7 @@ export class BatchScan {
   #partitionOfId(head: EntryHead, route: Route): number {
     const bytes = this.#bytes;
     const document = head.o2 >= 0 && head.op !== Op.delete ? head.o2 : head.o;
-    const id = findElement(bytes, document, head.last, names.id);
+    const id = findElement(bytes, document, head.last, idName);
     if (id < 0) return toPartition(route.hash, this.router.partitions);
     return toPartition(hashId(route.hash, bytes, id, documentLast(bytes, document, head.last)), this.router.partitions);
   }
@@ -316,27 +274,7 @@ export class BatchScan {
 
   #applyOps(head: EntryHead, last: number): void {
     const bytes = this.#bytes;
-    let list = -1;
-    let unsupported = '';
-    let at = head.o + 4;
-    while (at < last) {
-      const type = bytes[at]!;
-      const name = at + 1;
-      const value = nameEnd(bytes, name);
-      const end = valueEnd(bytes, type, value, last);
-      if (type === BsonType.array && nameIs(bytes, name, names.applyOps)) list = value;
-      else if (type === BsonType.boolean && bytes[value] !== 0) {
-        if (nameIs(bytes, name, names.partialTxn)) unsupported = 'a part of a transaction that spans several entries';
-        else if (nameIs(bytes, name, names.prepare)) unsupported = 'a prepared transaction';
-      }
-      at = end;
-    }
-    if (list < 0) malformed('applyOps without a list');
-    // Without session fields, or marked as applied one by one, it is one write of many documents and no transaction.
-    const transaction = head.lsid >= 0 && head.txnNumber >= 0 && head.multiOpType !== 1;
-    if (transaction && unsupported === '' && head.prevOpTime >= 0 && hasPrevious(bytes, head.prevOpTime, head.last)) {
-      unsupported = 'the last part of a transaction that spans several entries';
-    }
+    const { list, transaction, unsupported } = readApplyOps(bytes, head, last);
     if (unsupported === '') this.#unroll(head, list, last, transaction);
     else this.#parkTransaction(list, last, unsupported);
   }
@@ -347,7 +285,7 @@ export class BatchScan {
     const element = this.#element;
     let at = list + 4;
     for (let index = 0; at < last; index++) {
-      const end = this.#readElement(element, at, last);
+      const end = readOperation(element, bytes, at, last);
       switch (element.op) {
         case Op.insert:
         case Op.update:
@@ -365,15 +303,6 @@ export class BatchScan {
       at = end;
     }
     if (at !== last) malformed('applyOps ends in the middle of an operation');
-  }
-
-  #readElement(element: EntryHead, at: number, last: number): number {
-    const bytes = this.#bytes;
-    if (bytes[at] !== BsonType.document) malformed('applyOps holds something that is no document');
-    const start = nameEnd(bytes, at + 1);
-    readEntry(element, bytes, start, last);
-    if (element.opStart < 0 || element.nsStart < 0) malformed('an operation without op or ns');
-    return element.last + 1;
   }
 
   /** A transaction can create collections; an `applyOps` that a user ran can hold another. */
@@ -395,46 +324,18 @@ export class BatchScan {
   /** Parks the whole entry for everybody who would have seen any of its operations. */
   #parkTransaction(list: number, limit: number, detail: string, index = 0): void {
     const wanting = new Map<CompiledSubscription, string>();
-    this.#collectWanting(list, limit, wanting, 0);
+    collectWanting(this.router, this.#bytes, list, limit, wanting);
     for (const [subscription, ns] of wanting) {
       this.#parkEntry(subscription, ns, 'unsupported-transaction', detail, index);
     }
     if (wanting.size === 0) this.filtered++;
   }
 
-  #collectWanting(list: number, limit: number, wanting: Map<CompiledSubscription, string>, depth: number): void {
-    if (depth > 20) malformed('applyOps is nested too deeply');
-    const bytes = this.#bytes;
-    const last = documentLast(bytes, list, limit);
-    const element = new EntryHead();
-    let at = list + 4;
-    while (at < last) {
-      const end = this.#readElement(element, at, last);
-      if (element.op === Op.command && element.o >= 0) {
-        const inner = findElement(bytes, element.o, element.last, names.applyOps);
-        if (inner >= 0 && bytes[inner] === BsonType.array) {
-          this.#collectWanting(nameEnd(bytes, inner + 1), element.last, wanting, depth + 1);
-        }
-      } else if (isCrud(element.op) && !element.fromMigrate && !element.destined) {
-        const route = this.router.route(bytes, element.nsStart, element.nsEnd);
-        for (const { subscription } of route.idle ? [] : route.targets[crudOf(bytes, element)]!) {
-          if (!wanting.has(subscription)) wanting.set(subscription, route.ns);
-        }
-      }
-      at = end;
-    }
-    if (at !== last) malformed('applyOps ends in the middle of an operation');
-  }
-
   #ddl(head: EntryHead, name: string, type: number, value: number, last: number, index = 0): void {
     const bytes = this.#bytes;
     const operation = ddlCommands.get(name);
     if (operation === undefined && silentCommands.has(name)) return;
-    const commandNs = decodeText(bytes, head.nsStart, head.nsEnd);
-    const db = commandNs.slice(0, Math.max(0, commandNs.indexOf('.')));
-    const text = type === BsonType.string ? decodeText(bytes, value + 4, stringEnd(bytes, value, last) - 1) : '';
-    // A rename names its source in full; all others their collection, dropDatabase none.
-    const ns = operation === 'rename' ? text : `${db}.${text}`;
+    const ns = ddlNamespace(bytes, operation, decodeText(bytes, head.nsStart, head.nsEnd), { type, at: value, last });
     if (isInternal(ns.slice(0, Math.max(0, ns.indexOf('.'))), ns.slice(ns.indexOf('.') + 1))) return;
     if (operation === undefined) this.#countUnknown(`c:${name.slice(0, 32)}`);
     let wanted = false;
@@ -496,26 +397,16 @@ export class BatchScan {
   }
 
   #parkEntry(subscription: CompiledSubscription, ns: string, reason: ParkReason, detail: string, index = 0): void {
-    const entryStart = this.#entryStart;
-    const id =
-      this.#head.ts >= 0
-        ? this.eventId(this.#head.ts, index)
-        : `${this.router.source.name}:damaged.${fingerprint(this.#bytes, entryStart, this.#entryEnd)}.${index}`;
-    const entry = this.entryCopy(entryStart, this.#entryEnd);
-    this.parked.push({ subscription: subscription.index, id, ns, reason, detail, entry });
-  }
-
-  entryCopy(start: number, end: number): Uint8Array {
-    let copy = this.#copies.get(start);
-    if (copy === undefined) {
-      copy = copyBytes(this.#bytes, start, end);
-      this.#copies.set(start, copy);
-    }
-    return copy;
-  }
-
-  eventId(ts: number, index: number): string {
-    return `${this.router.source.name}:${tsSeconds(this.#bytes, ts)}.${tsIncrement(this.#bytes, ts)}.${index}`;
+    this.parking.park({
+      subscription: subscription.index,
+      ts: this.#head.ts,
+      index,
+      ns,
+      reason,
+      detail,
+      entryStart: this.#entryStart,
+      entryEnd: this.#entryEnd,
+    });
   }
 
   /** The last entry's position, if it had one. */
@@ -532,27 +423,8 @@ export class BatchScan {
   }
 }
 
-function isCrud(op: number): boolean {
-  return op === Op.insert || op === Op.update || op === Op.delete;
-}
-
-/** As the server tells them apart: only a replacement has an `_id` at the top of `o`. */
-function crudOf(bytes: Uint8Array, head: EntryHead): number {
-  if (head.op === Op.insert) return Crud.insert;
-  if (head.op === Op.delete) return Crud.delete;
-  if (head.o < 0) malformed('an update without its document');
-  return findElement(bytes, head.o, head.last, names.id) >= 0 ? Crud.replace : Crud.update;
-}
-
 function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
   const larger = new Int32Array(array.length * 2);
   larger.set(array);
   return larger;
-}
-
-/** Names an entry whose position cannot be read; the same bytes get the same name after a restart. */
-function fingerprint(bytes: Uint8Array, start: number, end: number): string {
-  let h = 0x811c_9dc5 | 0;
-  for (let at = start; at < end; at++) h = Math.imul(h ^ bytes[at]!, 0x0100_0193);
-  return `${(h >>> 0).toString(16)}.${readInt32(bytes, start)}`;
 }

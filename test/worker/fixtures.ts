@@ -8,7 +8,7 @@ import type { BatchJob, BatchResult, SubscriptionPlan, WorkerPlan } from '../../
 export const START_SECONDS = 1_795_327_615;
 export const WALL = new Date(1_795_327_615_756);
 
-export function subscription(given: Partial<SubscriptionPlan> = {}): SubscriptionPlan {
+function subscription(given: Partial<SubscriptionPlan> = {}): SubscriptionPlan {
   return {
     name: 'orders',
     namespaces: ['shop.*'],

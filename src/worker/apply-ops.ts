@@ -1,0 +1,104 @@
+/**
+ * `applyOps` entries: whether one is a transaction, a write of many documents, or a part of something that one entry does not
+ * tell in full; and the operations inside it.
+ */
+import { BsonType, documentLast, encodeText, findElement, malformed, nameEnd, nameIs, valueEnd } from './bson.ts';
+import { EntryHead, Op, hasPrevious, readEntry } from './entry.ts';
+import { Crud } from './route.ts';
+import type { CompiledSubscription, Router } from './route.ts';
+
+const names = {
+  id: encodeText('_id'),
+  applyOps: encodeText('applyOps'),
+  partialTxn: encodeText('partialTxn'),
+  prepare: encodeText('prepare'),
+};
+
+/** Deeper than any server takes. */
+const MAX_NESTING = 20;
+
+export interface ApplyOps {
+  /** Where the array of operations starts. */
+  readonly list: number;
+  /** Its operations show `lsid` and `txnNumber`. */
+  readonly transaction: boolean;
+  /** Why it cannot be delivered; '' when it can. */
+  readonly unsupported: string;
+}
+
+/** `last` is the closing zero of the entry's `o`. */
+export function readApplyOps(bytes: Uint8Array, head: EntryHead, last: number): ApplyOps {
+  let list = -1;
+  let unsupported = '';
+  let at = head.o + 4;
+  while (at < last) {
+    const type = bytes[at]!;
+    const name = at + 1;
+    const value = nameEnd(bytes, name);
+    const end = valueEnd(bytes, type, value, last);
+    if (type === BsonType.array && nameIs(bytes, name, names.applyOps)) list = value;
+    else if (type === BsonType.boolean && bytes[value] !== 0) {
+      if (nameIs(bytes, name, names.partialTxn)) unsupported = 'a part of a transaction that spans several entries';
+      else if (nameIs(bytes, name, names.prepare)) unsupported = 'a prepared transaction';
+    }
+    at = end;
+  }
+  if (list < 0) malformed('applyOps without a list');
+  // Without session fields, or marked as applied one by one, it is one write of many documents and no transaction.
+  const transaction = head.lsid >= 0 && head.txnNumber >= 0 && head.multiOpType !== 1;
+  if (transaction && unsupported === '' && head.prevOpTime >= 0 && hasPrevious(bytes, head.prevOpTime, head.last)) {
+    unsupported = 'the last part of a transaction that spans several entries';
+  }
+  return { list, transaction, unsupported };
+}
+
+/** The operation in the array element at `at`; the result is what lies behind it. */
+export function readOperation(head: EntryHead, bytes: Uint8Array, at: number, last: number): number {
+  if (bytes[at] !== BsonType.document) malformed('applyOps holds something that is no document');
+  readEntry(head, bytes, nameEnd(bytes, at + 1), last);
+  if (head.opStart < 0 || head.nsStart < 0) malformed('an operation without op or ns');
+  return head.last + 1;
+}
+
+/** As the server tells them apart: only a replacement has an `_id` at the top of `o`. */
+export function crudOf(bytes: Uint8Array, head: EntryHead): number {
+  if (head.op === Op.insert) return Crud.insert;
+  if (head.op === Op.delete) return Crud.delete;
+  if (head.o < 0) malformed('an update without its document');
+  return findElement(bytes, head.o, head.last, names.id) >= 0 ? Crud.replace : Crud.update;
+}
+
+/** Adds everybody who would see any of the operations, with a namespace that shows why. */
+export function collectWanting(
+  router: Router,
+  bytes: Uint8Array,
+  list: number,
+  limit: number,
+  wanting: Map<CompiledSubscription, string>,
+  depth = 0,
+): void {
+  if (depth > MAX_NESTING) malformed('applyOps is nested too deeply');
+  const last = documentLast(bytes, list, limit);
+  const head = new EntryHead();
+  let at = list + 4;
+  while (at < last) {
+    const end = readOperation(head, bytes, at, last);
+    if (head.op === Op.command && head.o >= 0) {
+      const inner = findElement(bytes, head.o, head.last, names.applyOps);
+      if (inner >= 0 && bytes[inner] === BsonType.array) {
+        collectWanting(router, bytes, nameEnd(bytes, inner + 1), head.last, wanting, depth + 1);
+      }
+    } else if (isCrud(head.op) && !head.fromMigrate && !head.destined) {
+      const route = router.route(bytes, head.nsStart, head.nsEnd);
+      for (const { subscription } of route.idle ? [] : route.targets[crudOf(bytes, head)]!) {
+        if (!wanting.has(subscription)) wanting.set(subscription, route.ns);
+      }
+    }
+    at = end;
+  }
+  if (at !== last) malformed('applyOps ends in the middle of an operation');
+}
+
+function isCrud(op: number): boolean {
+  return op === Op.insert || op === Op.update || op === Op.delete;
+}

@@ -1,0 +1,57 @@
+/**
+ * What a batch sets aside: one record per event and subscription, each with the raw entry. An entry's bytes are copied once,
+ * however many records need them, and so cross to the main thread once.
+ */
+import { copyBytes, readInt32 } from './bson.ts';
+import { tsIncrement, tsSeconds } from './entry.ts';
+import type { ParkReason, ParkedEvent } from './protocol.ts';
+
+export interface Parked {
+  readonly subscription: number;
+  /** Where the entry's `ts` lies, -1 when it cannot be read. */
+  readonly ts: number;
+  readonly index: number;
+  readonly ns: string;
+  readonly reason: ParkReason;
+  readonly detail: string;
+  readonly entryStart: number;
+  readonly entryEnd: number;
+}
+
+export class Parking {
+  readonly #source: string;
+  #bytes: Uint8Array = new Uint8Array(0);
+  #copies = new Map<number, Uint8Array>();
+  records: ParkedEvent[] = [];
+
+  constructor(source: string) {
+    this.#source = source;
+  }
+
+  reset(bytes: Uint8Array): void {
+    this.#bytes = bytes;
+    this.#copies = new Map();
+    this.records = [];
+  }
+
+  park({ subscription, ts, index, ns, reason, detail, entryStart, entryEnd }: Parked): void {
+    const bytes = this.#bytes;
+    const id =
+      ts >= 0
+        ? `${this.#source}:${tsSeconds(bytes, ts)}.${tsIncrement(bytes, ts)}.${index}`
+        : `${this.#source}:damaged.${fingerprint(bytes, entryStart, entryEnd)}.${index}`;
+    let entry = this.#copies.get(entryStart);
+    if (entry === undefined) {
+      entry = copyBytes(bytes, entryStart, entryEnd);
+      this.#copies.set(entryStart, entry);
+    }
+    this.records.push({ subscription, id, ns, reason, detail, entry });
+  }
+}
+
+/** Names an entry whose position cannot be read; the same bytes get the same name after a restart. */
+function fingerprint(bytes: Uint8Array, start: number, end: number): string {
+  let h = 0x811c_9dc5 | 0;
+  for (let at = start; at < end; at++) h = Math.imul(h ^ bytes[at]!, 0x0100_0193);
+  return `${(h >>> 0).toString(16)}.${readInt32(bytes, start)}`;
+}
