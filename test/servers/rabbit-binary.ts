@@ -4,9 +4,9 @@
  * `rabbitmq` and could not write to our folders.
  */
 import { realpathSync } from 'node:fs';
-import { access, chmod, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { isExecutable, onPath, run } from './run.ts';
+import { aptInstall, canAptInstall } from './apt.ts';
+import { isExecutable, onPath } from './run.ts';
 import { ServersUnavailable } from './unavailable.ts';
 import type { Progress } from './unavailable.ts';
 
@@ -29,9 +29,13 @@ export async function rabbitScripts(progress: Progress = () => {}): Promise<Rabb
   }
   const found = await installed();
   if (found !== undefined) return found;
-  if (!(await mayInstall())) throw new ServersUnavailable(INSTALL);
+  if (!(await canAptInstall())) throw new ServersUnavailable(INSTALL);
   progress('installing rabbitmq-server with apt-get (a minute or so, once)');
-  await aptInstall();
+  try {
+    await aptInstall('rabbitmq-server');
+  } catch (error) {
+    throw new ServersUnavailable(`${INSTALL} (apt-get could not install it)`, { cause: error });
+  }
   const now = await installed();
   if (now === undefined) throw new ServersUnavailable(INSTALL);
   return now;
@@ -48,34 +52,4 @@ async function scriptsIn(folder: string): Promise<RabbitScripts | undefined> {
   const scripts = { server: join(folder, 'rabbitmq-server'), ctl: join(folder, 'rabbitmqctl') };
   const plain = (await isExecutable(scripts.server)) && (await isExecutable(scripts.ctl));
   return plain && basename(realpathSync(scripts.server)) === 'rabbitmq-server' ? scripts : undefined;
-}
-
-async function mayInstall(): Promise<boolean> {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return false;
-  return (await onPath('apt-get')) !== undefined;
-}
-
-/** The package starts a broker for the whole machine right after its installation; policy-rc.d is how to prevent that. */
-async function aptInstall(): Promise<void> {
-  const policy = '/usr/sbin/policy-rc.d';
-  const own = await access(policy).then(
-    () => false,
-    () => true,
-  );
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const wait = ['-o', 'DPkg::Lock::Timeout=300'];
-  try {
-    if (own) {
-      await writeFile(policy, '#!/bin/sh\nexit 101\n');
-      await chmod(policy, 0o755);
-    }
-    // A mirror that fails here may be one that the installation does not need.
-    await run('apt-get', [...wait, 'update'], { env, timeoutMs: 300_000 }).catch(() => '');
-    const install = ['install', '-y', '--no-install-recommends', 'rabbitmq-server'];
-    await run('apt-get', [...wait, ...install], { env, timeoutMs: 900_000 });
-  } catch (error) {
-    throw new ServersUnavailable(`${INSTALL} (apt-get could not install it)`, { cause: error });
-  } finally {
-    if (own) await rm(policy, { force: true });
-  }
 }

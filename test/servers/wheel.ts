@@ -78,7 +78,7 @@ async function withPip({ project, version }: Wanted, folder: string): Promise<st
   return undefined;
 }
 
-/** The index's page of a project lists its files as links, each with a hash behind `#sha256=`. */
+/** The index's page of a project lists its files as links, for each processor, with a hash behind `#sha256=`. */
 async function withoutPip({ project, version }: Wanted, folder: string): Promise<string> {
   const settings = pipSettings();
   const page = new URL(`${settings.index.replace(/\/+$/, '')}/${project}/`);
@@ -87,7 +87,7 @@ async function withoutPip({ project, version }: Wanted, folder: string): Promise
   for (const [, link = ''] of (await text(response)).matchAll(/href="([^"]+)"/g)) {
     const url = new URL(link.replaceAll('&amp;', '&'), base);
     const name = decodeURIComponent(url.pathname.split('/').at(-1) ?? '');
-    if (!name.startsWith(start) || !name.endsWith('.whl')) continue;
+    if (!name.startsWith(start) || !name.endsWith('_x86_64.whl')) continue;
     const bytes = await buffer((await request(url, settings)).response);
     const expected = /sha256=([0-9a-f]{64})/.exec(url.hash)?.[1];
     if (expected !== undefined && createHash('sha256').update(bytes).digest('hex') !== expected) {
@@ -97,7 +97,7 @@ async function withoutPip({ project, version }: Wanted, folder: string): Promise
     await writeFile(path, bytes);
     return path;
   }
-  throw new Error(`${page.host} lists no file ${start}*.whl`);
+  throw new Error(`${page.host} lists no file ${start}*_x86_64.whl`);
 }
 
 interface PipSettings {

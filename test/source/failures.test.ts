@@ -34,5 +34,5 @@ test('a text for people holds neither the URI nor its password, as written or de
   assert.equal(scrub(`cannot use ${uri}`), 'cannot use ***');
   assert.equal(scrub('p%40ss or p@ss'), '*** or ***');
   assert.equal(scrubber('mongodb://h:1')('h:1 is away'), 'h:1 is away');
-  assert.ok(!scrubber('mongodb://u:se@cret@h')('Invalid: se@cret').includes('cret'));
+  assert.equal(!scrubber('mongodb://u:se@cret@h')('Invalid: se@cret').includes('cret'), true);
 });
