@@ -2,7 +2,7 @@
  * What an error from the server or the driver asks of the source. Decided by code and class, never by message text.
  * Whatever is not known here is transient: an outage is waited out, however strange it looks.
  */
-import { MongoError, MongoInvalidArgumentError, MongoMissingDependencyError, MongoParseError } from 'mongodb';
+import { MongoError, MongoInvalidArgumentError, MongoMissingDependencyError } from 'mongodb';
 import { UserError } from '../errors.ts';
 import type { UserErrorCode } from '../errors.ts';
 
@@ -43,9 +43,9 @@ const REFUSED_CODES = new Map<number, UserErrorCode>([
 
 export function classify(error: unknown): Failure {
   if (
-    error instanceof MongoParseError ||
     error instanceof MongoInvalidArgumentError ||
-    error instanceof MongoMissingDependencyError
+    error instanceof MongoMissingDependencyError ||
+    isMissingFile(error)
   ) {
     return { kind: 'refused', code: 'config-invalid' };
   }
@@ -56,6 +56,11 @@ export function classify(error: unknown): Failure {
   if (FATAL_CODES.has(code)) return { kind: 'fatal' };
   const refused = REFUSED_CODES.get(code);
   return refused === undefined ? { kind: 'transient' } : { kind: 'refused', code: refused };
+}
+
+/** A certificate or key that the URI names. */
+function isMissingFile(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'open';
 }
 
 /** The server's error code, where there is one. */

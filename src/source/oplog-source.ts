@@ -63,6 +63,7 @@ export class OplogSource implements Source {
   readonly #batchSize = new BatchSize();
   readonly #closing = new AbortController();
   readonly #monitors = new Set<Promise<void>>();
+  readonly #cursors = new Set<OplogCursor>();
   #member: Member | undefined;
   #identity: SourceIdentity | undefined;
   #state: SourceState = 'connecting';
@@ -163,6 +164,7 @@ export class OplogSource implements Source {
 
   async close(): Promise<void> {
     this.#closing.abort(new Error('the source is being closed'));
+    await Promise.all([...this.#cursors].map((cursor) => cursor.close()));
     if (this.#member !== undefined) this.#set.release(this.#member);
     this.#member = undefined;
     await Promise.all(this.#monitors);
@@ -176,6 +178,7 @@ export class OplogSource implements Source {
     const signal = AbortSignal.any([stop, member.left, quit.signal]);
     const { cursor, head } = await this.#open(member, at, signal);
     let asked: Promise<RawBatch> | undefined;
+    this.#cursors.add(cursor);
     try {
       this.#become('reading');
       if (head !== undefined) yield this.#receive(head);
@@ -196,6 +199,7 @@ export class OplogSource implements Source {
         () => undefined,
       );
       await cursor.close();
+      this.#cursors.delete(cursor);
     }
   }
 

@@ -3,9 +3,10 @@
  * selects is then reached by a client of its own. A member that proved unfit is avoided for a while, if there is another.
  */
 import { MongoClient, MongoServerSelectionError } from 'mongodb';
-import type { MongoClientOptions } from 'mongodb';
+import type { MongoClientOptions, MongoOptions } from 'mongodb';
 import { UserError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
+import { scrubber } from './failures.ts';
 import { parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import { Member, MemberUnfitError } from './member.ts';
@@ -130,7 +131,7 @@ export class ReplicaSet {
 
   async #connected(signal: AbortSignal): Promise<MongoClient> {
     if (this.#client !== undefined) return this.#client;
-    const client = new MongoClient(this.#uri, this.#options());
+    const client = this.#makeClient();
     if (client.options.loadBalanced) throw this.#noReplicaSet('a load balancer');
     try {
       await withAbort(client.connect(), signal);
@@ -214,17 +215,14 @@ export class ReplicaSet {
     );
   }
 
-  #options(): MongoClientOptions {
-    const { options: parsed } = new MongoClient(this.#uri);
-    return {
-      appName: parsed.appName ?? 'tailrace',
-      // The driver's default would hide for half a minute that nobody answers.
-      ...(parsed.connectTimeoutMS === DRIVER_DEFAULT_TIMEOUT_MS ? { connectTimeoutMS: CONNECT_TIMEOUT_MS } : {}),
-      serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
-      socketTimeoutMS: this.#ioTimeoutMs,
-      maxPoolSize: 2,
-      retryReads: false,
-    };
+  #makeClient(): MongoClient {
+    try {
+      return new MongoClient(this.#uri, clientOptions(new MongoClient(this.#uri).options, this.#ioTimeoutMs));
+    } catch (error) {
+      // Without the cause: the errors of URL parsers carry what they were given, password and all.
+      const reason = scrubber(this.#uri)(error instanceof Error ? error.message : 'not a string');
+      throw new UserError('config-invalid', `source "${this.#source}": the URI cannot be understood: ${reason}`);
+    }
   }
 
   #forgetAvoided(): void {
@@ -243,4 +241,16 @@ function withAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
     signal.addEventListener('abort', abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
+}
+
+function clientOptions(parsed: Readonly<MongoOptions>, ioTimeoutMs: number): MongoClientOptions {
+  return {
+    appName: parsed.appName ?? 'tailrace',
+    // The driver's default would hide for half a minute that nobody answers.
+    ...(parsed.connectTimeoutMS === DRIVER_DEFAULT_TIMEOUT_MS ? { connectTimeoutMS: CONNECT_TIMEOUT_MS } : {}),
+    serverSelectionTimeoutMS: CONNECT_TIMEOUT_MS,
+    socketTimeoutMS: ioTimeoutMs,
+    maxPoolSize: 2,
+    retryReads: false,
+  };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MongoNetworkError, MongoParseError, MongoServerError } from 'mongodb';
+import { MongoInvalidArgumentError, MongoNetworkError, MongoServerError } from 'mongodb';
 import { classify, refusal, scrubber } from '../../src/source/failures.ts';
 
 const coded = (code: number): MongoServerError => new MongoServerError({ message: 'as the server says', code });
@@ -24,7 +24,7 @@ test('what only the user can mend names what it is', () => {
   assert.deepEqual(classify(coded(13)), { kind: 'refused', code: 'rights-missing' });
   assert.deepEqual(classify(coded(18)), { kind: 'refused', code: 'credentials-refused' });
   assert.deepEqual(classify(coded(8000)), { kind: 'refused', code: 'credentials-refused' });
-  assert.deepEqual(classify(new MongoParseError('no')), { kind: 'refused', code: 'config-invalid' });
+  assert.deepEqual(classify(new MongoInvalidArgumentError('no')), { kind: 'refused', code: 'config-invalid' });
   assert.match(refusal({ source: 'shop', code: 'rights-missing', reason: 'no' }).message, /grantRolesToUser/);
 });
 

@@ -12,7 +12,8 @@ import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
 import { mongodBinary } from '../servers/mongod-binary.ts';
 
-const never = new AbortController().signal;
+/** Long enough for everything here: a read that should have failed ends at last, and its test fails. */
+const patience = AbortSignal.timeout(180_000);
 
 /** Reads `coll` into `into` until it is stopped. */
 async function readInto(into: number[], { source, budget }: Over, point: ResumePoint, coll: string, stop: AbortSignal) {
@@ -28,9 +29,8 @@ async function readInto(into: number[], { source, budget }: Over, point: ResumeP
 /** Reads until `count` numbers of `coll` have come. */
 async function readSome(over: Over, point: ResumePoint, coll: string, count: number) {
   const numbers: number[] = [];
-  const stop = new AbortController();
   let last: OpTime | undefined;
-  for await (const batch of over.source.read(point, stop.signal)) {
+  for await (const batch of over.source.read(point, patience)) {
     numbers.push(...numbersIn(batch, coll));
     giveBack(over.budget, batch);
     last = batch.last ?? last;
@@ -66,11 +66,11 @@ describe('one member', () => {
   test('from earliest everything is read in order, and the budget is whole again afterwards', async (t) => {
     await insert(client, 'a.order', upTo(20_000), 200);
     const over = sourceOver(t, mongo.uri);
-    const identity = await over.source.connect(never);
+    const identity = await over.source.connect(patience);
     assert.match(identity.replicaSetId, /^[0-9a-f]{24}$/);
     assert.equal(identity.setName, 'rs0');
     assert.match(identity.serverVersion, /^\d+\.\d+\.\d+/);
-    const point = await over.source.resolve({ kind: 'earliest' }, never);
+    const point = await over.source.resolve({ kind: 'earliest' }, patience);
     assert.equal(point.kind, 'from');
     const { numbers } = await readSome(over, point, 'a.order', 20_000);
     assert.deepEqual(numbers, upTo(20_000));
@@ -82,10 +82,10 @@ describe('one member', () => {
   test('latest begins behind what is there, and with the next change', async (t) => {
     await insert(client, 'a.latest', upTo(10));
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
     assert.equal(point.kind, 'after');
-    await over.source.verify(point, never);
+    await over.source.verify(point, patience);
     await insert(client, 'a.latest', upTo(10, 10));
     const { numbers } = await readSome(over, point, 'a.latest', 10);
     assert.deepEqual(numbers, upTo(10, 10));
@@ -93,15 +93,15 @@ describe('one member', () => {
 
   test('going on behind the last entry given repeats nothing and misses nothing, wherever it stopped', async (t) => {
     const first = sourceOver(t, mongo.uri);
-    await first.source.connect(never);
-    let point = await first.source.resolve({ kind: 'latest' }, never);
+    await first.source.connect(patience);
+    let point = await first.source.resolve({ kind: 'latest' }, patience);
     await first.source.close();
     await insert(client, 'a.resume', upTo(12_000));
     const numbers: number[] = [];
     for (let life = 0; numbers.length < 12_000; life += 1) {
       const over = sourceOver(t, mongo.uri);
-      await over.source.connect(never);
-      await over.source.verify(point, never);
+      await over.source.connect(patience);
+      await over.source.verify(point, patience);
       const read = await readSome(over, point, 'a.resume', 1);
       numbers.push(...read.numbers);
       point = { kind: 'after', ...read.last };
@@ -113,11 +113,11 @@ describe('one member', () => {
 
   test('an idle set moves the position on, and empty replies keep coming', async (t) => {
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
     let moved = 0;
     let empty = 0;
-    for await (const batch of over.source.read(point, never)) {
+    for await (const batch of over.source.read(point, patience)) {
       giveBack(over.budget, batch);
       if (batch.last === undefined) empty += 1;
       else if (compareTs(batch.last.ts, point.ts) > 0) moved += 1;
@@ -131,8 +131,8 @@ describe('one member', () => {
 
   test('a cursor that somebody kills is opened again at the last entry read', async (t) => {
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
     const stop = new AbortController();
     const numbers: number[] = [];
     const reading = readInto(numbers, over, point, 'a.killed', stop.signal);
@@ -156,8 +156,8 @@ describe('one member', () => {
 
   test('without room in the budget nothing more is asked for, and with room it goes on', async (t) => {
     const over = sourceOver(t, mongo.uri, { budget: new ByteBudget(1 << 20) });
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
     await insert(client, 'a.held', upTo(20_000), 300);
     const stop = new AbortController();
     const numbers: number[] = [];
@@ -188,30 +188,30 @@ describe('one member', () => {
 
   test('a wrong term is another history, a boundary before the oldest entry is truncated', async (t) => {
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    const latest = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const latest = await over.source.resolve({ kind: 'latest' }, patience);
     const diverged = { kind: 'after', ts: latest.ts, t: 77 } as const;
-    await assert.rejects(over.source.verify(diverged, never), isLost('diverged'));
+    await assert.rejects(over.source.verify(diverged, patience), isLost('diverged'));
     assert.equal(over.source.state, 'position_lost');
     const early = { kind: 'from', ts: { seconds: 1_000_000_000, increment: 0 } } as const;
     await assert.rejects(readSome(over, early, 'a.none', 1), isLost('truncated'));
-    await over.source.verify({ kind: 'from', ts: { seconds: latest.ts.seconds + 3_600, increment: 0 } }, never);
+    await over.source.verify({ kind: 'from', ts: { seconds: latest.ts.seconds + 3_600, increment: 0 } }, patience);
   });
 
   test('a position ahead of the whole set is given up after 15 s, not before', async (t) => {
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    const latest = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const latest = await over.source.resolve({ kind: 'latest' }, patience);
     const began = performance.now();
     const ahead = { kind: 'after', ts: { seconds: latest.ts.seconds + 3_600, increment: 1 }, t: 1 } as const;
-    await assert.rejects(over.source.verify(ahead, never), PositionLostError);
+    await assert.rejects(over.source.verify(ahead, patience), PositionLostError);
     assert.equal(performance.now() - began > 14_000, true);
   });
 
   test('stopping ends a waiting read at once and leaves no cursor on the server', async (t) => {
     const over = sourceOver(t, mongo.uri, { awaitMs: 10_000 });
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
     const stop = new AbortController();
     const reading = readInto([], over, point, 'a.none', stop.signal);
     await until(() => over.source.state === 'reading');
@@ -228,14 +228,14 @@ describe('one member', () => {
     await client.db('b').createCollection('other', { collation: { locale: 'de' } });
     await client.db('b').createCollection('plain');
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    assert.deepEqual(await over.source.collatedNamespaces((ns) => ns !== 'b.other', never), ['b.de']);
+    await over.source.connect(patience);
+    assert.deepEqual(await over.source.collatedNamespaces((ns) => ns !== 'b.other', patience), ['b.de']);
   });
 
   test('a mongod that is killed in mid-flow and started again only makes a pause', async (t) => {
     const over = sourceOver(t, mongo.uri);
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
     const stop = new AbortController();
     const numbers: number[] = [];
     const reading = readInto(numbers, over, point, 'a.restart', stop.signal);
@@ -257,23 +257,23 @@ describe('one member', () => {
 });
 
 test('an oplog that has rolled over its position is recognised, at a start and while running', async (t) => {
-  const mongo = await startMongo({ args: ['--oplogSize', '1'] });
+  const mongo = await startMongo({ args: ['--oplogSize', '1', '--syncdelay', '1'] });
   t.after(() => mongo.stop());
   const client = await new MongoClient(mongo.uri).connect();
   const over = sourceOver(t, mongo.uri, { budget: new ByteBudget(1) });
   try {
-    await over.source.connect(never);
-    const point = await over.source.resolve({ kind: 'latest' }, never);
-    const reading = over.source.read(point, never);
+    await over.source.connect(patience);
+    const point = await over.source.resolve({ kind: 'latest' }, patience);
+    const reading = over.source.read(point, patience);
     await insert(client, 'a.roll', upTo(10));
     while (numbersIn((await reading.next()).value, 'a.roll').length === 0);
     const isOver = async (): Promise<boolean> => {
       await insert(client, 'a.roll', upTo(2_000), 4_000);
-      const earliest = await over.source.resolve({ kind: 'earliest' }, never);
+      const earliest = await over.source.resolve({ kind: 'earliest' }, patience);
       return compareTs(earliest.ts, point.ts) > 0;
     };
     await until(isOver, 120_000);
-    await assert.rejects(over.source.verify(point, never), isLost('truncated'));
+    await assert.rejects(over.source.verify(point, patience), isLost('truncated'));
     // The reader was held all the while: with room it finds its cursor overtaken.
     over.budget.give(over.budget.used);
     await assert.rejects(async () => {
@@ -293,8 +293,8 @@ test('when the member that is read dies or hangs, another is read from, without 
   const client = await new MongoClient(mongo.uri, hasty).connect();
   t.after(() => client.close());
   const over = sourceOver(t, mongo.uri);
-  await over.source.connect(never);
-  const point = await over.source.resolve({ kind: 'latest' }, never);
+  await over.source.connect(patience);
+  const point = await over.source.resolve({ kind: 'latest' }, patience);
   const stop = new AbortController();
   const numbers: number[] = [];
   const reading = readInto(numbers, over, point, 'a.failover', stop.signal);
@@ -350,7 +350,7 @@ test('a standalone is refused, also by a URI that names a set', async (t) => {
   for (const uri of [address, `${address}?directConnection=true`, `${address}?replicaSet=rs0`]) {
     const { source } = sourceOver(t, uri);
     await assert.rejects(
-      source.connect(never),
+      source.connect(patience),
       (error) => error instanceof UserError && error.code === 'not-a-replica-set',
     );
   }
