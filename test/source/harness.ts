@@ -14,7 +14,7 @@ export interface Line {
   readonly message: string | undefined;
 }
 
-export function memoryLog(): { readonly log: OplogSourceOptions['log']; readonly lines: Line[] } {
+function memoryLog(): { readonly log: OplogSourceOptions['log']; readonly lines: Line[] } {
   const lines: Line[] = [];
   const at =
     (level: string) =>
