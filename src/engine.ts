@@ -67,6 +67,8 @@ export class Engine {
   readonly #feeds: Feed[];
   readonly #checkpointer: Checkpointer;
   readonly #startedAt = performance.now();
+  /** Ends every part, for a reason other than being asked to. */
+  readonly #over = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(options: EngineOptions) {
@@ -88,14 +90,19 @@ export class Engine {
       log,
     });
     this.#pool = new WorkerPool({ plan: workerPlan(config), threads: config.pipeline.workers, log });
-    this.#feeds = config.sources.map((source, index) => {
+    this.#feeds = config.sources.flatMap((source, index) => {
+      const subscriptions = config.subscriptions.filter((it) => it.source === source.name);
+      if (subscriptions.length === 0) {
+        log.warn({ source: source.name }, 'No subscription reads from this source; it is left alone.');
+        return [];
+      }
       const budget = new ByteBudget(config.pipeline.inFlightBytes);
       const meter = this.metrics.source(source.name);
       return new Feed({
         source: new OplogSource({ config: source, budget, log, onReconnect: () => meter.reconnected() }),
         index,
         config: source,
-        routes: config.subscriptions.filter((it) => it.source === source.name).map((it) => this.#route(it)),
+        routes: subscriptions.map((it) => this.#route(it)),
         pipeline: config.pipeline,
         budget,
         pool: this.#pool,
@@ -119,26 +126,16 @@ export class Engine {
    * only the user can mend at a start.
    */
   async run(stop: AbortSignal): Promise<ExitCode> {
-    const over = new AbortController();
-    const end = AbortSignal.any([stop, over.signal]);
+    const end = AbortSignal.any([stop, this.#over.signal]);
     const overdue = setInterval(() => this.#checkOverdue(), OVERDUE_CHECK_MS);
     try {
-      await Promise.all([...this.#sinks.values()].map((sink) => sink.start(end)));
-      const outcomes = await Promise.all(
-        this.#feeds.map(async (feed) => {
-          try {
-            return await this.#runFeed(feed, end);
-          } catch (error) {
-            over.abort();
-            throw error;
-          } finally {
-            if (this.#o.failFast && feed.lost) over.abort();
-          }
-        }),
-      );
+      // Sources do not wait for sinks: where a new subscription begins is settled, and stored, while a broker is still away.
+      const sinks = this.#all([...this.#sinks.values()].map((sink) => sink.start(end)));
+      const feeds = this.#all(this.#feeds.map((feed) => this.#runFeed(feed, end))).finally(() => this.#over.abort());
+      const [outcomes] = await Promise.all([feeds, sinks]);
       return outcomes.includes(3) && !stop.aborted ? 3 : 0;
     } finally {
-      over.abort();
+      this.#over.abort();
       clearInterval(overdue);
       await this.close();
     }
@@ -158,17 +155,28 @@ export class Engine {
     return healthFacts(this.#parts());
   }
 
+  /** The first that fails ends everything. */
+  async #all<T>(parts: readonly Promise<T>[]): Promise<T[]> {
+    try {
+      return await Promise.all(parts);
+    } catch (error) {
+      this.#over.abort();
+      throw error;
+    }
+  }
+
   async #runFeed(feed: Feed, stop: AbortSignal): Promise<ExitCode> {
     try {
       await feed.start(stop);
-      if (!stop.aborted) await feed.run(stop);
+      await feed.run(stop);
       return 0;
     } catch (error) {
       if (stop.aborted && !(error instanceof UserError)) return 0;
       if (!(error instanceof PositionLostError)) throw error;
       this.#o.log.error({ source: feed.name }, error.message);
-      // What was read before is still delivered.
-      await feed.settle(AbortSignal.any([stop, AbortSignal.timeout(this.#o.config.shutdownTimeoutMs)]));
+      // What was read before is still delivered, however long it takes: the oplog may not have it any more.
+      if (this.#o.failFast) this.#over.abort();
+      else await feed.settle(stop);
       return 3;
     }
   }

@@ -12,6 +12,9 @@ import type { AmqpSink } from './sinks/amqp-sink.ts';
 import type { Ts } from './source/position.ts';
 import type { WorkerPool } from './worker/pool.ts';
 
+/** The member is looked at every second. */
+const WINDOW_STALE_MS = 5_000;
+
 export interface EngineParts {
   readonly config: Config;
   readonly feeds: readonly Feed[];
@@ -81,7 +84,6 @@ export function healthFacts({ feeds, sinks, pool, checkpointer, stores }: Engine
     ),
     checkpoint: {
       ...(checkpointer.failing !== undefined && { failing: checkpointer.failing }),
-      lastRunAt: undefined,
     },
     parkingFull: stores.parking.full,
     workers: { oldestJobAt: pool.oldestJobAt, lastResultAt: pool.lastResultAt },
@@ -91,6 +93,9 @@ export function healthFacts({ feeds, sinks, pool, checkpointer, stores }: Engine
 function sourceStatus(feed: Feed): SourceStatus {
   const { source, position, budget, heldBy, lost } = feed;
   const { window } = source;
+  // While the member is away its newest entry is not known; it must not look as if nothing had happened since.
+  const unseenMs = window ? performance.now() - window.seenAt : 0;
+  const unseen = unseenMs < WINDOW_STALE_MS ? 0 : Math.floor(unseenMs / 1000);
   const resumes = feed.routes.flatMap((_, s) => feed.resume(s)?.ts ?? []);
   const furthestBehind =
     resumes.length === 0 ? undefined : resumes.reduce((a, b) => (secondsBetween(a, b) >= 0 ? a : b));
@@ -98,12 +103,12 @@ function sourceStatus(feed: Feed): SourceStatus {
     state: lost ? 'position_lost' : source.state,
     member: window?.member ?? null,
     position: position ? formatTs(position.ts) : null,
-    lagSeconds: window && position ? Math.max(0, secondsBetween(position.ts, window.newest.ts)) : null,
+    lagSeconds: window && position ? Math.max(0, secondsBetween(position.ts, window.newest.ts)) + unseen : null,
     majorityLagSeconds: window ? Math.max(0, secondsBetween(window.majority.ts, window.newest.ts)) : null,
     windowSeconds: window ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
     headroomSeconds: window && furthestBehind ? secondsBetween(window.oldest.ts, furthestBehind) : null,
     checkpointLagSeconds:
-      window && furthestBehind ? Math.max(0, secondsBetween(furthestBehind, window.newest.ts)) : null,
+      window && furthestBehind ? Math.max(0, secondsBetween(furthestBehind, window.newest.ts)) + unseen : null,
     inFlightBytes: budget.used,
     heldBy,
   };

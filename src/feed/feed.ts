@@ -4,8 +4,9 @@
  * Invariants: nothing is published before every start is stored; results are delivered in batch order; a snapshot is taken
  * in one turn of the event loop, so that its watermark and lanes are of the same moment.
  */
+import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
-import { deliver } from '../lanes/deliver.ts';
+import { deliver, heldBytes } from '../lanes/deliver.ts';
 import { Floors, earliest } from '../lanes/floors.ts';
 import { Lane } from '../lanes/lane.ts';
 import { Ledger } from '../lanes/ledger.ts';
@@ -49,7 +50,7 @@ export class Feed {
   readonly source: Source;
   readonly routes: readonly Route[];
   readonly #o: FeedOptions;
-  readonly #ledger: Ledger;
+  #ledger: Ledger;
   readonly #lanes: (Lane | undefined)[] = [];
   readonly #starts: Starts;
   readonly #setAside: SetAside;
@@ -58,6 +59,8 @@ export class Feed {
   #floors: Floors | undefined;
   #collated: readonly string[] = [];
   #position: OpTime | undefined;
+  /** The last entry that was put in order. */
+  #delivering: OpTime = { ts: { seconds: 0, increment: 0 }, t: -1 };
   #delivered: Promise<void> = Promise.resolve();
   #started = false;
   #stopping = false;
@@ -70,10 +73,7 @@ export class Feed {
     this.routes = options.routes;
     this.#starts = new Starts(options);
     this.#setAside = new SetAside(options);
-    this.#ledger = new Ledger({
-      subscriptions: options.routes.length,
-      release: (bytes) => options.budget.give(bytes),
-    });
+    this.#ledger = this.#newLedger();
   }
 
   /** The last entry read. */
@@ -118,19 +118,16 @@ export class Feed {
   /** Connects, finds out where each subscription begins, and stores it. Throws `UserError` and `PositionLostError`. */
   async start(stop: AbortSignal): Promise<void> {
     const { source, log } = this.#o;
-    this.#identity = await source.connect(stop);
-    if (stop.aborted) return;
+    const identity = await source.connect(stop);
+    this.#identity = identity;
+    this.#collated = await this.#collatedNamespaces(stop);
     try {
-      this.#standings = await this.#starts.find(this.#identity, stop);
+      this.#stand(await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop));
     } catch (error) {
       if (error instanceof PositionLostError) this.#lost = error;
       throw error;
     }
-    if (stop.aborted) return;
-    this.#floors = new Floors(this.#standings, this.#o.pipeline.partitions);
-    this.#collated = await this.#collatedNamespaces(stop);
-    await this.#o.checkpoints.put(this.snapshot());
-    await this.#o.checkpoints.flushed();
+    await this.#store();
     this.#started = true;
     log.info(
       { source: this.name, ...this.#identity, from: formatTs(earliest(this.#standings.map((it) => it.resume)).ts) },
@@ -140,13 +137,12 @@ export class Feed {
 
   /** Reads until `stop`; rejects with `PositionLostError` where the policy is to stop. */
   async run(stop: AbortSignal): Promise<void> {
-    let point = earliest(this.#standings.map((standing) => standing.resume));
     const broken = new AbortController();
     const signal = AbortSignal.any([stop, broken.signal]);
     let failure: unknown;
     while (!signal.aborted) {
       try {
-        for await (const batch of this.source.read(point, signal)) {
+        for await (const batch of this.source.read(earliest(this.#standings.map((it) => it.resume)), signal)) {
           if (batch.entries === 0) continue;
           this.#take(batch, (error) => {
             failure = error;
@@ -156,12 +152,38 @@ export class Feed {
       } catch (error) {
         if (!(error instanceof PositionLostError)) throw error;
         this.#lost = error;
-        // What was read before and is not confirmed keeps the checkpoint where it is until it is.
-        point = await this.#starts.goOn(error, this.routes, stop);
+        if (this.#o.config.onPositionLost === 'stop') throw error;
+        await this.#goOn(error, signal);
         this.#lost = undefined;
       }
     }
     if (failure !== undefined && !stop.aborted) throw failure;
+  }
+
+  /**
+   * Position lost, and the policy is to go on. First everything that was read before is delivered: the oplog does not have
+   * it any more. Then lanes and ledger begin anew, as nothing of the old positions may be held against the new ones; and the
+   * new ones are stored before anything is read, or a kill would go on from later still.
+   */
+  async #goOn(error: PositionLostError, stop: AbortSignal): Promise<void> {
+    await this.settle(stop);
+    stop.throwIfAborted();
+    const now = this.#standings.map((_, s) => ({ resume: this.resume(s)!, lanes: this.#lanePositions(s) }));
+    const standings = await this.#starts.goOn(error, now, stop);
+    for (const lane of this.#lanes) lane?.forgetPosition();
+    this.#ledger = this.#newLedger();
+    this.#stand(standings);
+    await this.#store();
+  }
+
+  #stand(standings: readonly Standing[]): void {
+    this.#standings = standings;
+    this.#floors = new Floors(standings, this.#o.pipeline.partitions);
+  }
+
+  async #store(): Promise<void> {
+    await this.#o.checkpoints.put(this.snapshot());
+    await this.#o.checkpoints.flushed();
   }
 
   /** Resolves when everything read has been confirmed, or `stop` fires. */
@@ -203,13 +225,27 @@ export class Feed {
         resume,
         watermark: watermark && { ...watermark, index: 0 },
         lanes: this.#setAside.lanesBefore(s) ?? this.#lanePositions(s),
-        routing: route.routing,
+        routing: this.#routing(route),
         layout: route.layout,
         partitions,
         partitionQueues: route.partitionQueues,
         updatedAt: Date.now(),
       };
     });
+  }
+
+  #newLedger(): Ledger {
+    const { routes, budget } = this.#o;
+    return new Ledger({ subscriptions: routes.length, release: (bytes) => budget.give(bytes) });
+  }
+
+  /** Which collections have a collation decides lanes too, and is known only here. */
+  #routing({ routing }: Route): string {
+    if (this.#collated.length === 0) return routing;
+    return createHash('sha256')
+      .update([routing, ...this.#collated.toSorted()].join('\n'))
+      .digest('hex')
+      .slice(0, routing.length);
   }
 
   #lanePositions(subscription: number): (LanePosition | undefined)[] {
@@ -247,7 +283,7 @@ export class Feed {
       collated: this.#collated,
       ...(floors && { floors: floors.table }),
     });
-    this.#position = batch.last;
+    this.#position = batch.last ?? this.#position;
     // What follows a batch that reaches the floors' end lies above them all.
     if (floors && batch.last && compareTs(batch.last.ts, floors.end) >= 0) this.#floors = undefined;
     const before = this.#delivered;
@@ -269,7 +305,7 @@ export class Feed {
   }
 
   #deliver(result: BatchResult): void {
-    this.#o.budget.take(result.bodies.byteLength);
+    this.#o.budget.take(heldBytes(result));
     // Before the lanes take anything of this batch: see there.
     const setAside = this.#setAside.begin(result.parked, (s) => ({
       resume: this.#standings[s]!.resume,
@@ -280,9 +316,11 @@ export class Feed {
       subscriptions: this.routes.length,
       partitions: this.#o.pipeline.partitions,
       ledger: this.#ledger,
+      before: this.#delivering,
       lane: (number) => this.#lane(number),
     });
-    if (ticket) setAside(ticket);
+    this.#delivering = ticket.last;
+    setAside(ticket);
   }
 
   #lane(number: number): Lane {

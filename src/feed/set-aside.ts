@@ -5,6 +5,7 @@
  * checkpoint shows the lanes as they were before (`lanesBefore`): a crash then repeats what came after it, rather than skip
  * what nobody has. A message that a lane parks keeps its place in the lane, and needs no such care.
  */
+import { Backoff, sleep } from '../backoff.ts';
 import { compareTs } from '../source/position.ts';
 import type { LanePosition, ParkedRecord } from '../checkpoint/record.ts';
 import type { LaneMessage } from '../lanes/port.ts';
@@ -97,7 +98,17 @@ export class SetAside {
     const { config, meter } = this.#o.routes[subscription]!;
     const { id, ns, reason, detail } = record;
     this.#o.log.warn({ subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
-    await this.#o.parking.put({ ...record, subscription: config.name, at: Date.now() }, this.#closed.signal);
+    const backoff = new Backoff();
+    for (;;) {
+      try {
+        await this.#o.parking.put({ ...record, subscription: config.name, at: Date.now() }, this.#closed.signal);
+        break;
+      } catch (error) {
+        this.#closed.signal.throwIfAborted();
+        this.#o.log.error({ subscription: config.name, id, err: error }, 'An event cannot be parked; trying on.');
+        await sleep(backoff.next(), this.#closed.signal);
+      }
+    }
     meter.parked(reason, events);
   }
 }

@@ -4,7 +4,7 @@
  */
 import { planStart } from '../checkpoint/plan-start.ts';
 import { PositionLostError } from '../errors.ts';
-import { formatTs } from '../source/position.ts';
+import { compareTs, formatTs } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
@@ -29,6 +29,13 @@ export interface Standing {
   readonly lanes: readonly (LanePosition | undefined)[];
 }
 
+/** What is known once the source is connected. */
+export interface Found {
+  readonly identity: SourceIdentity;
+  /** The hash of all that decides a subscription's lanes. */
+  readonly routing: (route: Route) => string;
+}
+
 export class Starts {
   readonly #o: StartsOptions;
 
@@ -36,51 +43,76 @@ export class Starts {
     this.#o = options;
   }
 
-  /** By subscription. Throws `UserError` and, where the policy is to stop, `PositionLostError`; incomplete only when stopped. */
-  async find(identity: SourceIdentity, stop: AbortSignal): Promise<Standing[]> {
-    const { source, config, routes } = this.#o;
-    const planned = routes.map((route) => this.#planned(route, identity));
+  /** By subscription. Throws `UserError` and, where the policy is to stop, `PositionLostError`. */
+  async find({ identity, routing }: Found, stop: AbortSignal): Promise<Standing[]> {
+    const { routes } = this.#o;
+    const planned = routes.map((route) => this.#planned(route, { identity, routing }));
     const standings: Standing[] = [];
     for (const [s, route] of routes.entries()) {
-      const resume = planned[s]?.resume ?? (await source.resolve(config.start, stop));
-      const verified = await this.#verified(route, resume, stop);
-      standings.push({ resume: verified, lanes: verified === resume ? (planned[s]?.lanes ?? []) : [] });
-      if (stop.aborted) break;
+      const standing = planned[s] ?? { resume: await this.#fresh(stop), lanes: [] };
+      standings.push(await this.#verified(route, standing, stop));
     }
     return standings;
   }
 
-  /** A position is lost: the point that the policy names, after a record of the gap; rethrows where it is to stop. */
-  async goOn(error: PositionLostError, routes: readonly Route[], stop: AbortSignal): Promise<ResumePoint> {
+  /**
+   * A cursor's position was lost while running. Subscriptions that stood ahead of it may still be where they were; for the
+   * others it is as the policy says. Rethrows where that is to stop.
+   */
+  async goOn(error: PositionLostError, standings: readonly Standing[], stop: AbortSignal): Promise<Standing[]> {
+    const after: Standing[] = [];
+    for (const [s, route] of this.#o.routes.entries()) {
+      const standing = standings[s]!;
+      const ahead = compareTs(standing.resume.ts, error.position.ts) > 0;
+      after.push(ahead ? await this.#verified(route, standing, stop) : await this.#beyond(error, route, stop));
+    }
+    return after;
+  }
+
+  async #fresh(stop: AbortSignal): Promise<ResumePoint> {
+    const { source, config } = this.#o;
+    for (;;) {
+      const point = await source.resolve(config.start, stop);
+      if (config.start.kind !== 'earliest') return point;
+      try {
+        await source.verify(point, stop);
+        return point;
+      } catch (error) {
+        // The oldest entry has just gone; there is another oldest now.
+        if (!(error instanceof PositionLostError)) throw error;
+      }
+    }
+  }
+
+  /** Where the policy goes on, after a record of the gap. */
+  async #beyond(error: PositionLostError, route: Route, stop: AbortSignal): Promise<Standing> {
     const { source, config, checkpoints, log } = this.#o;
     const policy = config.onPositionLost;
     if (policy === 'stop') throw error;
-    const point = await source.resolve({ kind: policy }, stop);
-    for (const route of routes) {
-      const gap = {
-        source: config.name,
-        subscription: route.config.name,
-        from: error.position.ts,
-        to: point.ts,
-        reason: error.reason,
-        at: Date.now(),
-      };
-      await checkpoints.addGap(gap);
-      log.error(
-        { ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
-        'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
-      );
-    }
-    return point;
+    const resume = await source.resolve({ kind: policy }, stop);
+    const gap = {
+      source: config.name,
+      subscription: route.config.name,
+      from: error.position.ts,
+      to: resume.ts,
+      reason: error.reason,
+      at: Date.now(),
+    };
+    await checkpoints.addGap(gap);
+    log.error(
+      { ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
+      'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
+    );
+    return { resume, lanes: [] };
   }
 
-  #planned(route: Route, identity: SourceIdentity): Standing | undefined {
+  #planned(route: Route, { identity, routing }: Found): Standing | undefined {
     const { config, pipeline, checkpoints, log, repartition } = this.#o;
     const plan = planStart({
       subscription: {
         name: route.config.name,
         source: config.name,
-        routing: route.routing,
+        routing: routing(route),
         layout: route.layout,
         partitions: pipeline.partitions,
         usesPartitionQueues: route.partitionQueues,
@@ -94,13 +126,13 @@ export class Starts {
     return { resume: plan.resume, lanes: plan.lanes };
   }
 
-  async #verified(route: Route, point: ResumePoint, stop: AbortSignal): Promise<ResumePoint> {
+  async #verified(route: Route, standing: Standing, stop: AbortSignal): Promise<Standing> {
     try {
-      await this.#o.source.verify(point, stop);
-      return point;
+      await this.#o.source.verify(standing.resume, stop);
+      return standing;
     } catch (error) {
       if (!(error instanceof PositionLostError)) throw error;
-      return await this.goOn(error, [route], stop);
+      return await this.#beyond(error, route, stop);
     }
   }
 }

@@ -3,6 +3,7 @@
  * called in batch order; within a lane the worker has kept the oplog's order.
  */
 import { Field, RECORD_FIELDS } from '../worker/protocol.ts';
+import type { OpTime } from '../source/position.ts';
 import type { BatchResult } from '../worker/protocol.ts';
 import type { Ledger, Ticket } from './ledger.ts';
 import type { Lane } from './lane.ts';
@@ -12,23 +13,31 @@ export interface DeliverOptions {
   readonly subscriptions: number;
   readonly partitions: number;
   readonly ledger: Ledger;
+  /** The position to count it under where no entry of it had one. */
+  readonly before: OpTime;
   /** The lane of this number, made when it is first needed. */
   readonly lane: (number: number) => Lane;
+}
+
+/** What a result keeps in memory until it is done with: the messages, and the entries of parked events (which may share one). */
+export function heldBytes({ bodies, parked }: BatchResult): number {
+  let bytes = bodies.byteLength;
+  for (const entry of new Set(parked.map((event) => event.entry))) bytes += entry.byteLength;
+  return bytes;
 }
 
 /** Returns the batch's ticket: the parked events of the result must be reported done on it by the caller. */
 export function deliver(
   result: BatchResult,
-  { source, subscriptions, partitions, ledger, lane }: DeliverOptions,
-): Ticket | undefined {
-  if (!result.last) return undefined;
+  { source, subscriptions, partitions, ledger, before, lane }: DeliverOptions,
+): Ticket {
   const { records, bodies, routingKeys } = result;
   const count = records.length / RECORD_FIELDS;
   const pending = new Uint32Array(subscriptions);
   for (let r = 0; r < count; r++) pending[Math.floor(records[r * RECORD_FIELDS + Field.lane]! / partitions)]! += 1;
   for (const { subscription } of result.parked) pending[subscription]! += 1;
 
-  const ticket = ledger.open(result.last, bodies.byteLength, pending);
+  const ticket = ledger.open(result.last ?? before, heldBytes(result), pending);
   const delivery = {
     source,
     ticket,

@@ -96,6 +96,11 @@ export class Lane {
     return this.#confirmed;
   }
 
+  /** Positions of another history mean nothing from here on; only when nothing is under way. */
+  forgetPosition(): void {
+    this.#confirmed = undefined;
+  }
+
   get queued(): number {
     return this.#intake.size + this.#window.size - this.#window.sent;
   }
@@ -223,8 +228,13 @@ export class Lane {
 
   #flow(): void {
     this.#state = 'open';
-    if (this.#window.size === 0 && this.#intake.size === 0) this.#setHold(undefined);
+    this.#releaseIfEmpty();
     this.#pump();
+  }
+
+  /** With nothing left to prove it by, an open lane counts as flowing. */
+  #releaseIfEmpty(): void {
+    if (this.#state === 'open' && this.#window.size === 0 && this.#intake.size === 0) this.#setHold(undefined);
   }
 
   #pump(): void {
@@ -298,8 +308,13 @@ export class Lane {
     if (gone.length > 0) {
       const end = gone.at(-1)!.parts.at(-1)!;
       this.#confirmed = recordEnd(end.delivery, end.record);
-      for (const flight of gone) if (flight.answer === 'delivered') this.#done(flight);
-      this.#o.observer.confirmed(gone.length, this.#o.now() - gone[0]!.sentAt);
+      let delivered = 0;
+      for (const flight of gone) {
+        if (flight.answer !== 'delivered') continue;
+        delivered++;
+        this.#done(flight);
+      }
+      if (delivered > 0) this.#o.observer.confirmed(delivered, this.#o.now() - gone[0]!.sentAt);
       this.#backoff.reset();
       if (this.#limit < this.#o.window) this.#limit = Math.min(this.#o.window, this.#limit * 2);
       if (this.#state === 'open') this.#setHold(undefined);
@@ -320,6 +335,7 @@ export class Lane {
         this.#done(flight);
         this.#window.dropParked(flight);
         this.#settle();
+        this.#releaseIfEmpty();
         this.#pump();
       },
       // It comes again at the next start.
@@ -365,9 +381,9 @@ export class Lane {
   }
 
   #setHold(hold: Omit<Hold, 'since'> | undefined): void {
-    if (hold?.reason === this.#hold?.reason) return;
+    const changed = hold?.reason !== this.#hold?.reason;
     this.#hold = hold && { ...hold, since: this.#hold?.since ?? this.#o.now() };
-    this.#o.observer.held(this.partition, this.#hold);
+    if (changed) this.#o.observer.held(this.partition, this.#hold);
   }
 
   // Stopping.

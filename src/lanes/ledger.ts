@@ -3,6 +3,9 @@
  * only over a gapless prefix of batches, all of whose messages for that subscription are confirmed or safely parked. Batches
  * that held nothing for a subscription count as done as soon as they are in order, so that positions move on an idle feed.
  * A batch's bytes leave the in-flight budget when its last message of any subscription is done: lanes hold slices of its buffer.
+ *
+ * Tickets are a list in batch order, of which each subscription knows its first that is not done. Behind one that waits for
+ * long, others get done without end; neighbours that are done become one, so that the list stays as short as what is open.
  */
 import type { OpTime } from '../source/position.ts';
 
@@ -11,27 +14,34 @@ export interface LedgerOptions {
   readonly release: (bytes: number) => void;
 }
 
+/** How many tickets are opened between two looks for neighbours that are done. */
+const COMPACT_EVERY = 1_024;
+
 export class Ledger {
   readonly #release: (bytes: number) => void;
-  readonly #tickets: Ticket[] = [];
-  /** Number of the first ticket in `#tickets`: tickets are numbered from 0 for ever. */
-  #first = 0;
-  /** Per subscription: the number of the first ticket that is not done. */
-  readonly #heads: number[];
+  /** By subscription: its first ticket that is not done; undefined when all are. */
+  readonly #heads: (Ticket | undefined)[];
   readonly #watermarks: (OpTime | undefined)[];
+  #tail: Ticket | undefined;
+  #opened = 0;
 
   constructor({ subscriptions, release }: LedgerOptions) {
     this.#release = release;
-    this.#heads = Array.from({ length: subscriptions }, () => 0);
+    this.#heads = Array.from({ length: subscriptions }, () => undefined);
     this.#watermarks = Array.from({ length: subscriptions }, () => undefined);
   }
 
   /** In batch order only. `pending[s]`: messages and parked events of subscription s that must be done. */
   open(last: OpTime, bytes: number, pending: Uint32Array): Ticket {
-    const ticket = new Ticket(this, last, bytes, pending);
-    this.#tickets.push(ticket);
+    const ticket = new Ticket(this, { number: this.#opened++, last, bytes, pending });
+    if (this.#tail) this.#tail.next = ticket;
+    this.#tail = ticket;
     if (ticket.total === 0) this.#release(bytes);
-    for (let s = 0; s < pending.length; s++) if (pending[s] === 0) this.advance(s);
+    for (let s = 0; s < pending.length; s++) {
+      this.#heads[s] ??= ticket;
+      this.#advance(s);
+    }
+    if (this.#opened % COMPACT_EVERY === 0) this.#compact();
     return ticket;
   }
 
@@ -42,47 +52,75 @@ export class Ledger {
 
   /** The subscriptions that the oldest unfinished batch waits for: they are who holds the source back. */
   slowest(): number[] {
-    const oldest = this.#tickets[0];
-    if (!oldest) return [];
-    return this.#heads.flatMap((head, subscription) => (head === this.#first ? [subscription] : []));
+    const oldest = this.#oldest();
+    return this.#heads.flatMap((head, subscription) => (head && head === oldest ? [subscription] : []));
   }
 
   /** Nothing is under way. */
   get settled(): boolean {
-    return this.#tickets.length === 0;
+    return this.#heads.every((head) => head === undefined);
   }
 
-  released(ticket: Ticket): void {
-    this.#release(ticket.bytes);
+  /** Tickets that are kept. */
+  get size(): number {
+    let size = 0;
+    for (let ticket = this.#oldest(); ticket; ticket = ticket.next) size++;
+    return size;
   }
 
-  advance(subscription: number): void {
-    const end = this.#first + this.#tickets.length;
-    let head = this.#heads[subscription]!;
-    while (head < end) {
-      const ticket = this.#tickets[head - this.#first]!;
-      if (ticket.pending[subscription] !== 0) break;
-      this.#watermarks[subscription] = ticket.last;
-      head++;
+  /** One of this subscription's counts on this ticket is down to 0. */
+  done(ticket: Ticket, subscription: number): void {
+    if (ticket.total === 0) this.#release(ticket.bytes);
+    this.#advance(subscription);
+  }
+
+  #advance(subscription: number): void {
+    let head = this.#heads[subscription];
+    while (head?.pending[subscription] === 0) {
+      this.#watermarks[subscription] = head.last;
+      head = head.next;
     }
     this.#heads[subscription] = head;
-    const drop = Math.min(...this.#heads) - this.#first;
-    if (drop > 0) {
-      this.#tickets.splice(0, drop);
-      this.#first += drop;
+  }
+
+  #oldest(): Ticket | undefined {
+    let oldest: Ticket | undefined;
+    for (const head of this.#heads) if (head && (!oldest || head.number < oldest.number)) oldest = head;
+    return oldest;
+  }
+
+  /** One that is done is nobody's first, so the later of two can go. */
+  #compact(): void {
+    for (let ticket = this.#oldest(); ticket; ticket = ticket.next) {
+      while (ticket.total === 0 && ticket.next?.total === 0) {
+        const { next } = ticket;
+        if (this.#tail === next) this.#tail = ticket;
+        ticket.last = next.last;
+        ticket.next = next.next;
+      }
     }
   }
 }
 
-export class Ticket {
+export interface TicketOptions {
+  readonly number: number;
   readonly last: OpTime;
   readonly bytes: number;
   readonly pending: Uint32Array;
+}
+
+export class Ticket {
+  readonly number: number;
+  readonly bytes: number;
+  readonly pending: Uint32Array;
+  last: OpTime;
+  next: Ticket | undefined;
   total = 0;
   readonly #ledger: Ledger;
 
-  constructor(ledger: Ledger, last: OpTime, bytes: number, pending: Uint32Array) {
+  constructor(ledger: Ledger, { number, last, bytes, pending }: TicketOptions) {
     this.#ledger = ledger;
+    this.number = number;
     this.last = last;
     this.bytes = bytes;
     this.pending = pending;
@@ -93,7 +131,6 @@ export class Ticket {
   done(subscription: number, count: number): void {
     this.pending[subscription]! -= count;
     this.total -= count;
-    if (this.total === 0) this.#ledger.released(this);
-    if (this.pending[subscription] === 0) this.#ledger.advance(subscription);
+    if (this.pending[subscription] === 0) this.#ledger.done(this, subscription);
   }
 }

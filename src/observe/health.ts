@@ -56,8 +56,6 @@ export interface LaneFacts {
 export interface CheckpointFacts {
   /** The last write's error, gone with the next that succeeds. */
   readonly failing?: string;
-  /** When the checkpointer's timer last ran; undefined before it was started. */
-  readonly lastRunAt: number | undefined;
 }
 
 export interface WorkerFacts {
@@ -89,14 +87,11 @@ export function readiness(facts: HealthFacts, now: number): string[] {
 }
 
 /** Why only a restart helps; empty while the engine works, however little it is given. */
-export function liveness({ workers, checkpoint }: HealthFacts, now: number): string[] {
+export function liveness({ workers }: HealthFacts, now: number): string[] {
   const reasons: string[] = [];
   if (workers.oldestJobAt !== undefined) {
     const silentMs = now - Math.max(workers.oldestJobAt, workers.lastResultAt ?? -Infinity);
     if (silentMs >= STUCK_MS) reasons.push(`the workers have a batch and gave no answer for ${seconds(silentMs)}`);
-  }
-  if (checkpoint.lastRunAt !== undefined && now - checkpoint.lastRunAt >= STUCK_MS) {
-    reasons.push(`the checkpoint's timer has not run for ${seconds(now - checkpoint.lastRunAt)}`);
   }
   return reasons;
 }

@@ -23,6 +23,8 @@ export interface SourceWindow {
   readonly newest: OpTime;
   readonly majority: OpTime;
   readonly oldest: OpTime;
+  /** `performance.now()` when it was so. */
+  readonly seenAt: number;
 }
 
 export interface Source {

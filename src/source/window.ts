@@ -45,7 +45,7 @@ export async function monitorWindow({ member, set, log, onWindow }: WindowMonito
         oldestReadAt = now;
       }
       if (hello.newest !== undefined && hello.majority !== undefined) {
-        onWindow({ member: member.address, newest: hello.newest, majority: hello.majority, oldest });
+        onWindow({ member: member.address, newest: hello.newest, majority: hello.majority, oldest, seenAt: now });
       }
       if (!sameMajority(stall.majority, hello)) {
         stall = { majority: hello.majority, since: now, askedAt: -Infinity };

@@ -138,6 +138,8 @@ class SourceEncoder {
       if (key < 0) return;
       const length = this.#write(job, number, row, route, subscription) + lineFeed;
       if (length > subscription.maxMessageBytes) {
+        // What was written is not kept, and the next event takes its place: nobody may copy it from there.
+        this.#written[subscription.format]?.fill(0, number * 2, number * 2 + 2);
         const detail = `${length} bytes, more than the limit of ${subscription.maxMessageBytes}`;
         this.#park(row, route, subscription, 'too-large', detail);
         return;

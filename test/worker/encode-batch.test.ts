@@ -279,6 +279,18 @@ test('an event over the limit is parked with its entry, and its neighbours go on
   assert.equal(messages(result).length, 5);
 });
 
+test('an event that only its line feed makes too large is not taken from where it was written', () => {
+  const entries = [insert(1, { _id: 1, x: 'first' }), insert(2, { _id: 2, x: 'other' })];
+  const { length } = messages(run(plan([{}]), entries))[0]!.body;
+  const result = run(plan([{ maxEvents: 10, maxMessageBytes: length }, {}]), entries);
+  assert.deepEqual(
+    messages(result)
+      .filter(({ lane }) => lane >= 1)
+      .map(({ body }) => (JSON.parse(Buffer.from(body).toString()) as { fullDocument: { x: string } }).fullDocument.x),
+    ['first', 'other'],
+  );
+});
+
 test('operations at or below their lane’s floor are dropped, others are not', () => {
   const operations = [1, 2, 3].map((n) => ({ op: 'i', ns: 'shop.orders', o: { _id: n }, o2: { _id: n } }));
   const entries = [
