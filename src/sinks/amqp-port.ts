@@ -2,11 +2,15 @@
 import type { ConfirmChannel, Options } from 'amqplib';
 import type { SubscriptionConfig } from '../config/config.ts';
 import type { LaneMessage, OpenPort, PortListener } from '../lanes/port.ts';
+import { PublishFrames } from './publish-frames.ts';
 import { amqpCode } from './topology.ts';
+import type { Outbox } from './outbox.ts';
 
 export interface AmqpPortOptions {
   readonly channel: ConfirmChannel;
   readonly listener: PortListener;
+  /** The connection's; without one, amqplib publishes. */
+  readonly outbox: Outbox | undefined;
   /** '' is the default exchange: routing keys are queue names. */
   readonly exchange: string;
   readonly contentType: string;
@@ -16,11 +20,14 @@ export interface AmqpPortOptions {
   readonly onClose: () => void;
 }
 
+const APP_ID = 'tailrace';
+
 export class AmqpPort implements OpenPort {
   readonly #o: AmqpPortOptions;
   readonly #prepared = new Set<string>();
   /** One object for all publishes: amqplib reads it before `publish` returns, and headers and copies are what costs there. */
   readonly #options: Options.Publish;
+  readonly #frames: PublishFrames | undefined;
   #full = false;
   #open = true;
 
@@ -30,20 +37,31 @@ export class AmqpPort implements OpenPort {
       persistent: true,
       mandatory: true,
       contentType: options.contentType,
-      appId: 'tailrace',
+      appId: APP_ID,
       type: '',
       messageId: '',
       timestamp: 0,
     };
-    const { channel, listener } = options;
+    const { channel, listener, outbox, exchange, contentType } = options;
+    this.#frames =
+      outbox &&
+      new PublishFrames({
+        outbox,
+        channel: (channel as unknown as { ch: number }).ch,
+        exchange,
+        contentType,
+        appId: APP_ID,
+      });
     let closedBy: Error | undefined;
     channel.on('ack', (fields) => listener.confirmed(fields.deliveryTag, fields.multiple));
     channel.on('nack', (fields) => listener.refused(fields.deliveryTag, fields.multiple));
     channel.on('return', (message) => {
       const fields = message.fields as { replyCode?: number; replyText?: string };
+      // Its queue was declared once and has been deleted since: the next try declares it again.
+      this.#prepared.delete(message.fields.routingKey);
       listener.returned(
         String(message.properties.messageId),
-        `unroutable: no queue is bound for routing key "${message.fields.routingKey}" (${fields.replyCode ?? ''} ${fields.replyText ?? ''})`,
+        `no queue is bound for routing key "${message.fields.routingKey}" (${fields.replyCode ?? ''} ${fields.replyText ?? ''})`,
       );
     });
     channel.on('drain', () => {
@@ -53,6 +71,8 @@ export class AmqpPort implements OpenPort {
     channel.on('error', (error) => (closedBy = error));
     channel.on('close', () => {
       this.#open = false;
+      // Before amqplib's answer to the closing: after it the channel's number means nothing any more.
+      outbox?.flush();
       options.onClose();
       listener.closed({
         kind: closedBy ? 'channel' : 'connection',
@@ -63,10 +83,14 @@ export class AmqpPort implements OpenPort {
   }
 
   get ready(): boolean {
-    return this.#open && !this.#full && !this.#o.isBlocked();
+    return this.#open && !this.#full && this.#o.outbox?.ready !== false && !this.#o.isBlocked();
   }
 
   publish(message: LaneMessage): void {
+    if (this.#frames) {
+      this.#frames.write(message);
+      return;
+    }
     const options = this.#options;
     options.type = message.type;
     options.messageId = message.messageId;
@@ -83,12 +107,14 @@ export class AmqpPort implements OpenPort {
     });
   }
 
-  unblocked(): void {
+  /** The connection takes messages again. */
+  writable(): void {
     this.#o.listener.writable();
   }
 
   close(): void {
     this.#open = false;
+    this.#o.outbox?.flush();
     // Not awaited: a channel that hangs must not hang its lane; the connection's heartbeat sees to the rest.
     void closeQuietly(this.#o.channel);
   }

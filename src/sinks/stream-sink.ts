@@ -61,6 +61,9 @@ export class StreamSink {
   async #openStream(): Promise<Writable> {
     const stream = this.#target.kind === 'stdout' ? process.stdout : await openFile(this.#target.path);
     this.#fault = undefined;
+    stream.on('drain', () => {
+      for (const port of this.#ports) port.drained();
+    });
     stream.on('error', (error: Error) => {
       this.#stream = undefined;
       this.#fault = error.message;
@@ -85,10 +88,6 @@ class StreamPort implements OpenPort {
   readonly #listener: PortListener;
   readonly #lines: boolean;
   readonly #onClose: () => void;
-  readonly #drained = (): void => {
-    this.#full = false;
-    this.#listener.writable();
-  };
   #tag = 0;
   #full = false;
   #open = true;
@@ -98,7 +97,6 @@ class StreamPort implements OpenPort {
     this.#listener = listener;
     this.#lines = lines;
     this.#onClose = onClose;
-    stream.on('drain', this.#drained);
   }
 
   get ready(): boolean {
@@ -115,6 +113,11 @@ class StreamPort implements OpenPort {
     if (!accepted) this.#full = true;
   }
 
+  drained(): void {
+    this.#full = false;
+    this.#listener.writable();
+  }
+
   prepare(): undefined {
     return undefined;
   }
@@ -127,7 +130,6 @@ class StreamPort implements OpenPort {
 
   close(): void {
     this.#open = false;
-    this.#stream.off('drain', this.#drained);
     this.#onClose();
   }
 }

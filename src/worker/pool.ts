@@ -5,6 +5,7 @@
  * until then and gives away copies: the reply they came in still belongs to the driver.
  */
 import { Piscina } from 'piscina';
+import { Backoff, sleep } from '../backoff.ts';
 import { entryAt } from '../source/reply.ts';
 import { formatTs } from '../source/position.ts';
 import type { Log } from '../observe/log.ts';
@@ -17,6 +18,8 @@ export interface WorkerPoolOptions {
   readonly log: Log;
   /** A job that takes longer is taken for hanging; a piece of one that failed before gets a tenth of it. */
   readonly deadlineMs?: number;
+  /** The workers' module; a test gives one that dies when it is told to. */
+  readonly workerFile?: string;
 }
 
 /** What a job holds besides the bytes. */
@@ -25,6 +28,8 @@ export type JobOptions = Omit<BatchJob, 'bytes' | 'range'>;
 const DEADLINE_MS = 30_000;
 /** Bodies are outside the heap; what is on it is a batch's strings and tables. */
 const HEAP_MB = 256;
+/** BSON's empty array. */
+const EMPTY_BATCH = Uint8Array.of(5, 0, 0, 0, 0);
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
 
@@ -33,16 +38,24 @@ export class WorkerPool {
   readonly #threads: number;
   readonly #log: Log;
   readonly #deadlineMs: number;
+  readonly #workerFile: string;
   #piscina: Piscina<BatchJob, BatchReply>;
-  #closed = false;
+  readonly #closing = new AbortController();
+  /** Why the newest job that failed did. */
+  #lastFault = '';
   readonly #startedAt = new Set<{ readonly at: number }>();
   #lastResultAt: number | undefined;
+  /** Threads without a job, and jobs without a thread; at most one of the two is there. */
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
 
-  constructor({ plan, threads, log, deadlineMs = DEADLINE_MS }: WorkerPoolOptions) {
+  constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, workerFile = WORKER }: WorkerPoolOptions) {
     this.#plan = plan;
     this.#threads = threads;
     this.#log = log;
     this.#deadlineMs = deadlineMs;
+    this.#workerFile = workerFile;
+    this.#free = threads;
     this.#piscina = this.#create();
   }
 
@@ -67,23 +80,27 @@ export class WorkerPool {
     this.#startedAt.add(started);
     try {
       const job = { ...options, bytes: batch.bytes };
-      for (let attempt = 1; attempt <= 2; attempt++) {
-        const result = await this.#try(job, this.#deadlineMs);
-        if (result) return [result];
+      const backoff = new Backoff();
+      for (;;) {
+        for (let attempt = 1; attempt <= 2; attempt++) {
+          const result = await this.#try(job, this.#deadlineMs);
+          if (result) return [result];
+        }
+        if (await this.#well(job)) return await this.#bisect(job, 0, batch.entries);
+        await sleep(backoff.next(), this.#closing.signal);
       }
-      return await this.#bisect(job, 0, batch.entries);
     } finally {
       this.#startedAt.delete(started);
     }
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#piscina.destroy();
   }
 
   async #bisect(job: BatchJob, from: number, to: number): Promise<BatchResult[]> {
-    if (to - from === 1) return [this.#parkEntry(job, from)];
+    if (to - from === 1) return [await this.#lastTry(job, from)];
     const middle = (from + to) >>> 1;
     const results: BatchResult[] = [];
     for (const [start, end] of [
@@ -98,7 +115,45 @@ export class WorkerPool {
     return results;
   }
 
+  /** Alone and with all the time there is: an entry whose worker was merely slow to start must not be parked. */
+  async #lastTry(job: BatchJob, index: number): Promise<BatchResult> {
+    const range = { from: index, to: index + 1 };
+    const backoff = new Backoff();
+    for (;;) {
+      const result = await this.#try({ ...job, range }, this.#deadlineMs);
+      if (result) return result;
+      if (await this.#well(job)) return this.#parkEntry(job, index);
+      await sleep(backoff.next(), this.#closing.signal);
+    }
+  }
+
+  /** Whether workers can do anything at all: where not even an empty batch comes back, no entry is to blame. */
+  async #well(job: BatchJob): Promise<boolean> {
+    const { range: _, ...whole } = job;
+    const answer = await this.#try({ ...whole, bytes: EMPTY_BATCH }, this.#deadlineMs);
+    if (!answer) this.#log.error({ reason: this.#lastFault }, 'No worker can encode even an empty batch; trying on.');
+    return answer !== undefined;
+  }
+
   async #try(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
+    await this.#turn();
+    try {
+      if (this.#closing.signal.aborted) throw new Error('the workers are being closed');
+      return await this.#run(job, deadlineMs);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free += 1;
+    }
+  }
+
+  /** Jobs wait here, not in piscina's queue: the time behind a job that hangs is no fault of theirs. */
+  async #turn(): Promise<void> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
     const copy = new Uint8Array(job.bytes);
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), deadlineMs);
@@ -107,11 +162,16 @@ export class WorkerPool {
         { ...job, bytes: copy },
         { transferList: [copy.buffer], signal: deadline.signal },
       );
-      if (reply.kind === 'done') return reply;
+      if (reply.kind === 'done') {
+        this.#lastResultAt = performance.now();
+        return reply;
+      }
+      this.#lastFault = reply.reason;
       this.#log.warn({ reason: reply.reason, range: job.range }, 'A worker could not encode a batch.');
     } catch (error) {
-      if (this.#closed) throw error;
+      if (this.#closing.signal.aborted) throw error;
       const reason = deadline.signal.aborted ? `no answer within ${deadlineMs} ms` : String(error);
+      this.#lastFault = reason;
       this.#log.warn({ reason, range: job.range }, 'A worker was lost with its batch; another takes it.');
       // piscina gives up on replacing threads once one died while it was starting.
       if (this.#piscina.threads.length === 0) {
@@ -120,7 +180,6 @@ export class WorkerPool {
       }
     } finally {
       clearTimeout(timer);
-      this.#lastResultAt = performance.now();
     }
     return undefined;
   }
@@ -142,7 +201,7 @@ export class WorkerPool {
         id: `${source.name}:${opTime.ts.seconds}.${opTime.ts.increment}.0`,
         ns: '',
         reason: 'worker-crash',
-        detail: 'the worker thread died or hung on this entry, repeatedly',
+        detail: `no worker could encode this entry: ${this.#lastFault}`,
         entry: bytes.slice(),
       })),
       last: opTime,
@@ -157,7 +216,7 @@ export class WorkerPool {
 
   #create(): Piscina<BatchJob, BatchReply> {
     const piscina = new Piscina<BatchJob, BatchReply>({
-      filename: WORKER,
+      filename: this.#workerFile,
       workerData: this.#plan,
       minThreads: this.#threads,
       maxThreads: this.#threads,

@@ -94,6 +94,14 @@ export class EngineProcess {
     return this.exit;
   }
 
+  /** How it ended; of one that should end by itself. */
+  async ended(withinMs = 60_000): Promise<number | string> {
+    let outcome: number | string | undefined;
+    void this.exit.then((how) => (outcome = how));
+    await until('the engine ends', () => outcome !== undefined, withinMs);
+    return await this.exit;
+  }
+
   log(): string {
     return readFileSync(this.#logPath, 'utf8');
   }
@@ -125,14 +133,22 @@ export class EngineProcess {
 
   async #base(): Promise<string> {
     const end = Date.now() + 20_000;
-    while (this.#url === undefined) {
+    for (;;) {
+      if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new EngineEnded(this.log());
+      if (this.#url !== undefined) break;
       this.#url = /"url":"(?<url>http:[^"]+)"/.exec(this.log())?.groups?.['url'];
       if (this.#url !== undefined) break;
-      if (this.#child.exitCode !== null) throw new Error(`the engine ended: ${this.log()}`);
       if (Date.now() > end) throw new Error(`no HTTP address in the log: ${this.log()}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     return this.#url;
+  }
+}
+
+/** There is nobody to ask any more. */
+class EngineEnded extends Error {
+  constructor(log: string) {
+    super(`the engine has ended: ${log}`);
   }
 }
 
@@ -144,6 +160,7 @@ export async function until(what: string, check: () => Promise<boolean> | boolea
     try {
       if (await check()) return;
     } catch (error) {
+      if (error instanceof EngineEnded) throw error;
       trouble = error;
     }
     if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`, { cause: trouble });

@@ -53,6 +53,16 @@ export async function writeHistory(client: MongoClient, options: WriteOptions): 
   if (written < events) throw new Error(`only ${written} of ${events} were written`);
 }
 
+/** Where the oplog ends now, as `start` takes it: what is written later comes after it. */
+export async function endOfOplog(client: MongoClient): Promise<string> {
+  const newest = await client
+    .db('local')
+    .collection('oplog.rs')
+    .findOne({}, { projection: { ts: 1 }, sort: { $natural: -1 } });
+  const { t, i } = newest!['ts'] as Timestamp;
+  return `${t}:${i}`;
+}
+
 /** Every insert, update and delete in the oplog for this database, in order. */
 export async function historyOf(client: MongoClient, db: string): Promise<Change[]> {
   const changes: Change[] = [];

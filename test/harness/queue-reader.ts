@@ -20,7 +20,7 @@ export async function readDry(uri: string, queue: string): Promise<string[]> {
       if (messages % 500 === 0) channel.ack(message, true);
     });
     // Not by silence alone: a busy machine may be silent for seconds with half of the messages still to come.
-    for (let quiet = 0, before = 0; quiet < 3; ) {
+    for (let quiet = 0, before = 0; quiet < 3;) {
       await sleep(100);
       const { messageCount } = await channel.checkQueue(queue);
       quiet = messageCount === 0 && messages === before ? quiet + 1 : 0;

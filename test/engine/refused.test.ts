@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { connect } from 'amqplib';
+import { Workplace } from '../harness/engine-process.ts';
+import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
+import type { Shared } from '../servers/with-servers.ts';
+
+describe('what only the user can mend ends a start with exit code 2 and the reason', () => {
+  let mongo: Shared;
+  let rabbit: Shared;
+
+  before(async () => {
+    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
+  });
+
+  after(async () => {
+    await Promise.all([mongo.stop(), rabbit.stop()]);
+  });
+
+  interface Setup {
+    readonly mongoUri?: string;
+    readonly sink?: object;
+    readonly to: object;
+  }
+
+  /** All that the engine wrote, once it has ended with 2. */
+  async function refusal({ mongoUri = mongo.uri, sink = {}, to }: Setup): Promise<string> {
+    await using place = await Workplace.create({
+      sources: { src: { uri: mongoUri } },
+      sinks: { mq: { uri: rabbit.uri, ...sink } },
+      subscriptions: [{ name: 'all', namespaces: ['refused.*'], to }],
+    });
+    const engine = place.start();
+    assert.equal(await engine.ended(), 2, engine.log());
+    return engine.log();
+  }
+
+  const withPassword = (uri: string): string => uri.replace('://', '://somebody:open-sesame@');
+
+  test('a queue that is not there, with `declare: false`', async () => {
+    const said = await refusal({ sink: { declare: false }, to: { queue: 'refused-missing' } });
+    assert.match(said, /subscription "all": the broker does not have .*refused-missing/);
+  });
+
+  test('an exchange that is not there, with `declare: false`', async () => {
+    const said = await refusal({ sink: { declare: false }, to: { exchange: 'refused-missing' } });
+    assert.match(said, /subscription "all": the broker does not have .*refused-missing/);
+  });
+
+  test('a queue that is there with other arguments', async () => {
+    const connection = await connect(rabbit.uri);
+    const channel = await connection.createChannel();
+    await channel.assertQueue('refused-other', { durable: true, arguments: { 'x-max-length': 7 } });
+    try {
+      const said = await refusal({ to: { queue: 'refused-other' } });
+      assert.match(said, /subscription "all": .* other properties .*x-max-length/);
+    } finally {
+      await channel.deleteQueue('refused-other');
+      await connection.close();
+    }
+  });
+
+  test('a password that the broker refuses, without showing it', async () => {
+    const said = await refusal({ sink: { uri: withPassword(rabbit.uri) }, to: { queue: 'refused' } });
+    assert.match(said, /sink "mq": RabbitMQ refused the user or password/);
+    assert.doesNotMatch(said, /open-sesame/);
+  });
+
+  test('a password that the replica set refuses, without showing it', async () => {
+    const said = await refusal({ mongoUri: withPassword(mongo.uri), to: { queue: 'refused' } });
+    assert.match(said, /source "src"/);
+    assert.doesNotMatch(said, /open-sesame/);
+  });
+});
