@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { Engine } from '../engine.ts';
 import { liveness, readiness } from '../observe/health.ts';
 import { startHttp } from '../observe/http.ts';
+import type { HttpServer } from '../observe/http.ts';
 import { createLog } from '../observe/log.ts';
 import { stopOnSignals } from './signals.ts';
 import { VERSION } from '../version.ts';
@@ -29,12 +30,14 @@ export async function run({ config: path, repartition, failFast }: RunOptions): 
     log,
   });
   const engine = new Engine({ config, stores: { checkpoints, parking }, log, version: VERSION, repartition, failFast });
-  const http = config.http && (await startHttp({ ...config.http, handlers: handlersOf(engine), log }));
+  let http: HttpServer | undefined;
   try {
+    if (config.http) http = await startHttp({ ...config.http, handlers: handlersOf(engine), log });
     const code = await engine.run(signals.stop);
     log.info({ code }, 'Stopped.');
     return code;
   } finally {
+    await engine.close();
     await http?.close();
   }
 }

@@ -93,21 +93,3 @@ interface Refusal {
   /** Fit to be shown: without secrets. */
   readonly reason: string;
 }
-
-/** A text that may hold the URI or its password, made fit for logs and errors. */
-export function scrubber(uri: string): (text: string) => string {
-  const secrets = new Set<string>([uri]);
-  // Greedy to the last @, and to the first: a password with an unescaped @ is a faulty URI, but a secret all the same.
-  for (const pattern of [/^[^:]+:\/\/[^:@]*:(.*)@/s, /^[^:]+:\/\/[^:@]*:([^@]*)@/s]) {
-    const password = pattern.exec(uri)?.[1];
-    if (password === undefined || password === '') continue;
-    secrets.add(password);
-    try {
-      secrets.add(decodeURIComponent(password));
-    } catch {
-      // Not valid percent-encoding: then it cannot appear decoded either.
-    }
-  }
-  const longestFirst = [...secrets].sort((a, b) => b.length - a.length);
-  return (text) => longestFirst.reduce((cleaned, secret) => cleaned.replaceAll(secret, '***'), text);
-}

@@ -18,7 +18,8 @@ import type { ByteBudget } from './byte-budget.ts';
 import { collatedNamespaces } from './collations.ts';
 import { CursorEndedError } from './cursor.ts';
 import type { OplogCursor } from './cursor.ts';
-import { classify, codeOf, refusal, scrubber } from './failures.ts';
+import { withoutSecrets } from '../config/redact.ts';
+import { classify, codeOf, refusal } from './failures.ts';
 import type { Hello } from './hello.ts';
 import type { Member } from './member.ts';
 import { openAt } from './opening.ts';
@@ -57,7 +58,7 @@ export class OplogSource implements Source {
   readonly #log: Log;
   readonly #onChange: () => void;
   readonly #onReconnect: () => void;
-  readonly #scrub: (text: string) => string;
+  readonly #uri: string;
   readonly #set: ReplicaSet;
   readonly #backoff = new Backoff();
   readonly #batchSize = new BatchSize();
@@ -85,7 +86,7 @@ export class OplogSource implements Source {
     this.#log = log;
     this.#onChange = onChange;
     this.#onReconnect = onReconnect;
-    this.#scrub = scrubber(config.uri);
+    this.#uri = config.uri;
     this.#set = new ReplicaSet({ source: config.name, uri: config.uri, ioTimeoutMs: awaitMs + GRACE_MS, log });
   }
 
@@ -370,7 +371,7 @@ export class OplogSource implements Source {
   }
 
   #reason(error: unknown): string {
-    return this.#scrub(error instanceof Error ? error.message : String(error));
+    return withoutSecrets(error instanceof Error ? error.message : String(error), this.#uri);
   }
 
   #become(state: SourceState): void {

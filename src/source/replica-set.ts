@@ -4,9 +4,9 @@
  */
 import { MongoClient, MongoServerSelectionError } from 'mongodb';
 import type { MongoClientOptions, MongoOptions } from 'mongodb';
+import { withoutSecrets } from '../config/redact.ts';
 import { UserError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
-import { scrubber } from './failures.ts';
 import { parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import { Member, MemberUnfitError } from './member.ts';
@@ -220,7 +220,7 @@ export class ReplicaSet {
       return new MongoClient(this.#uri, clientOptions(new MongoClient(this.#uri).options, this.#ioTimeoutMs));
     } catch (error) {
       // Without the cause: the errors of URL parsers carry what they were given, password and all.
-      const reason = scrubber(this.#uri)(error instanceof Error ? error.message : 'not a string');
+      const reason = withoutSecrets(error instanceof Error ? error.message : 'not a string', this.#uri);
       throw new UserError('config-invalid', `source "${this.#source}": the URI cannot be understood: ${reason}`);
     }
   }

