@@ -67,7 +67,7 @@ describe('an engine that is killed with SIGKILL', () => {
       // Most kills fall into the flow, some into the start.
       if (kill % 5 !== 4)
         await until('the engine reads', async () => (await engine.status()).subscriptions['all']?.state === 'flowing');
-      await new Promise((resolve) => setTimeout(resolve, random() * 350));
+      await new Promise((resolve) => setTimeout(resolve, random() * 1_200));
       await engine.kill();
       ends.push(await settledCount(rabbit.uri, 'kill-all'));
     }
