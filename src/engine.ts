@@ -21,27 +21,17 @@ import { Metrics } from './observe/metrics.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-hash.ts';
 import { healthFacts, statusReport } from './report.ts';
 import type { Config, SubscriptionConfig } from './config/config.ts';
-import type { Checkpoints, Parking, Route } from './feed/route.ts';
-import type { GapRecord } from './checkpoint/record.ts';
+import type { Route, Stores } from './feed/route.ts';
 import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';
 import type { StatusReport } from './observe/status.ts';
 import type { LanePort } from './lanes/port.ts';
 import type { WorkerPlan } from './worker/protocol.ts';
 
-/** Where positions and parked events are kept. The caller opens and closes it: it outlives an engine. */
-export interface EngineStores {
-  readonly checkpoints: Checkpoints & { gaps(): readonly GapRecord[] };
-  readonly parking: Parking & {
-    readonly full: boolean;
-    readonly totalBytes: number;
-    count(subscription: string): number;
-  };
-}
-
 export interface EngineOptions {
   readonly config: Config;
-  readonly stores: EngineStores;
+  /** The caller opens and closes them: they outlive an engine. */
+  readonly stores: Stores;
   readonly log: Log;
   readonly version: string;
   /** The user says that what had to be emptied before a change of partitions is empty. */

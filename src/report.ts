@@ -2,8 +2,8 @@
 import { formatTs } from './source/position.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Config } from './config/config.ts';
-import type { EngineStores } from './engine.ts';
 import type { Feed } from './feed/feed.ts';
+import type { Stores } from './feed/route.ts';
 import type { Lane } from './lanes/lane.ts';
 import type { HealthFacts } from './observe/health.ts';
 import { readiness } from './observe/health.ts';
@@ -21,7 +21,7 @@ export interface EngineParts {
   readonly sinks: readonly AmqpSink[];
   readonly pool: WorkerPool;
   readonly checkpointer: Checkpointer;
-  readonly stores: EngineStores;
+  readonly stores: Stores;
 }
 
 export function statusReport(

@@ -30,3 +30,13 @@ export interface Parking {
   /** Resolves once it is on disk; rejects when `stop` fires before. */
   put(record: ParkedRecord, stop: AbortSignal): Promise<void>;
 }
+
+/** Where positions and parked events are kept, and what a report tells of them. */
+export interface Stores {
+  readonly checkpoints: Checkpoints & { gaps(): readonly GapRecord[] };
+  readonly parking: Parking & {
+    readonly full: boolean;
+    readonly totalBytes: number;
+    count(subscription: string): number;
+  };
+}

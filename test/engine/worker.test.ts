@@ -6,7 +6,7 @@ import { MongoClient } from 'mongodb';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/config/load.ts';
 import { Engine } from '../../src/engine.ts';
-import type { EngineStores } from '../../src/engine.ts';
+import type { Stores } from '../../src/feed/route.ts';
 import { Workplace, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
@@ -78,7 +78,7 @@ describe('worker threads that end in mid-flow', () => {
   });
 });
 
-function inMemory(onPark: (id: string) => void): EngineStores {
+function inMemory(onPark: (id: string) => void): Stores {
   return {
     checkpoints: {
       get: () => undefined,
