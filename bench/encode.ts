@@ -1,8 +1,6 @@
 /**
  * How long a worker takes for one oplog entry: raw BSON in, whole change event out. One thread, no servers.
  *
- *   node --import tsx bench/encode.ts [rounds] [only scenarios with this text]
- *
  * Each scenario is a batch as one `getMore` brings it, encoded again and again; the number is the median round. The baseline
  * is what a program does that decodes: `deserialize` of the same entries, then `EJSON.stringify` of the event.
  */
@@ -16,8 +14,7 @@ const ENTRIES = 5000;
 const COLLECTIONS = 16;
 const PARTITIONS = 16;
 const START_SECONDS = 1_795_327_615;
-const rounds = Number(process.argv[2] ?? 60);
-const only = process.argv[3] ?? '';
+const ROUNDS = 60;
 
 /** A small generator of its own, so that every run encodes the same bytes. */
 let state = 42;
@@ -171,12 +168,13 @@ function row(name: string, bytes: Uint8Array, ns: number): void {
   );
 }
 
-console.log(`${cpus()[0]?.model ?? 'unknown processor'} × ${cpus().length}, Node ${process.version}`);
-console.log(
-  `${ENTRIES} entries a batch, ${COLLECTIONS} collections, ${PARTITIONS} partitions, median of ${rounds >> 1} rounds`,
-);
-console.log('per entry, one thread:');
-if (only === '')
+/** Prints the table. */
+export function encode(): void {
+  console.log(`${cpus()[0]?.model ?? 'unknown processor'} × ${cpus().length}, Node ${process.version}`);
+  console.log(
+    `${ENTRIES} entries a batch, ${COLLECTIONS} collections, ${PARTITIONS} partitions, median of ${ROUNDS >> 1} rounds`,
+  );
+  console.log('per entry, one thread:');
   for (const [name, bytes] of [
     ['insert', inserts],
     ['$set update', updates],
@@ -187,12 +185,13 @@ if (only === '')
       measure(() => decodeAndStringify(bytes), 6),
     );
   }
-for (const scenario of scenarios.filter(({ name }) => name.includes(only))) {
-  const plan = planOf(scenario);
-  const job = { source: 0, bytes: scenario.bytes, wallTime: true, collated: [] };
-  row(
-    scenario.name,
-    scenario.bytes,
-    measure(() => encodeBatch(plan, job), rounds),
-  );
+  for (const scenario of scenarios) {
+    const plan = planOf(scenario);
+    const job = { source: 0, bytes: scenario.bytes, wallTime: true, collated: [] };
+    row(
+      scenario.name,
+      scenario.bytes,
+      measure(() => encodeBatch(plan, job), ROUNDS),
+    );
+  }
 }

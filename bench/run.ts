@@ -3,12 +3,17 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { catchUp } from './catch-up.ts';
 import type { CatchUpOptions } from './catch-up.ts';
+import { encode } from './encode.ts';
 
 const SCENARIOS: Readonly<Record<string, { readonly words: string; run(options: CatchUpOptions): Promise<unknown> }>> =
   {
     'catch-up': {
       words: 'a backlog in the oplog, delivered from its beginning; beside it watch() + amqplib',
       run: catchUp,
+    },
+    encode: {
+      words: 'the transcoder alone, one thread, no servers: an entry in, its event out; takes no options',
+      run: async () => encode(),
     },
   };
 

@@ -18,6 +18,7 @@ export class UserError extends Error {
 
 export type UserErrorCode =
   | 'config-invalid'
+  | 'start-in-future'
   | 'credentials-refused'
   | 'not-a-replica-set'
   | 'rights-missing'
@@ -26,6 +27,7 @@ export type UserErrorCode =
   | 'other-replica-set'
   | 'repartition-needed'
   | 'folder-locked'
+  | 'folder-unusable'
   | 'store-damaged'
   | 'store-newer'
   | 'port-in-use'

@@ -3,6 +3,7 @@ import { connect } from 'amqplib';
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Config, SinkConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
+import { handshakeFault } from '../sinks/amqp-sink.ts';
 import { amqpCode, topologyOf } from '../sinks/topology.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';
@@ -10,9 +11,10 @@ import type { Findings } from './findings.ts';
 const ACCESS_REFUSED = 403;
 const NOT_FOUND = 404;
 const RESOURCE_LOCKED = 405;
+const PRECONDITION_FAILED = 406;
 const NAMES_SHOWN = 5;
 
-type Presence = 'there' | 'missing' | 'forbidden';
+type Presence = 'there' | 'missing' | 'forbidden' | 'different';
 
 export async function checkSink(sink: SinkConfig, config: Config, findings: Findings): Promise<void> {
   findings.title(`sink ${sink.name}: ${redact(sink.uri)}`);
@@ -28,7 +30,7 @@ export async function checkSink(sink: SinkConfig, config: Config, findings: Find
     findings.ok(`connected to ${product} ${version}`);
     await withDeadline(checkDestinations(connection, sink, config, findings));
   } catch (error) {
-    findings.fault(sayWhy(error, sink.uri));
+    findings.fault(handshakeFault(error, sink.name)?.message ?? sayWhy(error, sink.uri));
   } finally {
     await connection?.close().catch(() => {});
   }
@@ -45,14 +47,22 @@ async function checkDestinations(
     const { exchange, queues, dynamic } = topologyOf(subscription, config.pipeline.partitions);
     const what = `subscription ${subscription.name}`;
     if (exchange !== undefined) {
-      const presence = await look(connection, (channel) => channel.checkExchange(exchange));
+      const presence = await look(connection, async (channel) => {
+        await channel.checkExchange(exchange);
+        // It is there, so that this creates nothing: it asks whether it is what the configuration says.
+        if (sink.declare) await channel.assertExchange(exchange, 'topic', { durable: true });
+      });
       tell(presence, `${what}: exchange ${exchange}`, sink, findings);
     }
-    const names: Record<Presence, string[]> = { there: [], missing: [], forbidden: [] };
-    for (const { name } of queues) {
-      names[await look(connection, (channel) => channel.checkQueue(name))].push(name);
+    const names: Record<Presence, string[]> = { there: [], missing: [], forbidden: [], different: [] };
+    for (const { name, arguments: args } of queues) {
+      const presence = await look(connection, async (channel) => {
+        await channel.checkQueue(name);
+        if (sink.declare) await channel.assertQueue(name, { durable: true, arguments: { ...args } });
+      });
+      names[presence].push(name);
     }
-    for (const presence of ['there', 'missing', 'forbidden'] as const) {
+    for (const presence of ['there', 'missing', 'forbidden', 'different'] as const) {
       const found = names[presence];
       if (found.length > 0) tell(presence, `${what}: queue ${some(found)}`, sink, findings);
     }
@@ -71,6 +81,7 @@ async function look(connection: ChannelModel, ask: (channel: Channel) => Promise
   } catch (error) {
     const code = amqpCode(error);
     if (code === NOT_FOUND) return 'missing';
+    if (code === PRECONDITION_FAILED) return 'different';
     if (code === ACCESS_REFUSED || code === RESOURCE_LOCKED) return 'forbidden';
     throw error;
   }
@@ -78,7 +89,11 @@ async function look(connection: ChannelModel, ask: (channel: Channel) => Promise
 
 function tell(presence: Presence, what: string, sink: SinkConfig, findings: Findings): void {
   if (presence === 'there') findings.ok(`${what}: there`);
-  else if (presence === 'forbidden') findings.fault(`${what}: the broker does not let this user look at it`);
+  else if (presence === 'different') {
+    findings.fault(
+      `${what}: there, but with another type or other arguments than configured: \`run\` would stop (406)`,
+    );
+  } else if (presence === 'forbidden') findings.fault(`${what}: the broker does not let this user look at it`);
   else if (sink.declare) findings.ok(`${what}: not there yet, will be declared`);
   else findings.fault(`${what}: missing, and \`declare: false\` says not to create it`);
 }

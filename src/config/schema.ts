@@ -70,6 +70,9 @@ function uri(schemes: readonly string[]) {
     .string({ error })
     .refine((value) => schemes.some((scheme) => value.startsWith(`${scheme}://`) && value.length > scheme.length + 3), {
       error,
+    })
+    .refine((value) => !value.startsWith('amqp') || URL.canParse(value), {
+      error: `${error}; a user or password with one of : / ? # [ ] @ % in it has to be percent-encoded (@ is %40)`,
     });
 }
 

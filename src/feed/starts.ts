@@ -3,10 +3,10 @@
  * place is gone. Every point is held against the oplog before it is used.
  */
 import { planStart } from '../checkpoint/plan-start.ts';
-import { PositionLostError } from '../errors.ts';
+import { PositionLostError, UserError } from '../errors.ts';
 import { compareTs, formatTs } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
-import type { PipelineConfig, SourceConfig } from '../config/config.ts';
+import type { PipelineConfig, SourceConfig, Start } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { ResumePoint } from '../source/position.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
@@ -28,6 +28,9 @@ export interface Standing {
   /** By partition: what an earlier life had confirmed behind it. */
   readonly lanes: readonly (LanePosition | undefined)[];
 }
+
+/** Clocks differ a little, and a set that is idle writes only every 10 s. */
+const FUTURE_SLACK_SECONDS = 60;
 
 /** What is known once the source is connected. */
 export interface Found {
@@ -71,6 +74,7 @@ export class Starts {
 
   async #fresh(stop: AbortSignal): Promise<ResumePoint> {
     const { source, config } = this.#o;
+    if (config.start.kind === 'from') await this.#refuseFuture(config.start, stop);
     for (;;) {
       const point = await source.resolve(config.start, stop);
       if (config.start.kind !== 'earliest') return point;
@@ -82,6 +86,18 @@ export class Starts {
         if (!(error instanceof PositionLostError)) throw error;
       }
     }
+  }
+
+  /** Stored, it would pass over everything until then, and look well. */
+  async #refuseFuture(start: Start & { readonly kind: 'from' }, stop: AbortSignal): Promise<void> {
+    const { source, config } = this.#o;
+    const newest = await source.resolve({ kind: 'latest' }, stop);
+    if (start.ts.seconds <= newest.ts.seconds + FUTURE_SLACK_SECONDS) return;
+    throw new UserError(
+      'start-in-future',
+      `source "${config.name}": \`start: ${start.written}\` lies in the future (the newest entry is ${formatTs(newest.ts)}): ` +
+        `everything until then would be passed over. Use \`latest\` to begin now.`,
+    );
   }
 
   /** Where the policy goes on, after a record of the gap. */

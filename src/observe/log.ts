@@ -5,5 +5,10 @@ import type { Logger } from 'pino';
 export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug'>;
 
 export function createLog(level: string): Log {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 2, sync: true }));
+  // The level by its name: whoever alerts on `error` should not have to know that it is 50.
+  const formatters = { level: (label: string) => ({ level: label }) };
+  return pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters },
+    destination({ dest: 2, sync: true }),
+  );
 }

@@ -297,7 +297,7 @@ function withHeartbeat(uri: string, heartbeatMs: number): string {
 }
 
 /** Wrong credentials, or a virtual host that is not there or not ours. amqplib gives the code only inside its message. */
-function handshakeFault(error: unknown, sink: string): UserError | undefined {
+export function handshakeFault(error: unknown, sink: string): UserError | undefined {
   const said = error instanceof Error ? error.message : '';
   const code = /^Handshake terminated by server: (?<code>\d{3})/.exec(said)?.groups?.['code'];
   if (code === '403') {
@@ -307,7 +307,8 @@ function handshakeFault(error: unknown, sink: string): UserError | undefined {
       { cause: error },
     );
   }
-  if (code === '530') {
+  // Where the virtual host is refused, amqplib (2.3) says only that it had expected something else.
+  if (code === '530' || said.startsWith('Expected ConnectionOpenOk; got <ConnectionClose')) {
     return new UserError(
       'rights-missing',
       `sink "${sink}": RabbitMQ does not let this user into the virtual host, or there is none of that name. ` +

@@ -17,6 +17,11 @@ async function assertOneFault(yaml: string, expected: RegExp): Promise<void> {
 
 const ONE_FAULT_EACH: readonly (readonly [string, string, RegExp])[] = [
   [
+    'a broker password that is not percent-encoded',
+    file([subscription('')], '').replace(/amqp:\/\/[^"'\s}]*/, 'amqp://guest:SeC/rE@t1@host'),
+    /^sinks\.\w+\.uri .*percent-encoded/,
+  ],
+  [
     'a number out of range',
     file([subscription('batch: { maxEvents: 0 }')]),
     /^subscriptions\[0\]\.batch\.maxEvents \(4:\d+\): found 0; expected a whole number from 1/,

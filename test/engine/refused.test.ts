@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { connect } from 'amqplib';
-import { Workplace } from '../harness/engine-process.ts';
+import { Workplace, until } from '../harness/engine-process.ts';
 import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
 import type { Shared } from '../servers/with-servers.ts';
 
@@ -19,16 +19,25 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
 
   interface Setup {
     readonly mongoUri?: string;
+    readonly start?: string;
+    readonly dataFolder?: string;
     readonly sink?: object;
     readonly to: object;
   }
 
   /** All that the engine wrote, once it has ended with 2. */
-  async function refusal({ mongoUri = mongo.uri, sink = {}, to }: Setup): Promise<string> {
+  async function refusal({
+    mongoUri = mongo.uri,
+    start = 'latest',
+    dataFolder,
+    sink = {},
+    to,
+  }: Setup): Promise<string> {
     await using place = await Workplace.create({
-      sources: { src: { uri: mongoUri } },
+      sources: { src: { uri: mongoUri, start } },
       sinks: { mq: { uri: rabbit.uri, ...sink } },
       subscriptions: [{ name: 'all', namespaces: ['refused.*'], to }],
+      ...(dataFolder !== undefined && { checkpoint: { path: dataFolder } }),
     });
     const engine = place.start();
     assert.equal(await engine.ended(), 2, engine.log());
@@ -70,5 +79,39 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     const said = await refusal({ mongoUri: withPassword(mongo.uri), to: { queue: 'refused' } });
     assert.match(said, /source "src"/);
     assert.doesNotMatch(said, /open-sesame/);
+  });
+
+  test('a virtual host that is not there', async () => {
+    const said = await refusal({ sink: { uri: `${rabbit.uri}/nowhere` }, to: { queue: 'refused' } });
+    assert.match(said, /sink "mq": RabbitMQ does not let this user into the virtual host/);
+  });
+
+  test('a start in the future, which would pass over everything until then', async () => {
+    const said = await refusal({ start: '2100-01-01', to: { queue: 'refused' } });
+    assert.match(said, /`start: 2100-01-01` lies in the future/);
+  });
+
+  test('a data folder that cannot be one', async () => {
+    const said = await refusal({ dataFolder: './tailrace.yaml', to: { queue: 'refused' } });
+    assert.match(said, /the data folder cannot be used \(.*EEXIST/);
+  });
+
+  test('a subscription that was renamed is warned of, as its old checkpoint is left behind', async () => {
+    const config = (name: string): object => ({
+      sources: { src: { uri: mongo.uri } },
+      sinks: { mq: { uri: rabbit.uri } },
+      subscriptions: [{ name, namespaces: ['refused.*'], to: { queue: 'refused-renamed' } }],
+    });
+    await using place = await Workplace.create(config('before'));
+    for (const [name, warned] of [
+      ['before', false],
+      ['after', true],
+    ] as const) {
+      await place.configure(config(name));
+      const engine = place.start();
+      await until('it is ready', async () => (await engine.ready()).ok);
+      assert.equal(await engine.terminate(), 0);
+      assert.equal(engine.log().includes('Was one renamed?'), warned);
+    }
   });
 });
