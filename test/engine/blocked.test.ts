@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MongoClient } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { confirmed, untilDelivered, untilFlowing } from '../harness/waiting.ts';
@@ -37,7 +37,7 @@ describe('a broker that blocks publishers', () => {
     // Some 300 MB, many times what may be in flight.
     await writeHistory(client, { db, collections: 8, events: EVENTS, padding: 2_200 });
     const expected = await historyOf(client, db);
-    await using place = await Workplace.create({
+    await using place = await EngineFolder.create({
       sources: { src: { uri: mongo.uri, start } },
       sinks: { mq: { uri: rabbit.uri } },
       subscriptions: [{ name: 'all', namespaces: [`${db}.*`], batch: { maxEvents: 20 }, to: { queue: db } }],

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MongoClient } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
@@ -51,7 +51,7 @@ describe('while changes flow', () => {
     const start = await endOfOplog(client);
     // With a backlog behind them, all lanes have as much under way as they may.
     await writeHistory(client, { db, collections: 8, events: BACKLOG });
-    await using place = await Workplace.create(config(db, start, uri));
+    await using place = await EngineFolder.create(config(db, start, uri));
     const engine = place.start();
     await using traffic = new Traffic({ uri: mongo.uri, db: `${db}-traffic` });
     await until('it flows', async () => (await confirmed(engine)) > 0);

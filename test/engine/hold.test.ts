@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { connect } from 'amqplib';
 import type { Channel } from 'amqplib';
 import { MongoClient } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
@@ -37,8 +37,8 @@ describe('a destination that does not take what it is sent', () => {
     db: string,
     subscriptions: readonly object[],
     start = 'latest',
-  ): Promise<{ place: Workplace; engine: EngineProcess } & AsyncDisposable> {
-    const place = await Workplace.create({
+  ): Promise<{ place: EngineFolder; engine: EngineProcess } & AsyncDisposable> {
+    const place = await EngineFolder.create({
       sources: { src: { uri: mongo.uri, start } },
       sinks: { mq: { uri: rabbit.uri } },
       subscriptions: subscriptions.map((it) => ({ namespaces: [`${db}.*`], ...it })),
@@ -211,7 +211,7 @@ describe('a destination that does not take what it is sent', () => {
 });
 
 /** Without the source's name. */
-async function parkedIds(place: Workplace, reason: string): Promise<string[]> {
+async function parkedIds(place: EngineFolder, reason: string): Promise<string[]> {
   const { code, stdout, stderr } = await place.command('parked', 'list', '--json', '--reason', reason);
   assert.equal(code, 0, stderr);
   const { parked } = JSON.parse(stdout) as { parked: { id: string }[] };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { MongoClient } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import { historyOf, writeHistory } from '../harness/history.ts';
 import { countMessages, judge, readDry } from '../harness/queue-reader.ts';
 import { startMongo, startRabbit } from '../servers/index.ts';
@@ -59,7 +59,7 @@ describe('an engine that is killed with SIGKILL', () => {
     const random = seeded(seed);
     await writeHistory(client, { db: 'kill', collections: 16, events: EVENTS });
     const expected = await historyOf(client, 'kill');
-    await using place = await Workplace.create(config('kill', 'kill-all'));
+    await using place = await EngineFolder.create(config('kill', 'kill-all'));
 
     const ends: number[] = [];
     for (let kill = 0; kill < KILLS; kill++) {

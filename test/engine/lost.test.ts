@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { connect } from 'amqplib';
 import { MongoClient } from 'mongodb';
 import type { Timestamp } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import { historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
@@ -86,7 +86,7 @@ describe('a position that has left the oplog', () => {
     readonly reason: string;
   }
 
-  async function gapsOf(place: Workplace): Promise<Gap[]> {
+  async function gapsOf(place: EngineFolder): Promise<Gap[]> {
     const { code, stdout, stderr } = await place.command('checkpoint', 'show', '--json');
     assert.equal(code, 0, stderr);
     return (JSON.parse(stdout) as { gaps: Gap[] }).gaps;
@@ -94,7 +94,7 @@ describe('a position that has left the oplog', () => {
 
   test('while the engine was stopped ends the next start with 3 and both ends of the gap; a policy goes on from there', async () => {
     const db = 'lost-stopped';
-    await using place = await Workplace.create(config(db));
+    await using place = await EngineFolder.create(config(db));
     const first = place.start();
     await untilReading(first);
     const delivered = await written(db, 100);
@@ -139,7 +139,7 @@ describe('a position that has left the oplog', () => {
   test('while a destination held the engine is noticed as soon as it reads on, and leaves a gap record too', async () => {
     const db = 'lost-held';
     const to = { exchange: db };
-    await using place = await Workplace.create(config(db, { onPositionLost: 'earliest' }, to));
+    await using place = await EngineFolder.create(config(db, { onPositionLost: 'earliest' }, to));
     const engine = place.start();
     await untilReading(engine);
     await written(db, 1_000);
@@ -164,7 +164,7 @@ describe('a position that has left the oplog', () => {
   });
 
   test('because the start lies before it all ends the first start with 3, and names what `earliest` would give', async () => {
-    await using place = await Workplace.create(config('lost-start', { start: '2020-01-01' }));
+    await using place = await EngineFolder.create(config('lost-start', { start: '2020-01-01' }));
     const engine = place.start();
     assert.equal(await engine.ended(), 3, engine.log());
     assert.match(engine.log(), new RegExp(`oldest entry is ${text(await oldest())}.*\`onPositionLost: earliest\``));
@@ -172,7 +172,7 @@ describe('a position that has left the oplog', () => {
 
   test('or belongs to another replica set: that is refused with 2, whatever the policy', async () => {
     const db = 'lost-other';
-    await using place = await Workplace.create(config(db));
+    await using place = await EngineFolder.create(config(db));
     const engine = place.start();
     await untilReading(engine);
     assert.equal(await engine.terminate(), 0);
@@ -188,7 +188,7 @@ describe('a position that has left the oplog', () => {
   });
 });
 
-async function resumeOf(place: Workplace): Promise<string> {
+async function resumeOf(place: EngineFolder): Promise<string> {
   const { stdout } = await place.command('checkpoint', 'show', '--json');
   const { subscriptions } = JSON.parse(stdout) as { subscriptions: { resume: { position: string } }[] };
   return subscriptions[0]!.resume.position;

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MongoClient } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { Traffic } from '../harness/traffic.ts';
@@ -40,7 +40,7 @@ describe('while changes flow', () => {
 
   /** Breaks something in mid-flow, and holds what arrives against what the oplog holds afterwards. */
   async function outlives(t: TestContext, { mongo, name, fault }: Fault): Promise<void> {
-    await using place = await Workplace.create(config(mongo.uri, name));
+    await using place = await EngineFolder.create(config(mongo.uri, name));
     const engine = place.start();
     await untilReading(engine);
     await using traffic = new Traffic({ uri: mongo.uri, db: name });

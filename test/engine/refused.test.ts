@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { connect } from 'amqplib';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
 import type { Shared } from '../servers/with-servers.ts';
 
@@ -33,7 +33,7 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     sink = {},
     to,
   }: Setup): Promise<string> {
-    await using place = await Workplace.create({
+    await using place = await EngineFolder.create({
       sources: { src: { uri: mongoUri, start } },
       sinks: { mq: { uri: rabbit.uri, ...sink } },
       subscriptions: [{ name: 'all', namespaces: ['refused.*'], to }],
@@ -102,7 +102,7 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
       sinks: { mq: { uri: rabbit.uri } },
       subscriptions: [{ name, namespaces: ['refused.*'], to: { queue: 'refused-renamed' } }],
     });
-    await using place = await Workplace.create(config('before'));
+    await using place = await EngineFolder.create(config('before'));
     for (const [name, warned] of [
       ['before', false],
       ['after', true],

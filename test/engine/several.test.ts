@@ -7,7 +7,7 @@ import { connect } from 'amqplib';
 import type { ConsumeMessage } from 'amqplib';
 import { deserialize } from 'bson';
 import { MongoClient } from 'mongodb';
-import { Workplace } from '../harness/engine-process.ts';
+import { EngineFolder } from '../harness/engine-process.ts';
 import { historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
@@ -36,7 +36,7 @@ describe('several sources, sinks and subscriptions in one file', () => {
 
   test('each get what they asked for, where and how they asked for it', async () => {
     const db = 'several';
-    await using place = await Workplace.create({
+    await using place = await EngineFolder.create({
       sources: { shop: { uri: shop.uri }, plant: { uri: plant.uri } },
       sinks: { near: { uri: near.uri }, far: { uri: far.uri } },
       subscriptions: [

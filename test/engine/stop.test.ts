@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import { MongoClient } from 'mongodb';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
 import { assertKept, countMessages, judge, readDry } from '../harness/queue-reader.ts';
@@ -57,7 +57,7 @@ describe('an engine that is stopped in mid-flow', () => {
     const db = 'stop-clean';
     const { expected, start } = await backlog(db);
     const subscriptions = [{ name: 'all', namespaces: [`${db}.*`], to: { queue: db } }];
-    await using place = await Workplace.create(config({ start, subscriptions }));
+    await using place = await EngineFolder.create(config({ start, subscriptions }));
     for (const pauseMs of [0, 150, 300]) {
       const engine = place.start();
       await untilFlowing(engine);
@@ -81,7 +81,7 @@ describe('an engine that is stopped in mid-flow', () => {
     await using proxy = await startProxy({ to: Number(new URL(rabbit.uri).port) });
     const subscriptions = [{ name: 'all', namespaces: [`${db}.*`], to: { queue: db } }];
     const sinks = { mq: { uri: `amqp://127.0.0.1:${proxy.port}`, heartbeat: '60s' } };
-    await using place = await Workplace.create({ ...config({ start: 'latest', subscriptions }), sinks });
+    await using place = await EngineFolder.create({ ...config({ start: 'latest', subscriptions }), sinks });
     const engine = place.start();
     await untilReading(engine);
     await writeHistory(client, { db, collections: 1, events: 10 });
@@ -111,7 +111,7 @@ describe('an engine that is stopped in mid-flow', () => {
       { start, subscriptions: [all, late], partitions: 5, byDocument: [`${db}.c1`] },
       { start, subscriptions: [all, late, more], partitions: 8 },
     ];
-    await using place = await Workplace.create(config(lives[0]!));
+    await using place = await EngineFolder.create(config(lives[0]!));
     for (const life of lives) {
       await place.configure(config(life));
       const engine = place.start();
@@ -151,7 +151,7 @@ describe('an engine that is stopped in mid-flow', () => {
       await channel.assertExchange(db, 'topic', { durable: true });
       await channel.assertQueue(db, { durable: true });
       for (let c = 1; c < 8; c++) await channel.bindQueue(db, db, `*.c${c}.*`);
-      await using place = await Workplace.create(config({ start, subscriptions }));
+      await using place = await EngineFolder.create(config({ start, subscriptions }));
       const engine = place.start();
       // Nobody takes what `c0` sends; most other lanes come to the end.
       await until('the others are ahead', async () => (await confirmed(engine)) >= expected.length / 4);
@@ -173,7 +173,7 @@ describe('an engine that is stopped in mid-flow', () => {
   test('needs --repartition where its queues are named after partitions and their number changed', async () => {
     const db = 'stop-repartition';
     const subscriptions = [{ name: 'all', namespaces: [`${db}.*`], to: { queue: `${db}-{partition}` } }];
-    await using place = await Workplace.create(config({ start: 'latest', subscriptions, partitions: 2 }));
+    await using place = await EngineFolder.create(config({ start: 'latest', subscriptions, partitions: 2 }));
     const first = place.start();
     await untilReading(first);
     assert.equal(await first.terminate(), 0);

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { loadConfig } from '../../src/config/load.ts';
 import { Engine } from '../../src/engine.ts';
 import type { Stores } from '../../src/feed/route.ts';
-import { Workplace, until } from '../harness/engine-process.ts';
+import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
@@ -36,7 +36,7 @@ describe('worker threads that end in mid-flow', () => {
     const start = await endOfOplog(client);
     await writeHistory(client, { db, collections: 8, events: EVENTS });
     const expected = await historyOf(client, db);
-    await using place = await Workplace.create({
+    await using place = await EngineFolder.create({
       sources: { src: { uri: mongo.uri, start } },
       sinks: { mq: { uri: rabbit.uri } },
       subscriptions: [{ name: 'all', namespaces: [`${db}.*`], batch: { maxEvents: 5 }, to: { queue: db } }],

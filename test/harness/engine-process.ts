@@ -12,7 +12,7 @@ import type { StatusReport } from '../../src/observe/status.ts';
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** A folder with a `tailrace.yaml`, and engines that run on it one after another. */
-export class Workplace implements AsyncDisposable {
+export class EngineFolder implements AsyncDisposable {
   readonly folder: string;
   readonly #running = new Set<EngineProcess>();
   #runs = 0;
@@ -21,8 +21,8 @@ export class Workplace implements AsyncDisposable {
     this.folder = folder;
   }
 
-  static async create(config: object): Promise<Workplace> {
-    const place = new Workplace(await mkdtemp(join(tmpdir(), 'tailrace-test-')));
+  static async create(config: object): Promise<EngineFolder> {
+    const place = new EngineFolder(await mkdtemp(join(tmpdir(), 'tailrace-test-')));
     await place.configure(config);
     return place;
   }
