@@ -11,6 +11,7 @@ import { Floors, earliest } from '../lanes/floors.ts';
 import { Lane } from '../lanes/lane.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { compareTs, formatTs } from '../source/position.ts';
+import { costOf } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
 import { SetAside } from './set-aside.ts';
@@ -295,7 +296,7 @@ export class Feed {
         if (this.#stopping) return;
         this.#observe(results, readAt, encodedAt);
         // The batch's own bytes and the worker's copy make room for what was made of them.
-        this.#o.budget.give(batch.bytes.byteLength * 2);
+        this.#o.budget.give(costOf(batch));
         for (const result of results) this.#deliver(result);
         this.#o.touch();
       } catch (error) {

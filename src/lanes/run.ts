@@ -3,6 +3,7 @@
  * Nothing is made of a message until it enters the lane's window.
  */
 import { createHash } from 'node:crypto';
+import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { Field, MESSAGE_TYPES, RECORD_FIELDS } from '../worker/protocol.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { LaneMessage } from './port.ts';
@@ -73,16 +74,13 @@ export function composeMessage(parts: readonly Part[]): LaneMessage {
     body,
     routingKey: delivery.routingKeys[records[at + Field.routingKey]!]!,
     type: MESSAGE_TYPES[records[at + Field.type]!]!,
-    messageId: messageId.length <= SHORT_STRING ? messageId : shortened(messageId),
+    messageId: messageId.length <= MAX_SHORT_STRING ? messageId : shortened(messageId),
     events,
     wallSeconds,
   };
 }
 
-/** AMQP's short strings hold 255 bytes. */
-const SHORT_STRING = 255;
-
 function shortened(id: string): string {
   const digest = createHash('sha256').update(id).digest('hex');
-  return `${id.slice(0, SHORT_STRING - digest.length - 1)}#${digest}`;
+  return `${id.slice(0, MAX_SHORT_STRING - digest.length - 1)}#${digest}`;
 }

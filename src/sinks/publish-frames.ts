@@ -3,6 +3,7 @@
  * `frame_max` asks for. What does not change from message to message is encoded once. Persistent, mandatory, no headers.
  */
 import type { LaneMessage } from '../lanes/port.ts';
+import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { SMALL_BYTES } from './outbox.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -142,6 +143,8 @@ export class PublishFrames {
 
 function shortString(text: string): Buffer {
   const bytes = Buffer.from(text);
-  if (bytes.length > 255) throw new RangeError(`"${text.slice(0, 40)}…" is longer than AMQP's 255 bytes`);
+  if (bytes.length > MAX_SHORT_STRING) {
+    throw new RangeError(`"${text.slice(0, 40)}…" is longer than AMQP's ${MAX_SHORT_STRING} bytes`);
+  }
   return Buffer.concat([Buffer.from([bytes.length]), bytes]);
 }

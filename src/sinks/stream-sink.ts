@@ -13,19 +13,12 @@ const NEWLINE = Buffer.from('\n');
 export type StreamTarget = { readonly kind: 'stdout' } | { readonly kind: 'file'; readonly path: string };
 
 export class StreamSink {
-  readonly name: string;
   readonly #target: StreamTarget;
   #stream: Promise<Writable> | undefined;
-  #fault: string | undefined;
   readonly #ports = new Set<StreamPort>();
 
   constructor(target: StreamTarget) {
     this.#target = target;
-    this.name = target.kind === 'stdout' ? 'stdout' : target.path;
-  }
-
-  get downFor(): string | undefined {
-    return this.#fault;
   }
 
   /** `lines`: messages that do not end in a line feed get one. */
@@ -53,20 +46,17 @@ export class StreamSink {
       return await this.#stream;
     } catch (error) {
       this.#stream = undefined;
-      this.#fault = error instanceof Error ? error.message : String(error);
       throw error;
     }
   }
 
   async #openStream(): Promise<Writable> {
     const stream = this.#target.kind === 'stdout' ? process.stdout : await openFile(this.#target.path);
-    this.#fault = undefined;
     stream.on('drain', () => {
       for (const port of this.#ports) port.drained();
     });
     stream.on('error', (error: Error) => {
       this.#stream = undefined;
-      this.#fault = error.message;
       for (const port of this.#ports) port.failed(error);
     });
     return stream;

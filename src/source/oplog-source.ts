@@ -27,6 +27,7 @@ import { sameOpTime } from './position.ts';
 import type { ResumePoint } from './position.ts';
 import { ReplicaSet } from './replica-set.ts';
 import type { Reply } from './reply.ts';
+import { costOf } from './source.ts';
 import type { RawBatch, Source, SourceIdentity, SourceState, SourceWindow } from './source.ts';
 import { monitorWindow } from './window.ts';
 
@@ -36,8 +37,6 @@ export interface OplogSourceOptions {
   /** How long an idle getMore waits for entries. */
   readonly awaitMs?: number;
   readonly log: Log;
-  /** Called after `state` or `window` changed. */
-  readonly onChange?: () => void;
   /** A member had to be found anew. */
   readonly onReconnect?: () => void;
 }
@@ -46,17 +45,11 @@ export interface OplogSourceOptions {
 const GRACE_MS = 5_000;
 const POLL_MS = 100;
 
-/** What a batch takes from the budget: the reply's bytes, and the copy that is made for a worker. A sign of life is free. */
-function costOf({ bytes, entries }: RawBatch): number {
-  return entries === 0 ? 0 : bytes.byteLength * 2;
-}
-
 export class OplogSource implements Source {
   readonly name: string;
   readonly #budget: ByteBudget;
   readonly #awaitMs: number;
   readonly #log: Log;
-  readonly #onChange: () => void;
   readonly #onReconnect: () => void;
   readonly #uri: string;
   readonly #set: ReplicaSet;
@@ -69,22 +62,13 @@ export class OplogSource implements Source {
   #identity: SourceIdentity | undefined;
   #state: SourceState = 'connecting';
   #window: SourceWindow | undefined;
-  #reconnects = 0;
   #lastReplyAt: number | undefined;
 
-  constructor({
-    config,
-    budget,
-    awaitMs = 1_000,
-    log,
-    onChange = () => undefined,
-    onReconnect = () => undefined,
-  }: OplogSourceOptions) {
+  constructor({ config, budget, awaitMs = 1_000, log, onReconnect = () => undefined }: OplogSourceOptions) {
     this.name = config.name;
     this.#budget = budget;
     this.#awaitMs = awaitMs;
     this.#log = log;
-    this.#onChange = onChange;
     this.#onReconnect = onReconnect;
     this.#uri = config.uri;
     this.#set = new ReplicaSet({ source: config.name, uri: config.uri, ioTimeoutMs: awaitMs + GRACE_MS, log });
@@ -96,11 +80,6 @@ export class OplogSource implements Source {
 
   get window(): SourceWindow | undefined {
     return this.#window;
-  }
-
-  /** How often a member had to be found anew after the first. */
-  get reconnects(): number {
-    return this.#reconnects;
   }
 
   /** `performance.now()` of the last reply, with entries or without. */
@@ -268,7 +247,6 @@ export class OplogSource implements Source {
       if (this.#identity === undefined) {
         this.#log.info({ source: this.name, member: member.address, ...identity }, 'Connected to the replica set.');
       } else {
-        this.#reconnects += 1;
         this.#onReconnect();
         this.#log.info({ source: this.name, member: member.address }, 'Connected to the replica set again.');
       }
@@ -311,7 +289,6 @@ export class OplogSource implements Source {
   #monitor(member: Member): void {
     const onWindow = (window: SourceWindow): void => {
       this.#window = window;
-      this.#onChange();
     };
     const monitor = monitorWindow({ member, set: this.#set, log: this.#log, onWindow });
     this.#monitors.add(monitor);
@@ -375,9 +352,7 @@ export class OplogSource implements Source {
   }
 
   #become(state: SourceState): void {
-    if (this.#state === state) return;
     this.#state = state;
-    this.#onChange();
   }
 
   #until(stop: AbortSignal): AbortSignal {

@@ -10,6 +10,11 @@ export interface RawBatch {
   readonly last: OpTime | undefined;
 }
 
+/** What a batch takes from the budget: the reply's bytes, and the copy that is made for a worker. A sign of life is free. */
+export function costOf({ bytes, entries }: RawBatch): number {
+  return entries === 0 ? 0 : bytes.byteLength * 2;
+}
+
 export interface SourceIdentity {
   /** Hex of `settings.replicaSetId`, or `name:<set>` where it may not be read. */
   readonly replicaSetId: string;
@@ -44,7 +49,6 @@ export interface Source {
   readonly state: SourceState;
   /** `performance.now()` of the newest reply, an empty one too. */
   readonly lastReplyAt: number | undefined;
-  readonly reconnects: number;
   close(): Promise<void>;
 }
 

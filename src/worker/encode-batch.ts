@@ -8,6 +8,7 @@
  * written into one buffer that grows with the largest batch seen, and copied once, at its exact size, to what is sent.
  */
 import { performance } from 'node:perf_hooks';
+import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { MalformedBson, encodeText, findElement, readInt64, viewOf } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
@@ -20,7 +21,7 @@ import type { BatchJob, BatchResult, ParkReason, WorkerPlan } from './protocol.t
 import { BSON_FORMAT, CRUD, Crud, FORMATS, Router } from './route.ts';
 import type { CompiledSubscription, Route, Target } from './route.ts';
 import { BatchScan, DELIVERY_FIELDS, ROW_FIELDS, Row } from './scan.ts';
-import { MAX_ROUTING_KEY_BYTES, renderTemplate } from './template.ts';
+import { renderTemplate } from './template.ts';
 
 const BATCH_TYPE = MESSAGE_TYPES.indexOf('batch');
 const idName = encodeText('_id');
@@ -315,8 +316,8 @@ class SourceEncoder {
       return -1;
     }
     const { key } = rendered;
-    if (key.length > MAX_ROUTING_KEY_BYTES / 3 && Buffer.byteLength(key) > MAX_ROUTING_KEY_BYTES) {
-      const detail = `a routing key of ${Buffer.byteLength(key)} bytes, more than AMQP's ${MAX_ROUTING_KEY_BYTES}`;
+    if (key.length > MAX_SHORT_STRING / 3 && Buffer.byteLength(key) > MAX_SHORT_STRING) {
+      const detail = `a routing key of ${Buffer.byteLength(key)} bytes, more than AMQP's ${MAX_SHORT_STRING}`;
       this.#park(row, route, target.subscription, 'routing-key-too-long', detail);
       return -1;
     }

@@ -36,9 +36,6 @@ export interface Template {
   readonly usesPartition: boolean;
 }
 
-/** AMQP's limit for a routing key, in bytes of UTF-8. */
-export const MAX_ROUTING_KEY_BYTES = 255;
-
 /** The names between braces, as written. */
 export function templateNames(template: string): string[] {
   return [...template.matchAll(/\{([^{}]*)\}/gu)].map((match) => match[1]!);

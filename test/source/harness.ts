@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import * as BSON from 'bson';
 import { MongoClient } from 'mongodb';
+import { costOf } from '../../src/source/source.ts';
 import { ByteBudget } from '../../src/source/byte-budget.ts';
 import { OplogSource } from '../../src/source/oplog-source.ts';
 import type { OplogSourceOptions } from '../../src/source/oplog-source.ts';
@@ -26,6 +27,8 @@ function memoryLog(): { readonly log: OplogSourceOptions['log']; readonly lines:
 
 export interface Over {
   readonly source: OplogSource;
+  /** How often a member had to be found anew. */
+  readonly reconnects: () => number;
   readonly budget: ByteBudget;
   readonly lines: readonly Line[];
 }
@@ -38,9 +41,10 @@ export function sourceOver(
 ): Over {
   const { log, lines } = memoryLog();
   const config = { name: 'shop', uri, mode: 'oplog', start: { kind: 'latest' }, onPositionLost: 'stop' } as const;
-  const source = new OplogSource({ config, budget, awaitMs, log });
+  let reconnects = 0;
+  const source = new OplogSource({ config, budget, awaitMs, log, onReconnect: () => (reconnects += 1) });
   t.after(() => source.close());
-  return { source, budget, lines };
+  return { source, reconnects: () => reconnects, budget, lines };
 }
 
 /** The `n` of every document inserted into `coll`, in the batch's order. */
@@ -50,7 +54,7 @@ export function numbersIn({ bytes }: RawBatch, coll: string): number[] {
 }
 
 export function giveBack(budget: ByteBudget, batch: RawBatch): void {
-  if (batch.entries > 0) budget.give(batch.bytes.byteLength * 2);
+  budget.give(costOf(batch));
 }
 
 export function upTo(count: number, from = 0): number[] {
