@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
-import { Field, MESSAGE_TYPES, RECORD_FIELDS } from '../worker/protocol.ts';
+import { BEGIN_INDEX, Field, MESSAGE_TYPES, RECORD_FIELDS, eventIdTail } from '../worker/protocol.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { LaneMessage } from './port.ts';
 import type { Ticket } from './ledger.ts';
@@ -67,9 +67,8 @@ export function composeMessage(parts: readonly Part[]): LaneMessage {
     }
     body = Buffer.concat(bodies);
   }
-  const first = `${delivery.source}:${records[at + Field.firstSeconds]!}.${records[at + Field.firstIncrement]!}.${records[at + Field.firstIndex]!}`;
-  const messageId =
-    events === 1 ? first : `${first}..${delivery.source}:${end.ts.seconds}.${end.ts.increment}.${end.index}`;
+  const first = idOf(delivery.source, recordStart(delivery, record));
+  const messageId = events === 1 ? first : `${first}..${idOf(delivery.source, end)}`;
   return {
     body,
     routingKey: delivery.routingKeys[records[at + Field.routingKey]!]!,
@@ -78,6 +77,18 @@ export function composeMessage(parts: readonly Part[]): LaneMessage {
     events,
     wallSeconds,
   };
+}
+
+function recordStart({ records }: Delivery, record: number): LanePosition {
+  const at = record * RECORD_FIELDS;
+  return {
+    ts: { seconds: records[at + Field.firstSeconds]!, increment: records[at + Field.firstIncrement]! },
+    index: records[at + Field.firstIndex]!,
+  };
+}
+
+function idOf(source: string, { ts, index }: LanePosition): string {
+  return `${source}:${eventIdTail(ts.seconds, index === BEGIN_INDEX ? ts.increment + 1 : ts.increment, index)}`;
 }
 
 function shortened(id: string): string {

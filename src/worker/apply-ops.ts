@@ -1,9 +1,13 @@
 /**
  * `applyOps` entries: whether one is a transaction, a write of many documents, or a part of something that one entry does not
  * tell in full; and the operations inside it.
+ *
+ * A transaction above 16 MB is a chain of entries, each naming the one before it in `prevOpTime`; all but the last say
+ * `partialTxn`. The last of a prepared one says `prepare` and takes effect at a later `commitTransaction`, which names it.
  */
 import { BsonType, documentLast, encodeText, findElement, malformed, nameEnd, nameIs, valueEnd } from './bson.ts';
-import { EntryHead, Op, hasPrevious, readEntry } from './entry.ts';
+import type { OpTime } from '../source/position.ts';
+import { EntryHead, Op, readEntry, readPrevious } from './entry.ts';
 import { Crud } from './route.ts';
 import type { CompiledSubscription, Router } from './route.ts';
 
@@ -22,14 +26,16 @@ export interface ApplyOps {
   readonly list: number;
   /** Its operations show `lsid` and `txnNumber`. */
   readonly transaction: boolean;
-  /** Why it cannot be delivered; '' when it can. */
-  readonly unsupported: string;
+  /** `whole`: takes effect here, by itself; `open`: takes effect at a later entry; `last`: here, with those before it. */
+  readonly extent: 'whole' | 'open' | 'last';
+  /** The entry before it in its chain. */
+  readonly previous: OpTime | undefined;
 }
 
 /** `last` is the closing zero of the entry's `o`. */
 export function readApplyOps(bytes: Uint8Array, head: EntryHead, last: number): ApplyOps {
   let list = -1;
-  let unsupported = '';
+  let open = false;
   let at = head.o + 4;
   while (at < last) {
     const type = bytes[at]!;
@@ -38,18 +44,16 @@ export function readApplyOps(bytes: Uint8Array, head: EntryHead, last: number): 
     const end = valueEnd(bytes, type, value, last);
     if (type === BsonType.array && nameIs(bytes, name, names.applyOps)) list = value;
     else if (type === BsonType.boolean && bytes[value] !== 0) {
-      if (nameIs(bytes, name, names.partialTxn)) unsupported = 'a part of a transaction that spans several entries';
-      else if (nameIs(bytes, name, names.prepare)) unsupported = 'a prepared transaction';
+      open ||= nameIs(bytes, name, names.partialTxn) || nameIs(bytes, name, names.prepare);
     }
     at = end;
   }
   if (list < 0) malformed('applyOps without a list');
   // Without session fields, or marked as applied one by one, it is one write of many documents and no transaction.
   const transaction = head.lsid >= 0 && head.txnNumber >= 0 && head.multiOpType !== 1;
-  if (transaction && unsupported === '' && head.prevOpTime >= 0 && hasPrevious(bytes, head.prevOpTime, head.last)) {
-    unsupported = 'the last part of a transaction that spans several entries';
-  }
-  return { list, transaction, unsupported };
+  const previous = transaction ? readPrevious(bytes, head) : undefined;
+  const extent = !transaction ? 'whole' : open ? 'open' : previous === undefined ? 'whole' : 'last';
+  return { list, transaction, extent, previous };
 }
 
 /** The operation in the array element at `at`; the result is what lies behind it. */

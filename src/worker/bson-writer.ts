@@ -3,6 +3,7 @@
  * must not be the first to notice. Writes without looking for room, see `json-text.ts`; only block copies have to be told.
  */
 import { BsonType, checkDocument, encodeText, nameEnd, readInt32, valueEnd } from './bson.ts';
+import { putEventId } from './event.ts';
 import type { EventView } from './event.ts';
 import { putUnsigned } from './json-text.ts';
 import { put, wordsOf } from './output.ts';
@@ -30,7 +31,7 @@ function elementWords(type: number, name: string): Words {
   return wordsOf(new Uint8Array(element(type, name)));
 }
 
-function putInt32Bytes(out: Output, pos: number, n: number): number {
+export function putInt32Bytes(out: Output, pos: number, n: number): number {
   const to = out.bytes;
   to[pos] = n;
   to[pos + 1] = n >> 8;
@@ -84,12 +85,7 @@ export function putBsonEvent(out: Output, pos: number, event: EventView): number
   const { bytes, limit } = event;
   pos = put(out, pos + 4, names.id);
   const id = pos;
-  pos = put(out, pos + 4, event.idPrefix);
-  pos = putUnsigned(out, pos, event.seconds);
-  to[pos] = 0x2e;
-  pos = putUnsigned(out, pos + 1, event.increment);
-  to[pos] = 0x2e;
-  pos = putUnsigned(out, pos + 1, event.index);
+  pos = putEventId(out, pos + 4, event);
   to[pos++] = 0;
   putInt32Bytes(out, id, pos - id - 4);
   pos = put(out, pos, operationTypes[event.crud]!);
@@ -118,7 +114,7 @@ export function putBsonEvent(out: Output, pos: number, event: EventView): number
 }
 
 /** Ends a document that began at `start` with four bytes for its length. */
-function close(out: Output, start: number, pos: number): number {
+export function close(out: Output, start: number, pos: number): number {
   const to = out.bytes;
   to[pos] = 0;
   putInt32Bytes(out, start, pos + 1 - start);
@@ -130,7 +126,7 @@ function putRaw(out: Output, pos: number, bytes: Uint8Array, start: number, limi
   return copy(out, pos, bytes, start, start + readInt32(bytes, start));
 }
 
-function copy(out: Output, pos: number, bytes: Uint8Array, start: number, end: number): number {
+export function copy(out: Output, pos: number, bytes: Uint8Array, start: number, end: number): number {
   const to = out.bytes;
   const length = end - start;
   if (length <= 64) for (let k = 0; k < length; k++) to[pos + k] = bytes[start + k]!;

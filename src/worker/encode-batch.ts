@@ -9,22 +9,26 @@
  */
 import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
-import { MalformedBson, encodeText, findElement, readInt64, viewOf } from './bson.ts';
+import { BsonType, MalformedBson, encodeText, findElement, nameEnd, readInt64, viewOf } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
+import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView } from './event.ts';
 import { putJsonEvent } from './json-event.ts';
 import { Output, SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
-import { Field, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
-import type { BatchJob, BatchResult, ParkReason, WorkerPlan } from './protocol.ts';
-import { BSON_FORMAT, CRUD, Crud, FORMATS, Router } from './route.ts';
-import type { CompiledSubscription, Route, Target } from './route.ts';
+import { BEGIN_INDEX, Field, GATE, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
+import type { BatchJob, BatchResult, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
+import { BSON_FORMAT, Crud, FORMATS, Router } from './route.ts';
+import type { CompiledSubscription, Route } from './route.ts';
 import { BatchScan, DELIVERY_FIELDS, ROW_FIELDS, Row } from './scan.ts';
 import { renderTemplate } from './template.ts';
+import type { Template } from './template.ts';
 
 const BATCH_TYPE = MESSAGE_TYPES.indexOf('batch');
 const idName = encodeText('_id');
+const fullDocumentName = encodeText('fullDocument');
+const documentKeyName = encodeText('documentKey');
 const LINE_FEED = 0x0a;
 
 /** A buffer that one giant event made this large is let go again after the batch. */
@@ -79,24 +83,30 @@ class SourceEncoder {
     this.#keyIndexes = new Map();
     this.#events = new Uint32Array(router.subscriptions.length);
     router.useCollated(job.collated);
-    scan.scan(job.bytes, job.range, job.floors);
-    const order = this.#sortByLane();
+    scan.scan(job);
     this.#written = router.formatUsers.map((users) =>
       users > 1 ? new Int32Array(scan.operationCount * 2) : undefined,
     );
-    let lane = -1;
-    for (let k = 0; k < order.length; k++) {
-      const delivery = order[k]! * DELIVERY_FIELDS;
-      const sameLane = scan.deliveries[delivery] === lane;
-      lane = scan.deliveries[delivery]!;
-      this.#deliver(job, lane, scan.deliveries[delivery + 1]!, scan.deliveries[delivery + 2]!, sameLane);
+    const marks: TransactionMark[] = [];
+    let from = 0;
+    for (const mark of scan.marks) {
+      if (mark.kind === 'commit') {
+        // What comes before a commit must be ready to go before what comes after it.
+        const { deliveries, ...commit } = mark;
+        this.#encodeLanes(job, from, deliveries);
+        marks.push({ ...commit, records: this.#recordCount });
+        from = deliveries;
+      } else marks.push(mark);
     }
+    this.#encodeLanes(job, from, scan.deliveryCount);
     const result: BatchResult = {
       kind: 'done',
       records: this.#records.slice(0, this.#recordCount * RECORD_FIELDS),
       bodies: exactCopy(this.#pos),
       routingKeys: this.#keys,
       parked: scan.parking.records,
+      gates: scan.gates,
+      marks,
       last: scan.last,
       lastWallMs: scan.lastWallMs,
       entries: scan.entries,
@@ -112,30 +122,59 @@ class SourceEncoder {
     return result;
   }
 
+  /** The deliveries `from` … `to - 1`, lane by lane. */
+  #encodeLanes(job: BatchJob, from: number, to: number): void {
+    const order = this.#sortByLane(from, to);
+    const { deliveries } = this.#scan;
+    let lane = -1;
+    let joins = false;
+    for (let k = 0; k < order.length; k++) {
+      const delivery = order[k]! * DELIVERY_FIELDS;
+      joins &&= deliveries[delivery] === lane;
+      lane = deliveries[delivery]!;
+      const number = deliveries[delivery + 1]!;
+      if (number < 0) this.#gate(lane, -1 - number, deliveries[delivery + 2]!);
+      else this.#deliver(job, lane, number, deliveries[delivery + 2]!, joins);
+      joins = number >= 0;
+    }
+  }
+
   /** The deliveries' numbers by lane, each lane's in the order in which they came. */
-  #sortByLane(): Int32Array {
-    const { deliveries, deliveryCount } = this.#scan;
+  #sortByLane(from: number, to: number): Int32Array {
+    const { deliveries } = this.#scan;
     const { subscriptions, partitions } = this.#router;
     const starts = new Int32Array(subscriptions.length * partitions + 1);
-    for (let k = 0; k < deliveryCount; k++) starts[deliveries[k * DELIVERY_FIELDS]! + 1]!++;
+    for (let k = from; k < to; k++) starts[deliveries[k * DELIVERY_FIELDS]! + 1]!++;
     for (let lane = 1; lane < starts.length; lane++) starts[lane]! += starts[lane - 1]!;
-    const order = new Int32Array(deliveryCount);
-    for (let k = 0; k < deliveryCount; k++) order[starts[deliveries[k * DELIVERY_FIELDS]!]!++] = k;
+    const order = new Int32Array(to - from);
+    for (let k = from; k < to; k++) order[starts[deliveries[k * DELIVERY_FIELDS]!]!++] = k;
     return order;
   }
 
-  #deliver(job: BatchJob, lane: number, number: number, targetNumber: number, sameLane: boolean): void {
+  #gate(lane: number, gate: number, counts: number): void {
+    const at = this.#newRecord();
+    const records = this.#records;
+    records.fill(0, at, at + RECORD_FIELDS);
+    records[at + Field.lane] = lane;
+    records[at + Field.type] = GATE;
+    records[at + Field.offset] = gate;
+    records[at + Field.events] = counts;
+  }
+
+  #deliver(job: BatchJob, lane: number, number: number, targetNumber: number, joins: boolean): void {
     const rows = this.#scan.operations;
     const row = number * ROW_FIELDS;
     const route = this.#scan.routes[rows[row + Row.route]!]!;
-    const target = route.targets[rows[row + Row.crud]!]![targetNumber]!;
-    const subscription = target.subscription;
+    const subscription =
+      rows[row + Row.document]! < 0
+        ? route.targets[rows[row + Row.type]!]![targetNumber]!.subscription
+        : this.#router.subscriptions[targetNumber]!;
     const start = this.#pos;
     const batched = subscription.maxEvents > 1;
     const lineFeed = batched && subscription.format !== BSON_FORMAT ? 1 : 0;
     let key = -1;
     try {
-      key = this.#routingKey(job.bytes, row, route, target, lane);
+      key = this.#routingKey(job.bytes, row, route, targetNumber, lane);
       if (key < 0) return;
       const length = this.#write(job, number, row, route, subscription) + lineFeed;
       if (length > subscription.maxMessageBytes) {
@@ -156,7 +195,7 @@ class SourceEncoder {
       scratch.bytes[this.#pos - 1] = LINE_FEED;
     }
     const length = this.#pos - start;
-    this.#record(job.bytes, row, lane, key, start, length, batched && sameLane, batched, subscription);
+    this.#record(job.bytes, row, lane, key, start, length, batched && joins, batched, subscription);
   }
 
   /** Plain parameters: an object for them would be the only one made per event. */
@@ -175,6 +214,9 @@ class SourceEncoder {
     const ts = rows[row + Row.ts]!;
     const wall = rows[row + Row.wall]!;
     const wallMs = wall < 0 ? 0 : readInt64(bytes, wall);
+    const index = rows[row + Row.index]! >>> 0;
+    const seconds = tsSeconds(bytes, ts);
+    const increment = index === BEGIN_INDEX ? tsIncrement(bytes, ts) - 1 : tsIncrement(bytes, ts);
     let records = this.#records;
     let at = (this.#recordCount - 1) * RECORD_FIELDS;
     const joined =
@@ -188,31 +230,35 @@ class SourceEncoder {
       records[at + Field.length]! += length;
       records[at + Field.events]!++;
     } else {
-      at += RECORD_FIELDS;
-      if (at + RECORD_FIELDS > records.length) records = this.#growRecords();
-      this.#recordCount++;
+      at = this.#newRecord();
+      records = this.#records;
       records[at + Field.lane] = lane;
       records[at + Field.routingKey] = key;
-      records[at + Field.type] = batched ? BATCH_TYPE : rows[row + Row.crud]!;
+      records[at + Field.type] = batched ? BATCH_TYPE : rows[row + Row.type]!;
       records[at + Field.offset] = start;
       records[at + Field.length] = length;
       records[at + Field.events] = 1;
-      records[at + Field.firstSeconds] = tsSeconds(bytes, ts);
-      records[at + Field.firstIncrement] = tsIncrement(bytes, ts);
-      records[at + Field.firstIndex] = rows[row + Row.index]!;
+      records[at + Field.firstSeconds] = seconds;
+      records[at + Field.firstIncrement] = increment;
+      records[at + Field.firstIndex] = index;
     }
-    records[at + Field.lastSeconds] = tsSeconds(bytes, ts);
-    records[at + Field.lastIncrement] = tsIncrement(bytes, ts);
-    records[at + Field.lastIndex] = rows[row + Row.index]!;
+    records[at + Field.lastSeconds] = seconds;
+    records[at + Field.lastIncrement] = increment;
+    records[at + Field.lastIndex] = index;
     records[at + Field.wallSeconds] = wallMs > 0 ? Math.min(Math.floor(wallMs / 1000), 0xffff_ffff) : 0;
     this.#events[subscription.index]!++;
   }
 
-  #growRecords(): Uint32Array<ArrayBuffer> {
-    const larger = new Uint32Array(this.#records.length * 2);
-    larger.set(this.#records);
-    this.#records = larger;
-    return larger;
+  /** Where the next record begins; `#records` may be another array after it. */
+  #newRecord(): number {
+    const at = this.#recordCount * RECORD_FIELDS;
+    if (at + RECORD_FIELDS > this.#records.length) {
+      const larger = new Uint32Array(this.#records.length * 2);
+      larger.set(this.#records);
+      this.#records = larger;
+    }
+    this.#recordCount++;
+    return at;
   }
 
   /**
@@ -249,17 +295,23 @@ class SourceEncoder {
     const rows = this.#scan.operations;
     const bytes = job.bytes;
     const event = (this.#event ??= new EventView(route));
-    const crud = rows[row + Row.crud]!;
+    const crud = rows[row + Row.type]!;
     const o = rows[row + Row.o]!;
     const o2 = rows[row + Row.o2]!;
     const ts = rows[row + Row.ts]!;
-    event.bytes = bytes;
     event.idPrefix = this.#idPrefix;
     event.route = route;
     event.crud = crud;
     event.seconds = tsSeconds(bytes, ts);
+    event.index = rows[row + Row.index]! >>> 0;
     event.increment = tsIncrement(bytes, ts);
-    event.index = rows[row + Row.index]!;
+    event.document = rows[row + Row.document]!;
+    if (event.document >= 0) {
+      event.bytes = this.#scan.documents;
+      event.limit = rows[row + Row.last]!;
+      return event;
+    }
+    event.bytes = bytes;
     event.wall = job.wallTime ? rows[row + Row.wall]! : -1;
     event.limit = rows[row + Row.last]!;
     event.fullDocument = crud === Crud.insert || crud === Crud.replace ? o : -1;
@@ -272,10 +324,16 @@ class SourceEncoder {
   }
 
   /** The key's place among the batch's keys; -1 when there is none and the event was parked. */
-  #routingKey(bytes: Uint8Array, row: number, route: Route, target: Target, lane: number): number {
-    const { template } = target.subscription;
+  #routingKey(bytes: Uint8Array, row: number, route: Route, targetNumber: number, lane: number): number {
+    const rows = this.#scan.operations;
     const partition = lane % this.#router.partitions;
-    if (template.dynamic) return this.#renderKey(bytes, row, route, target, partition);
+    if (rows[row + Row.document]! >= 0) {
+      return this.#renderKey(bytes, row, route, this.#router.subscriptions[targetNumber]!, partition);
+    }
+    const target = route.targets[rows[row + Row.type]!]![targetNumber]!;
+    const { subscription } = target;
+    const { template } = subscription;
+    if (template.dynamic) return this.#renderKey(bytes, row, route, subscription, partition);
     const slot = template.usesPartition ? partition : 0;
     if (target.batch !== this.#batch) {
       target.batch = this.#batch;
@@ -283,42 +341,36 @@ class SourceEncoder {
     }
     let index = target.indexes[slot];
     if (index === undefined) {
-      index = this.#renderKey(bytes, row, route, target, partition);
+      index = this.#renderKey(bytes, row, route, subscription, partition);
       // A key that was parked is looked at again for each event: each is parked by itself.
       if (index >= 0) {
         while (target.indexes.length < slot) target.indexes.push(-1);
         target.indexes[slot] = index;
       }
     } else if (index < 0) {
-      index = this.#renderKey(bytes, row, route, target, partition);
+      index = this.#renderKey(bytes, row, route, subscription, partition);
       target.indexes[slot] = index;
     }
     return index;
   }
 
-  #renderKey(bytes: Uint8Array, row: number, route: Route, target: Target, partition: number): number {
-    const rows = this.#scan.operations;
-    const crud = rows[row + Row.crud]!;
-    const o = rows[row + Row.o]!;
-    const rendered = renderTemplate(target.subscription.template, {
-      db: route.db,
-      coll: route.coll,
-      operationType: CRUD[crud]!,
-      partition,
-      bytes,
-      limit: rows[row + Row.last]!,
-      fullDocument: crud === Crud.insert || crud === Crud.replace ? o : -1,
-      documentKey: crud === Crud.delete ? o : rows[row + Row.o2]!,
-    });
+  #renderKey(
+    bytes: Uint8Array,
+    row: number,
+    route: Route,
+    subscription: CompiledSubscription,
+    partition: number,
+  ): number {
+    const rendered = this.#render(subscription.template, bytes, row, route, partition);
     if ('missing' in rendered) {
       const detail = `{${rendered.missing}} of the routing key is missing, or has no text`;
-      this.#park(row, route, target.subscription, 'missing-field', detail);
+      this.#park(row, route, subscription, 'missing-field', detail);
       return -1;
     }
     const { key } = rendered;
     if (key.length > MAX_SHORT_STRING / 3 && Buffer.byteLength(key) > MAX_SHORT_STRING) {
       const detail = `a routing key of ${Buffer.byteLength(key)} bytes, more than AMQP's ${MAX_SHORT_STRING}`;
-      this.#park(row, route, target.subscription, 'routing-key-too-long', detail);
+      this.#park(row, route, subscription, 'routing-key-too-long', detail);
       return -1;
     }
     let index = this.#keyIndexes.get(key);
@@ -329,12 +381,45 @@ class SourceEncoder {
     return index;
   }
 
+  #render(
+    template: Template,
+    bytes: Uint8Array,
+    row: number,
+    route: Route,
+    partition: number,
+  ): { key: string } | { missing: string } {
+    const { documents, operations: rows } = this.#scan;
+    const type = rows[row + Row.type]!;
+    const o = rows[row + Row.o]!;
+    const named = { db: route.db, coll: route.coll, operationType: MESSAGE_TYPES[type]!, partition };
+    const limit = rows[row + Row.last]!;
+    const document = rows[row + Row.document]!;
+    return renderTemplate(
+      template,
+      document < 0
+        ? {
+            ...named,
+            bytes,
+            limit,
+            fullDocument: type === Crud.insert || type === Crud.replace ? o : -1,
+            documentKey: type === Crud.delete ? o : rows[row + Row.o2]!,
+          }
+        : {
+            ...named,
+            bytes: documents,
+            limit,
+            fullDocument: findDocument(documents, document, limit, fullDocumentName),
+            documentKey: findDocument(documents, document, limit, documentKeyName),
+          },
+    );
+  }
+
   #park(row: number, route: Route, subscription: CompiledSubscription, reason: ParkReason, detail: string): void {
     const rows = this.#scan.operations;
     this.#scan.parking.park({
       subscription: subscription.index,
       ts: rows[row + Row.ts]!,
-      index: rows[row + Row.index]!,
+      index: rows[row + Row.index]! >>> 0,
       ns: route.ns,
       reason,
       detail,
@@ -346,7 +431,17 @@ class SourceEncoder {
 
 const noBytes = new Uint8Array(0);
 
+/** Where the document under this name starts, or -1. */
+function findDocument(bytes: Uint8Array, start: number, limit: number, name: Uint8Array): number {
+  const element = findElement(bytes, start, limit, name);
+  return element >= 0 && bytes[element] === BsonType.document ? nameEnd(bytes, element + 1) : -1;
+}
+
 function writeEvent(event: EventView, pos: number, format: number): number {
+  if (event.document >= 0) {
+    if (format === BSON_FORMAT) return putBsonEventDocument(scratch, pos, event);
+    return putJsonEventDocument(scratch, pos, event, format === 0);
+  }
   if (format === BSON_FORMAT) return putBsonEvent(scratch, pos, event);
   return putJsonEvent(scratch, pos, event, format === 0);
 }

@@ -3,7 +3,8 @@
  * in whatever order; unknown ones are stepped over. One `EntryHead` is filled again and again, so that walking an entry
  * allocates nothing. Places are offsets into the batch; -1 stands for what is not there.
  */
-import { BsonType, documentLast, malformed, nameEnd, readInt32, readUint32, valueEnd } from './bson.ts';
+import type { OpTime, Ts } from '../source/position.ts';
+import { BsonType, documentLast, malformed, nameEnd, readInt32, readInt64, readUint32, valueEnd } from './bson.ts';
 
 /** The first byte of `op`, where `op` is one letter; what `EntryHead.op` holds. */
 export const Op = { insert: 0x69, update: 0x75, delete: 0x64, command: 0x63, noop: 0x6e, unknown: 0 } as const;
@@ -185,17 +186,20 @@ export function tsIncrement(bytes: Uint8Array, at: number): number {
   return readUint32(bytes, at);
 }
 
-/** Whether `prevOpTime` names an earlier entry: `ts` other than (0, 0). */
-export function hasPrevious(bytes: Uint8Array, prevOpTime: number, limit: number): boolean {
-  const last = documentLast(bytes, prevOpTime, limit);
-  let at = prevOpTime + 4;
+/** What `prevOpTime` names; undefined where the entry is the first of its chain, which it says with a `ts` of (0, 0). */
+export function readPrevious(bytes: Uint8Array, head: EntryHead): OpTime | undefined {
+  if (head.prevOpTime < 0) return undefined;
+  const last = documentLast(bytes, head.prevOpTime, head.last);
+  let ts: Ts | undefined;
+  let t = -1;
+  let at = head.prevOpTime + 4;
   while (at < last) {
     const type = bytes[at]!;
     const value = nameEnd(bytes, at + 1);
     const end = valueEnd(bytes, type, value, last);
-    if (type === BsonType.timestamp && (readInt32(bytes, value) !== 0 || readInt32(bytes, value + 4) !== 0))
-      return true;
+    if (type === BsonType.timestamp) ts = { seconds: tsSeconds(bytes, value), increment: tsIncrement(bytes, value) };
+    else if (type === BsonType.int64) t = readInt64(bytes, value);
     at = end;
   }
-  return false;
+  return ts === undefined || (ts.seconds === 0 && ts.increment === 0) ? undefined : { ts, t };
 }

@@ -2,8 +2,10 @@
  * One change event that is about to be written, as places in the batch's bytes (-1: not there). The encoder fills the same
  * object for every event; the JSON and the BSON writer read it.
  */
-import { textWords } from './output.ts';
-import type { Words } from './output.ts';
+import { putAscii, putUnsigned } from './json-text.ts';
+import { put, textWords } from './output.ts';
+import type { Output, Words } from './output.ts';
+import { BEGIN_INDEX, END_INDEX, eventIdTail } from './protocol.ts';
 import type { Route } from './route.ts';
 import { UpdateDescription } from './update.ts';
 
@@ -28,9 +30,25 @@ export class EventView {
   /** Only in a transaction. */
   lsid = -1;
   txnNumber = -1;
+  /** Where a whole event lies, made already; it is in `bytes`, and then nothing else here but its id and route matters. */
+  document = -1;
   readonly update = new UpdateDescription();
 
   constructor(route: Route) {
     this.route = route;
   }
+}
+
+/** The text of the event's `_id`. */
+export function putEventId(out: Output, pos: number, event: EventView): number {
+  const to = out.bytes;
+  pos = put(out, pos, event.idPrefix);
+  if (event.index >= END_INDEX && event.index <= BEGIN_INDEX) {
+    return putAscii(out, pos, eventIdTail(event.seconds, event.increment, event.index));
+  }
+  pos = putUnsigned(out, pos, event.seconds);
+  to[pos] = 0x2e;
+  pos = putUnsigned(out, pos + 1, event.increment);
+  to[pos] = 0x2e;
+  return putUnsigned(out, pos + 1, event.index);
 }

@@ -3,8 +3,9 @@
  * `json-text.ts`.
  */
 import { nameEnd, readInt32 } from './bson.ts';
+import { putEventId } from './event.ts';
 import type { EventView } from './event.ts';
-import { putInt32, putInt64, putText, putUnsigned } from './json-text.ts';
+import { putInt32, putInt64, putText } from './json-text.ts';
 import { putDate, putJsonDocument, putJsonValue, putTimestamp } from './json-writer.ts';
 import { put, textWords } from './output.ts';
 import type { Output, Words } from './output.ts';
@@ -49,12 +50,7 @@ function nsText(route: Route): Words {
 export function putJsonEvent(out: Output, pos: number, event: EventView, relaxed: boolean): number {
   const to = out.bytes;
   const { bytes, limit } = event;
-  pos = put(out, put(out, pos, text.id), event.idPrefix);
-  pos = putUnsigned(out, pos, event.seconds);
-  to[pos] = 0x2e;
-  pos = putUnsigned(out, pos + 1, event.increment);
-  to[pos] = 0x2e;
-  pos = putUnsigned(out, pos + 1, event.index);
+  pos = putEventId(out, put(out, pos, text.id), event);
   pos = put(out, pos, operationTypes[event.crud]!);
   pos = putTimestamp(out, pos, event.seconds, event.increment);
   if (event.wall >= 0) pos = putDate(out, put(out, pos, text.wallTime), bytes, event.wall, relaxed);

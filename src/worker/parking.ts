@@ -4,6 +4,7 @@
  */
 import { copyBytes, readInt32 } from './bson.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
+import { eventIdTail } from './protocol.ts';
 import type { ParkReason, ParkedEvent } from './protocol.ts';
 
 export interface Parked {
@@ -38,7 +39,7 @@ export class Parking {
     const bytes = this.#bytes;
     const id =
       ts >= 0
-        ? `${this.#source}:${tsSeconds(bytes, ts)}.${tsIncrement(bytes, ts)}.${index}`
+        ? `${this.#source}:${eventIdTail(tsSeconds(bytes, ts), tsIncrement(bytes, ts), index)}`
         : `${this.#source}:damaged.${fingerprint(bytes, entryStart, entryEnd)}.${index}`;
     let entry = this.#copies.get(entryStart);
     if (entry === undefined) {

@@ -204,6 +204,8 @@ export class WorkerPool {
         detail: `no worker could encode this entry: ${this.#lastFault}`,
         entry: bytes.slice(),
       })),
+      gates: [],
+      marks: [],
       last: opTime,
       lastWallMs: 0,
       entries: 1,

@@ -48,6 +48,14 @@ export interface BatchJob {
   readonly wallTime: boolean;
   /** Namespaces whose default collation makes `_id`s equal that differ in bytes: partitioned by namespace always. */
   readonly collated: readonly string[];
+  /** The batch is one piece of a larger transaction; see `TransactionPiece`. */
+  readonly piece?: TransactionPiece;
+}
+
+/** A transaction that was read again from several entries comes in pieces, each as one entry that holds some of its operations. */
+export interface TransactionPiece {
+  /** How many operations the pieces before it hold. */
+  readonly firstIndex: number;
 }
 
 export type BatchReply = BatchResult | { readonly kind: 'rejected'; readonly reason: string };
@@ -63,6 +71,10 @@ export interface BatchResult {
   /** The distinct routing keys that records point to. */
   readonly routingKeys: readonly string[];
   readonly parked: readonly ParkedEvent[];
+  /** By the number that a gate record names: how many counted arrivals open it. */
+  readonly gates: readonly number[];
+  /** What transactions do in this batch beyond a single entry, in oplog order. */
+  readonly marks: readonly TransactionMark[];
   /** Of the last entry in the batch or range; undefined only when it had none. */
   readonly last: OpTime | undefined;
   /** The last entry's wall clock, ms since 1970; 0 when it had none. */
@@ -76,6 +88,35 @@ export interface BatchResult {
   readonly unknownOps: Readonly<Record<string, number>>;
   /** Milliseconds of worker time. */
   readonly decodeMs: number;
+}
+
+/**
+ * A transaction whose operations do not lie in one entry: begun (parts of it, or prepared), given up, or taking effect here.
+ * `session` names it: a session has one open transaction at most.
+ */
+export type TransactionMark =
+  | {
+      readonly kind: 'open';
+      readonly session: string;
+      /** The entry before its first one; undefined when that lies before this batch. */
+      readonly before: OpTime | undefined;
+    }
+  | { readonly kind: 'aborted'; readonly session: string }
+  | ({ readonly kind: 'commit'; readonly session: string } & TransactionCommit);
+
+export interface TransactionCommit {
+  /** How many of the result's records, and of its parked events, come before it. */
+  readonly records: number;
+  readonly parked: number;
+  /** The entry before this one; undefined when that lies before this batch. */
+  readonly before: OpTime | undefined;
+  /** The entry at which it takes effect. */
+  readonly at: OpTime;
+  /** The entry before it in the transaction's chain (`prevOpTime`). */
+  readonly previous: OpTime;
+  /** Where in the batch this entry lies. */
+  readonly start: number;
+  readonly end: number;
 }
 
 /** One event (or entry) that was set aside, with its bytes, instead of delivered. */
@@ -111,10 +152,12 @@ export const Field = {
   lane: 0,
   /** Index into `routingKeys`. */
   routingKey: 1,
-  /** Index into `MESSAGE_TYPES`. */
+  /** Index into `MESSAGE_TYPES`, or `GATE`. */
   type: 2,
+  /** Of a gate: its number in `BatchResult.gates`. */
   offset: 3,
   length: 4,
+  /** Of a gate: 1 where this lane's arrival counts, 0 where it only waits. */
   events: 5,
   firstSeconds: 6,
   firstIncrement: 7,
@@ -126,5 +169,43 @@ export const Field = {
   wallSeconds: 12,
 } as const;
 
-/** AMQP's `type` property. */
-export const MESSAGE_TYPES = ['insert', 'update', 'replace', 'delete', 'batch'] as const;
+/** AMQP's `type` property. The order of the first four is that of `CRUD`. */
+export const MESSAGE_TYPES = [
+  'insert',
+  'update',
+  'replace',
+  'delete',
+  'batch',
+  'create',
+  'createIndexes',
+  'drop',
+  'dropDatabase',
+  'dropIndexes',
+  'modify',
+  'rename',
+  'refineCollectionShardKey',
+  'reshardCollection',
+  'shardCollection',
+  'resync',
+  'transactionBegin',
+  'transactionEnd',
+] as const;
+export type MessageType = (typeof MESSAGE_TYPES)[number];
+
+/**
+ * A record of this type is no message. A lane that comes to it waits until all before it is settled, then arrives; it goes on
+ * once as many lanes as `BatchResult.gates` says have arrived.
+ */
+export const GATE = 255;
+
+/**
+ * The numbers of `transactionBegin` and `transactionEnd`, whose `_id`s end in words. In records a begin stands behind
+ * everything of the timestamp before its own, as (seconds, increment - 1, `BEGIN_INDEX`): before the transaction's operation 0.
+ */
+export const BEGIN_INDEX = 0xffff_ffff;
+export const END_INDEX = 0xffff_fffe;
+
+/** What follows the source's name in an event's `_id`. */
+export function eventIdTail(seconds: number, increment: number, index: number): string {
+  return `${seconds}.${increment}.${index === BEGIN_INDEX ? 'begin' : index === END_INDEX ? 'end' : index}`;
+}

@@ -17,17 +17,20 @@ import {
   readInt64,
   stringEnd,
 } from './bson.ts';
+import type { OpTime } from '../source/position.ts';
 import { ddlCommands, ddlNamespace, shardingCommands, silentCommands } from './ddl.ts';
-import { EntryHead, Op, readEntry, tsIncrement, tsSeconds } from './entry.ts';
+import { EntryHead, Op, readEntry, readPrevious, tsIncrement, tsSeconds } from './entry.ts';
 import { Parking } from './parking.ts';
-import type { ParkReason } from './protocol.ts';
 import { hashId, toPartition } from './partition.ts';
+import type { BatchJob, MessageType, ParkReason, TransactionCommit, TransactionMark } from './protocol.ts';
+import { BEGIN_INDEX, MESSAGE_TYPES } from './protocol.ts';
 import { isInternal } from './route.ts';
 import type { CompiledSubscription, Route, Router } from './route.ts';
 
 /** Offsets in one row of `BatchScan.operations`; what is a place is an offset into the batch, -1 where there is nothing. */
 export const Row = {
-  crud: 0,
+  /** Index into `MESSAGE_TYPES`. */
+  type: 0,
   /** The closing zero of the operation's own document. */
   last: 1,
   ts: 2,
@@ -41,16 +44,39 @@ export const Row = {
   txnNumber: 9,
   entryStart: 10,
   entryEnd: 11,
+  /** For what is no operation on a document: where the finished event lies in `documents`. */
+  document: 12,
 } as const;
-export const ROW_FIELDS = 12;
+export const ROW_FIELDS = 13;
 
-/** Numbers per delivery: its lane, its row's number, its place in the route's list of targets. */
+/**
+ * Numbers per delivery: its lane; its row's number; its place in the route's list of targets, or the subscription's number for
+ * an event that lies there finished. For a gate: its lane, -1 minus its number, and whether the lane's arrival counts.
+ */
 export const DELIVERY_FIELDS = 3;
 
 /** `op` values that a damaged or hostile batch could make up without end. */
 const MAX_UNKNOWN_OPS = 100;
 
 const idName = encodeText('_id');
+
+/** A transaction's mark as in `BatchResult`, but for its place: among the deliveries, which are not records yet. */
+export type ScanMark =
+  | Exclude<TransactionMark, { kind: 'commit' }>
+  | ({ readonly kind: 'commit'; readonly session: string; readonly deliveries: number } & Omit<
+      TransactionCommit,
+      'records'
+    >);
+
+export interface DocumentRow {
+  readonly type: MessageType;
+  readonly document: Uint8Array;
+  /** Its number. */
+  readonly subscription: number;
+  readonly lane: number;
+  readonly index: number;
+  readonly route: Route;
+}
 
 export class BatchScan {
   readonly router: Router;
@@ -60,6 +86,11 @@ export class BatchScan {
   deliveryCount = 0;
   /** The routes that `operations` points to. */
   routes: Route[] = [];
+  /** Finished events. */
+  documents = new Uint8Array(0);
+  /** By gate: how many arrivals open it. */
+  gates: number[] = [];
+  marks: ScanMark[] = [];
   readonly parking: Parking;
   unknownOps = new Map<string, number>();
   filtered = 0;
@@ -78,6 +109,11 @@ export class BatchScan {
   #element = new EntryHead();
   #entryStart = 0;
   #entryEnd = 0;
+  #firstIndex = 0;
+  /** Places of the `ts` and `t` of the entry before this one. */
+  #beforeTs = -1;
+  #beforeTerm = -1;
+  #documentsLength = 0;
 
   constructor(router: Router) {
     this.router = router;
@@ -85,8 +121,9 @@ export class BatchScan {
   }
 
   /** Throws `MalformedBson` only when the batch itself cannot be taken apart into entries. */
-  scan(bytes: Uint8Array, range: { from: number; to: number } | undefined, floors: Uint32Array | undefined): void {
+  scan({ bytes, range, floors, piece }: Pick<BatchJob, 'bytes' | 'range' | 'floors' | 'piece'>): void {
     this.#reset(bytes, floors);
+    this.#firstIndex = piece?.firstIndex ?? 0;
     const last = documentLast(bytes, 0, bytes.length);
     const from = range?.from ?? 0;
     const to = range?.to ?? Number.POSITIVE_INFINITY;
@@ -109,6 +146,10 @@ export class BatchScan {
     this.routes = [];
     this.#routeNumbers.clear();
     this.#latestRoute = undefined;
+    this.documents = noBytes;
+    this.#documentsLength = 0;
+    this.gates = [];
+    this.marks = [];
     this.parking.reset(bytes);
     this.unknownOps = new Map();
     this.filtered = 0;
@@ -120,16 +161,64 @@ export class BatchScan {
 
   /** Lets go of the batch's bytes, which would otherwise live until the next one. */
   release(): void {
-    this.#reset(new Uint8Array(0), undefined);
+    this.#reset(noBytes, undefined);
+  }
+
+  /**
+   * Notes a finished event of one subscription for one lane; `document` is BSON without an `_id`. `index` is its number inside
+   * its entry. False when an earlier life had it confirmed.
+   */
+  addDocument({ type, document, subscription, lane, index, route }: DocumentRow): boolean {
+    const head = this.#head;
+    // A begin does not come again once an operation behind it was confirmed.
+    const position = index === BEGIN_INDEX ? 0 : index;
+    if (this.#floors !== undefined && this.#confirmed(this.#floors, lane * 3, head.ts, position)) return false;
+    const at = this.#documentsLength;
+    const end = at + document.length;
+    if (end > this.documents.length) {
+      const larger = new Uint8Array(end * 2);
+      larger.set(this.documents.subarray(0, at));
+      this.documents = larger;
+    }
+    this.documents.set(document, at);
+    this.#documentsLength = end;
+    this.#deliver(lane, this.operationCount, subscription);
+    const row = this.#newRow();
+    const rows = this.operations;
+    rows.fill(-1, row, row + ROW_FIELDS);
+    rows[row + Row.type] = MESSAGE_TYPES.indexOf(type);
+    rows[row + Row.last] = end;
+    rows[row + Row.ts] = head.ts;
+    rows[row + Row.index] = index;
+    rows[row + Row.wall] = head.wall;
+    rows[row + Row.route] = this.#routeNumber(route);
+    rows[row + Row.entryStart] = this.#entryStart;
+    rows[row + Row.entryEnd] = this.#entryEnd;
+    rows[row + Row.document] = at;
+    return true;
+  }
+
+  /** A new gate, which opens once `arrivals` lanes have come to it; its number. */
+  newGate(arrivals: number): number {
+    return this.gates.push(arrivals) - 1;
+  }
+
+  /** The lane waits here until the gate is open; where its arrival `counts`, it helps to open it. */
+  addGate(lane: number, gate: number, counts: boolean): void {
+    this.#deliver(lane, -1 - gate, counts ? 1 : 0);
   }
 
   #entry(start: number, end: number): void {
     const { operationCount, deliveryCount, filtered } = this;
+    const gates = this.gates.length;
+    const marks = this.marks.length;
     const parkedCount = this.parking.records.length;
     this.#entryStart = start;
     this.#entryEnd = end;
     this.entries++;
     const head = this.#head;
+    this.#beforeTs = this.lastTs;
+    this.#beforeTerm = this.lastTerm;
     try {
       readEntry(head, this.#bytes, start, end);
       if (head.ts < 0) malformed('an entry without ts');
@@ -143,6 +232,8 @@ export class BatchScan {
       this.operationCount = operationCount;
       this.deliveryCount = deliveryCount;
       this.filtered = filtered;
+      this.gates.length = gates;
+      this.marks.length = marks;
       this.parking.records.length = parkedCount;
       this.#parkDamaged(head, error.message);
     }
@@ -192,10 +283,9 @@ export class BatchScan {
       wanted = true;
     }
     if (!wanted) return;
-    if ((number + 1) * ROW_FIELDS > this.operations.length) this.operations = grown(this.operations);
+    const row = this.#newRow();
     const rows = this.operations;
-    const row = number * ROW_FIELDS;
-    rows[row + Row.crud] = crud;
+    rows[row + Row.type] = crud;
     rows[row + Row.last] = head.last;
     rows[row + Row.ts] = entry.ts;
     rows[row + Row.index] = index;
@@ -207,7 +297,15 @@ export class BatchScan {
     rows[row + Row.txnNumber] = transaction ? entry.txnNumber : -1;
     rows[row + Row.entryStart] = this.#entryStart;
     rows[row + Row.entryEnd] = this.#entryEnd;
-    this.operationCount = number + 1;
+    rows[row + Row.document] = -1;
+  }
+
+  /** Where the next row begins. */
+  #newRow(): number {
+    const row = this.operationCount * ROW_FIELDS;
+    if (row + ROW_FIELDS > this.operations.length) this.operations = grown(this.operations);
+    this.operationCount++;
+    return row;
   }
 
   #routeNumber(route: Route): number {
@@ -260,12 +358,10 @@ export class BatchScan {
         this.#applyOps(head, last);
         break;
       case 'commitTransaction':
+        this.#commit(head, readPrevious(bytes, head));
+        break;
       case 'abortTransaction':
-        for (const subscription of this.router.subscriptions) {
-          if (subscription.wantsCrud) {
-            this.#parkEntry(subscription, '', 'unsupported-transaction', `${name} of a prepared transaction`);
-          }
-        }
+        if (head.lsid >= 0) this.marks.push({ kind: 'aborted', session: this.#session(head) });
         break;
       default:
         this.#ddl(head, name, bytes[first]!, value, last);
@@ -274,9 +370,42 @@ export class BatchScan {
 
   #applyOps(head: EntryHead, last: number): void {
     const bytes = this.#bytes;
-    const { list, transaction, unsupported } = readApplyOps(bytes, head, last);
-    if (unsupported === '') this.#unroll(head, list, last, transaction);
-    else this.#parkTransaction(list, last, unsupported);
+    const { list, transaction, extent, previous } = readApplyOps(bytes, head, last);
+    switch (extent) {
+      case 'whole':
+        this.#unroll(head, list, last, transaction);
+        break;
+      case 'open':
+        this.marks.push({
+          kind: 'open',
+          session: this.#session(head),
+          before: this.#opTime(this.#beforeTs, this.#beforeTerm),
+        });
+        break;
+      case 'last':
+        this.#commit(head, previous);
+    }
+  }
+
+  /** What takes effect here lies in other entries too, which only the main thread can get. */
+  #commit(head: EntryHead, previous: OpTime | undefined): void {
+    if (head.lsid < 0 || head.txnNumber < 0 || previous === undefined) malformed('a commit that does not say of what');
+    this.marks.push({
+      kind: 'commit',
+      session: this.#session(head),
+      deliveries: this.deliveryCount,
+      parked: this.parking.records.length,
+      before: this.#opTime(this.#beforeTs, this.#beforeTerm),
+      at: this.last!,
+      previous,
+      start: this.#entryStart,
+      end: this.#entryEnd,
+    });
+  }
+
+  #session(head: EntryHead): string {
+    const end = documentLast(this.#bytes, head.lsid, head.last) + 1;
+    return Buffer.from(this.#bytes.subarray(head.lsid, end)).toString('base64');
   }
 
   #unroll(head: EntryHead, list: number, limit: number, transaction: boolean): void {
@@ -284,7 +413,7 @@ export class BatchScan {
     const last = documentLast(bytes, list, limit);
     const element = this.#element;
     let at = list + 4;
-    for (let index = 0; at < last; index++) {
+    for (let index = this.#firstIndex; at < last; index++) {
       const end = readOperation(element, bytes, at, last);
       switch (element.op) {
         case Op.insert:
@@ -410,11 +539,16 @@ export class BatchScan {
   }
 
   /** The last entry's position, if it had one. */
-  get last(): { ts: { seconds: number; increment: number }; t: number } | undefined {
-    if (this.lastTs < 0) return undefined;
+  get last(): OpTime | undefined {
+    return this.#opTime(this.lastTs, this.lastTerm);
+  }
+
+  #opTime(ts: number, term: number): OpTime | undefined {
+    if (ts < 0) return undefined;
+    const bytes = this.#bytes;
     return {
-      ts: { seconds: tsSeconds(this.#bytes, this.lastTs), increment: tsIncrement(this.#bytes, this.lastTs) },
-      t: this.lastTerm < 0 ? -1 : readInt64(this.#bytes, this.lastTerm),
+      ts: { seconds: tsSeconds(bytes, ts), increment: tsIncrement(bytes, ts) },
+      t: term < 0 ? -1 : readInt64(bytes, term),
     };
   }
 
@@ -422,6 +556,8 @@ export class BatchScan {
     return this.lastWall < 0 ? 0 : readInt64(this.#bytes, this.lastWall);
   }
 }
+
+const noBytes = new Uint8Array(0);
 
 function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
   const larger = new Int32Array(array.length * 2);

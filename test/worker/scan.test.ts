@@ -68,31 +68,97 @@ test('a retryable write is no transaction: its session fields are not shown', ()
   assert.equal('lsid' in event!, false);
 });
 
-test('a transaction over several entries, or prepared, is parked once for everybody it concerns', () => {
-  const subscriptions = [
-    {},
-    { namespaces: ['shop.lines'] },
-    { namespaces: ['nothing.*'] },
-    { operations: ['delete'] as const },
+test('a transaction over several entries, or prepared, gives nothing but marks until it takes effect', () => {
+  const ts = (i: number) => ({ ts: { seconds: START_SECONDS, increment: i }, t: 3 });
+  const name = Buffer.from(BSON.serialize(lsid)).toString('base64');
+  const commit = entry(6, { op: 'c', ns: 'admin.$cmd', o: { commitTransaction: 1 }, ...session, ...earlier });
+  const abort = entry(8, { op: 'c', ns: 'admin.$cmd', o: { abortTransaction: 1 }, ...session, ...earlier });
+  const entries = [
+    applyOps(1, [operation(0)], { ...session, ...none }, { partialTxn: true }),
+    insert(2, { _id: 'a' }),
+    applyOps(3, [operation(1)], { ...session, ...earlier }, { prepare: true }),
+    applyOps(4, [operation(2)], { ...session, ...earlier }, { count: Long.fromNumber(9) }),
+    insert(5, { _id: 'b' }),
+    commit,
+    insert(7, { _id: 'c' }),
+    abort,
   ];
-  const mixed = [operation(0), operation(1, 'shop.lines'), operation(2, 'shop.orders')];
-  const cases: readonly Document[] = [
-    applyOps(2, mixed, { ...session, ...none }, { partialTxn: true }),
-    applyOps(2, mixed, { ...session, ...earlier }, { count: Long.fromNumber(9) }),
-    applyOps(2, mixed, { ...session, ...none }, { prepare: true }),
-  ];
-  for (const one of cases) {
-    const result = run(plan(subscriptions), [one, insert(3, { _id: 1 })]);
-    assert.deepEqual(parkedOf(result), [
-      [0, '2.0', 'shop.orders', 'unsupported-transaction'],
-      [1, '2.0', 'shop.lines', 'unsupported-transaction'],
-    ]);
-    assert.equal(messages(result).length, 1);
-  }
-  const commit = entry(4, { op: 'c', ns: 'admin.$cmd', o: { commitTransaction: 1 }, ...session, ...earlier });
+  const result = run(plan(), entries);
   assert.deepEqual(
-    run(plan([...subscriptions, { operations: ['drop'] }]), [commit]).parked.map(({ subscription }) => subscription),
-    [0, 1, 2, 3],
+    jsonEvents(result).map((event) => event['fullDocument']),
+    [{ _id: 'a' }, { _id: 'b' }, { _id: 'c' }],
+  );
+  assert.deepEqual(
+    result.marks.map((mark) => ({ ...mark, ...(mark.kind === 'commit' && { start: 0, end: 0 }) })),
+    [
+      { kind: 'open', session: name, before: undefined },
+      { kind: 'open', session: name, before: ts(2) },
+      {
+        kind: 'commit',
+        session: name,
+        records: 1,
+        parked: 0,
+        before: ts(3),
+        at: ts(4),
+        previous: ts(1),
+        start: 0,
+        end: 0,
+      },
+      {
+        kind: 'commit',
+        session: name,
+        records: 2,
+        parked: 0,
+        before: ts(5),
+        at: ts(6),
+        previous: ts(1),
+        start: 0,
+        end: 0,
+      },
+      { kind: 'aborted', session: name },
+    ],
+  );
+  const at = result.marks.find((mark) => mark.kind === 'commit')!;
+  assert.equal(BSON.deserialize(batchOf(entries).subarray(at.start, at.end))['o'].applyOps[0].o._id, 2);
+});
+
+test('what comes before a commit is not joined or mixed with what comes after it', () => {
+  const commit = entry(3, { op: 'c', ns: 'admin.$cmd', o: { commitTransaction: 1 }, ...session, ...earlier });
+  const entries = [
+    insert(1, { _id: 1 }, 'shop.a'),
+    insert(2, { _id: 1 }, 'shop.b'),
+    commit,
+    insert(4, { _id: 2 }, 'shop.a'),
+    insert(5, { _id: 2 }, 'shop.b'),
+  ];
+  const result = run(plan([{ maxEvents: 10, routingKey: 'all' }], { partitions: 64 }), entries);
+  assert.deepEqual(
+    new Set(
+      messages(result)
+        .slice(0, 2)
+        .map(({ first }) => first[1]),
+    ),
+    new Set([1, 2]),
+  );
+  assert.deepEqual(
+    new Set(
+      messages(result)
+        .slice(2)
+        .map(({ first }) => first[1]),
+    ),
+    new Set([4, 5]),
+  );
+  assert.equal(result.marks[0]!.kind === 'commit' && result.marks[0]!.records, 2);
+});
+
+test('a piece of a transaction counts on from the pieces before it', () => {
+  const result = run(plan(), [applyOps(2, [operation(0), operation(1)], session)], { piece: { firstIndex: 700 } });
+  assert.deepEqual(
+    jsonEvents(result).map((event) => [event['_id'], event['txnNumber']]),
+    [
+      ['shop:1795327615.2.700', 5],
+      ['shop:1795327615.2.701', 5],
+    ],
   );
 });
 
