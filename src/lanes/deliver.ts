@@ -2,7 +2,8 @@
  * From a worker's result to the lanes: the batch gets its place in the ledger, and each lane its run of messages. Must be
  * called in batch order; within a lane the worker has kept the oplog's order.
  */
-import { Field, RECORD_FIELDS } from '../worker/protocol.ts';
+import { Field, GATE, RECORD_FIELDS } from '../worker/protocol.ts';
+import { Gate } from './gate.ts';
 import type { OpTime } from '../source/position.ts';
 import type { BatchResult } from '../worker/protocol.ts';
 import type { Ledger, Ticket } from './ledger.ts';
@@ -34,7 +35,11 @@ export function deliver(
   const { records, bodies, routingKeys } = result;
   const count = records.length / RECORD_FIELDS;
   const pending = new Uint32Array(subscriptions);
-  for (let r = 0; r < count; r++) pending[Math.floor(records[r * RECORD_FIELDS + Field.lane]! / partitions)]! += 1;
+  for (let r = 0; r < count; r++) {
+    // A gate is no message: nothing is ever confirmed of it.
+    if (records[r * RECORD_FIELDS + Field.type] === GATE) continue;
+    pending[Math.floor(records[r * RECORD_FIELDS + Field.lane]! / partitions)]! += 1;
+  }
   for (const { subscription } of result.parked) pending[subscription]! += 1;
 
   const ticket = ledger.open(result.last ?? before, heldBytes(result), pending);
@@ -44,6 +49,7 @@ export function deliver(
     records,
     bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
     routingKeys,
+    gates: result.gates.map((arrivals) => new Gate(arrivals)),
   };
   for (let from = 0; from < count;) {
     const number = records[from * RECORD_FIELDS + Field.lane]!;

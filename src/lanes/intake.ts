@@ -1,10 +1,11 @@
 /**
  * What waits in front of a lane's window: runs, in order. Where messages hold many events, those that were cut at a batch's
  * end are joined with what followed, so that a backlog fills messages by itself; `lingerMs` bounds how long a message that
- * is not full may wait for company.
+ * is not full may wait for company. A gate is never taken or joined over: the lane passes it.
  */
 import { recordField } from './run.ts';
-import { Field } from '../worker/protocol.ts';
+import { Field, GATE } from '../worker/protocol.ts';
+import type { Gate } from './gate.ts';
 import type { Part, Run } from './run.ts';
 
 export interface IntakeOptions {
@@ -28,7 +29,7 @@ export class Intake {
     this.#o = options;
   }
 
-  /** Records that were not taken yet. */
+  /** Messages that were not taken yet. */
   get size(): number {
     return this.#records;
   }
@@ -36,12 +37,31 @@ export class Intake {
   push(run: Run): void {
     this.#runs.push(run);
     this.#records += run.to - run.next;
+    if (run.delivery.gates.length === 0) return;
+    for (let record = run.next; record < run.to; record++) if (isGate(run, record)) this.#records -= 1;
+  }
+
+  /** What is in front, if that is a gate. */
+  get gate(): Gate | undefined {
+    const run = this.#runs[0];
+    if (!run || !isGate(run, run.next)) return undefined;
+    return run.delivery.gates[recordField(run.delivery, run.next, Field.offset)];
+  }
+
+  /** Whether the lane's arrival helps to open the gate in front. */
+  get gateCounts(): boolean {
+    const { delivery, next } = this.#runs[0]!;
+    return recordField(delivery, next, Field.events) === 1;
+  }
+
+  passGate(): void {
+    this.#advance();
   }
 
   /** What makes the next message; undefined when there is nothing, or nothing that may go yet. */
   take(): Part[] | undefined {
     const run = this.#runs[0];
-    if (!run) return undefined;
+    if (!run || isGate(run, run.next)) return undefined;
     if (this.#o.maxEvents === 1) {
       const part = { delivery: run.delivery, record: run.next };
       this.#remove(1);
@@ -67,8 +87,10 @@ export class Intake {
     let events = 0;
     let bytes = 0;
     let key: string | undefined;
-    for (const { delivery, next, to } of this.#runs) {
+    for (const run of this.#runs) {
+      const { delivery, next, to } = run;
       for (let record = next; record < to; record++) {
+        if (isGate(run, record)) return { parts, full: true };
         const moreEvents = recordField(delivery, record, Field.events);
         const moreBytes = recordField(delivery, record, Field.length);
         const itsKey = delivery.routingKeys[recordField(delivery, record, Field.routingKey)];
@@ -86,11 +108,13 @@ export class Intake {
 
   #remove(records: number): void {
     this.#records -= records;
-    for (let n = 0; n < records; n++) {
-      const run = this.#runs[0]!;
-      run.next++;
-      if (run.next === run.to) this.#runs.shift();
-    }
+    for (let n = 0; n < records; n++) this.#advance();
+  }
+
+  #advance(): void {
+    const run = this.#runs[0]!;
+    run.next++;
+    if (run.next === run.to) this.#runs.shift();
   }
 
   #lingers(): boolean {
@@ -101,4 +125,8 @@ export class Intake {
     }
     return now < this.#lingerUntil;
   }
+}
+
+function isGate({ delivery }: Run, record: number): boolean {
+  return recordField(delivery, record, Field.type) === GATE;
 }

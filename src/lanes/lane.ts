@@ -9,6 +9,8 @@
  * answered, and sends again from the first undelivered one: the last delivery of every change is in order. It begins again
  * with one message at a time and doubles with each success, so that a queue that is still full is not flooded with repeats.
  * A lost channel leaves a prefix in its queue, and is sent again from the first unconfirmed one likewise.
+ *
+ * At a gate the lane waits until nothing of its own is under way, whatever its state, and for the others (`gate.ts`).
  */
 import { Backoff } from '../backoff.ts';
 import { Intake } from './intake.ts';
@@ -82,6 +84,8 @@ export class Lane {
   #lastProgress = 0;
   #retryTimer: NodeJS.Timeout | undefined;
   #drained: (() => void) | undefined;
+  /** It has come to the gate in front. */
+  #arrived = false;
 
   constructor(options: LaneOptions) {
     this.#o = options;
@@ -213,6 +217,7 @@ export class Lane {
       this.#drained?.();
       return;
     }
+    this.#passGates();
     if (fault.kind === 'connection') {
       void this.#open();
       return;
@@ -237,7 +242,24 @@ export class Lane {
     if (this.#state === 'open' && this.#window.size === 0 && this.#intake.size === 0) this.#setHold(undefined);
   }
 
+  /** Goes through the gates in front that are open, or opens them by coming. */
+  #passGates(): void {
+    if (this.#isStopped()) return;
+    for (let gate = this.#intake.gate; gate && this.#window.size === 0; gate = this.#intake.gate) {
+      if (!this.#arrived) {
+        this.#arrived = true;
+        gate.arrive(this.#intake.gateCounts, () => this.#pump());
+        // Whatever held the lane, it does not now.
+        if (this.#state === 'open') this.#setHold(undefined);
+      }
+      if (!gate.open) return;
+      this.#arrived = false;
+      this.#intake.passGate();
+    }
+  }
+
   #pump(): void {
+    this.#passGates();
     const port = this.#port;
     if (this.#state !== 'open' || !port || this.#preparing) return;
     let events = 0;

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { BEGIN_INDEX, Field, MESSAGE_TYPES, RECORD_FIELDS, eventIdTail } from '../worker/protocol.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
+import type { Gate } from './gate.ts';
 import type { LaneMessage } from './port.ts';
 import type { Ticket } from './ledger.ts';
 
@@ -16,6 +17,8 @@ export interface Delivery {
   readonly records: Uint32Array;
   readonly bodies: Buffer;
   readonly routingKeys: readonly string[];
+  /** By the number that a gate's record holds. */
+  readonly gates: readonly Gate[];
 }
 
 export interface Run {

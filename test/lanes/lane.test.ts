@@ -89,7 +89,7 @@ function run(ledger: Ledger, from: number, to: number): Run {
   }
   const ticket = ledger.open({ ts: { seconds: 1, increment: to - 1 }, t: 1 }, count, Uint32Array.of(count));
   return {
-    delivery: { source: 's', ticket, records, bodies: Buffer.alloc(count), routingKeys: ['k'] },
+    delivery: { source: 's', ticket, records, bodies: Buffer.alloc(count), routingKeys: ['k'], gates: [] },
     next: 0,
     to: count,
   };
