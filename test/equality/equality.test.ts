@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { startMongo } from '../servers/index.ts';
+import type { MongoServer } from '../servers/index.ts';
+import { campaign } from './campaign.ts';
+import { failureReport, summary } from './report.ts';
+import { placeInToken } from './resume-token.ts';
+import { shrink } from './shrink.ts';
+import { stepsOf } from './steps.ts';
+
+const OPERATIONS = 50_000;
+const SEED = 20_261_124;
+const workload = { ddl: false, large: false, expanded: false };
+
+describe('for a random workload', () => {
+  let mongo: MongoServer;
+
+  before(async () => {
+    mongo = await startMongo();
+  });
+
+  after(async () => {
+    await mongo.stop();
+  });
+
+  test("our events equal those of the server's own change stream, field by field", { timeout: 600_000 }, async (t) => {
+    const { uri } = mongo;
+    const result = await campaign({ uri, seed: SEED, operations: OPERATIONS, ...workload });
+    t.diagnostic(summary(result));
+    const { failure } = result;
+    if (failure !== undefined) {
+      const shrunk = await shrink(failure, { uri, expanded: workload.expanded, withinMs: 60_000 });
+      assert.fail(failureReport(failure, shrunk));
+    }
+    assert.ok(result.operations >= OPERATIONS);
+    // A workload that the server mostly refuses, or whose events are few, would show nothing.
+    assert.ok(result.refused < result.steps / 5, `${result.refused} of ${result.steps} steps were refused`);
+    for (const kind of ['insert', 'update', 'replace', 'delete']) assert.ok((result.kinds.get(kind) ?? 0) > 500, kind);
+  });
+});
+
+test('the same seed gives the same steps, another one others', () => {
+  const steps = (seed: number): string =>
+    JSON.stringify(stepsOf({ seed, operations: 300, ddl: true, large: true }), (_, value: unknown) =>
+      value instanceof Uint8Array ? Buffer.from(value).toString('hex') : typeof value === 'bigint' ? `${value}` : value,
+    );
+  assert.equal(steps(7), steps(7));
+  assert.notEqual(steps(7), steps(8));
+});
+
+test("an event's place is read out of the server's resume token", () => {
+  const tokens: [string, object][] = [
+    ['826B06192B000000052B022C01002B026E5A1004', { seconds: 1_795_561_771, increment: 5, index: 1 }],
+    ['826B06192B000000052B022C0100296E5A1004', { seconds: 1_795_561_771, increment: 5, index: 0 }],
+    ['826B06192B000000052B022C01002C01F46E5A1004', { seconds: 1_795_561_771, increment: 5, index: 250 }],
+  ];
+  for (const [data, place] of tokens) assert.deepEqual(placeInToken(data), place);
+});
