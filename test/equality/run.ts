@@ -1,5 +1,5 @@
 /**
- * `npm run equality -- --operations 1000000 [--seed N] [--no-ddl] [--no-large] [--uri URI]`: the comparison at length.
+ * `npm run equality -- --operations 1000000 [--seed N] [--no-ddl] [--no-large] [--uri URI | --server 4.4.2]`: the comparison at length.
  * `npm run equality -- --replay SEED --operations N --steps 3,8-10`: those steps of one round, as a failure printed them.
  */
 import { parseArgs } from 'node:util';
@@ -21,11 +21,13 @@ const { values } = parseArgs({
     expanded: { type: 'boolean', default: true },
     errors: { type: 'boolean', default: false },
     uri: { type: 'string' },
+    server: { type: 'string' },
   },
 });
 const { ddl, large, expanded } = values;
 const operations = Number(values.operations);
-const mongo = values.uri === undefined ? await startMongo({ progress: console.log }) : undefined;
+const server = values.server === undefined ? {} : { version: values.server };
+const mongo = values.uri === undefined ? await startMongo({ ...server, progress: console.log }) : undefined;
 const uri = values.uri ?? mongo!.uri;
 try {
   process.exitCode = values.replay === undefined ? await atLength() : await again(Number(values.replay));

