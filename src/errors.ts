@@ -36,32 +36,48 @@ export type UserErrorCode =
 /** The position to read on from is not in the oplog any more, or never was in this history. */
 export class PositionLostError extends Error {
   override readonly name = 'PositionLostError';
-  readonly reason: 'truncated' | 'diverged';
+  readonly reason: 'truncated' | 'diverged' | 'transaction';
   readonly position: ResumePoint;
   readonly oldest: OpTime;
 
-  constructor({
-    source,
-    position,
-    oldest,
-    reason,
-  }: {
-    source: string;
-    position: ResumePoint;
-    oldest: OpTime;
-    reason: 'truncated' | 'diverged';
-  }) {
-    super(
-      reason === 'truncated'
-        ? `source "${source}": position ${formatTs(position.ts)} has left the oplog, whose oldest entry is ${formatTs(oldest.ts)}: ` +
-            `changes between them are gone. Take a new copy of the data, then go on with \`onPositionLost: earliest\` ` +
-            `(from ${formatTs(oldest.ts)}) or \`latest\`, and give the oplog more room.`
-        : `source "${source}": the entry at ${formatTs(position.ts)} is not in this member's history, though older ones are ` +
-            `(oldest ${formatTs(oldest.ts)}): it was rolled back, or the data was restored. Compare your copy of the data, then go ` +
-            `on with \`onPositionLost: earliest\` or \`latest\`.`,
-    );
-    this.position = position;
-    this.oldest = oldest;
-    this.reason = reason;
+  constructor(lost: LostPosition) {
+    super(lostMessage(lost));
+    this.position = lost.position;
+    this.oldest = lost.oldest;
+    this.reason = lost.reason;
+  }
+}
+
+type LostPosition = {
+  readonly source: string;
+  readonly position: ResumePoint;
+  readonly oldest: OpTime;
+} & (
+  | { readonly reason: 'truncated' | 'diverged' }
+  /** A part of a transaction at `position`, needed at `commit`. */
+  | { readonly reason: 'transaction'; readonly commit: OpTime }
+);
+
+function lostMessage(lost: LostPosition): string {
+  const { source, position, oldest, reason } = lost;
+  switch (reason) {
+    case 'truncated':
+      return (
+        `source "${source}": position ${formatTs(position.ts)} has left the oplog, whose oldest entry is ${formatTs(oldest.ts)}: ` +
+        `changes between them are gone. Take a new copy of the data, then go on with \`onPositionLost: earliest\` ` +
+        `(from ${formatTs(oldest.ts)}) or \`latest\`, and give the oplog more room.`
+      );
+    case 'diverged':
+      return (
+        `source "${source}": the entry at ${formatTs(position.ts)} is not in this member's history, though older ones are ` +
+        `(oldest ${formatTs(oldest.ts)}): it was rolled back, or the data was restored. Compare your copy of the data, then go ` +
+        `on with \`onPositionLost: earliest\` or \`latest\`.`
+      );
+    case 'transaction':
+      return (
+        `source "${source}": the transaction that took effect at ${formatTs(lost.commit.ts)} has a part at ${formatTs(position.ts)}, which ` +
+        `is not in the oplog any more (oldest entry ${formatTs(oldest.ts)}): its operations are gone. Take a new copy of the data, then ` +
+        `go on behind it with \`onPositionLost: earliest\` or \`latest\`, and give the oplog more room.`
+      );
   }
 }

@@ -3,7 +3,7 @@
  * confirmed, deliver it again; when in doubt whether a position means this data at all, refuse.
  */
 import { UserError } from '../errors.ts';
-import type { Position, ResumePoint } from '../source/position.ts';
+import type { Position, ResumePoint, Ts } from '../source/position.ts';
 import type { SourceIdentity } from '../source/source.ts';
 import type { CheckpointRecord, LanePosition } from './record.ts';
 
@@ -33,6 +33,7 @@ export type StartPlan =
       readonly kind: 'resume';
       readonly resume: ResumePoint;
       readonly watermark: Position | undefined;
+      readonly torn?: Ts;
       /** As many as there are partitions now; all undefined where the stored ones mean nothing any more. */
       readonly lanes: readonly (LanePosition | undefined)[];
       readonly warning?: string;
@@ -75,6 +76,7 @@ export function planStart({ subscription, stored, connected, repartition }: Star
     kind: 'resume',
     resume: stored.resume,
     watermark: stored.watermark,
+    ...(stored.torn && { torn: stored.torn }),
     lanes: lanesHold ? stored.lanes : Array.from({ length: subscription.partitions }, () => undefined),
     ...(warnings.length > 0 && { warning: `Subscription "${subscription.name}": ${warnings.join('; ')}.` }),
   };

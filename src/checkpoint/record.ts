@@ -21,6 +21,11 @@ export interface CheckpointRecord {
   readonly resume: ResumePoint;
   /** Everything at or before it was confirmed; undefined until something was. */
   readonly watermark: Position | undefined;
+  /**
+   * Reading began at what was the oplog's oldest entry: a transaction that began before it is torn, and no further loss. Missing
+   * where reading began anywhere else.
+   */
+  readonly torn?: Ts | undefined;
   /** By partition: the lane's last confirmed operation. Used only to skip what was confirmed already. */
   readonly lanes: readonly (LanePosition | undefined)[];
   /** A hash of all that decides which lane an event takes and where it goes; when it differs, `lanes` means nothing. */

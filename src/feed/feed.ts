@@ -6,8 +6,8 @@
  */
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
-import { deliver, heldBytes } from '../lanes/deliver.ts';
-import { Floors, earliest } from '../lanes/floors.ts';
+import { START, deliver, endOf, heldBytes } from '../lanes/deliver.ts';
+import { Floors, WHOLE_ENTRY, earliest } from '../lanes/floors.ts';
 import { Lane } from '../lanes/lane.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { compareTs, formatTs } from '../source/position.ts';
@@ -16,15 +16,17 @@ import { compilePatterns } from '../worker/pattern.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
 import { SetAside } from './set-aside.ts';
 import { Starts } from './starts.ts';
+import { Transactions } from './transactions.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { CheckpointRecord, LanePosition } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
-import type { OpTime, ResumePoint } from '../source/position.ts';
+import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
-import type { BatchResult } from '../worker/protocol.ts';
-import type { WorkerPool } from '../worker/pool.ts';
+import type { Place, Stretch } from '../lanes/deliver.ts';
+import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
+import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { Checkpoints, Parking, Route } from './route.ts';
 import type { Standing } from './starts.ts';
 
@@ -55,6 +57,9 @@ export class Feed {
   readonly #lanes: (Lane | undefined)[] = [];
   readonly #starts: Starts;
   readonly #setAside: SetAside;
+  readonly #transactions: Transactions;
+  /** Fires when nothing more is to be delivered. */
+  readonly #halt = new AbortController();
   #standings: readonly Standing[] = [];
   #identity: SourceIdentity | undefined;
   #floors: Floors | undefined;
@@ -64,7 +69,8 @@ export class Feed {
   #delivering: OpTime = { ts: { seconds: 0, increment: 0 }, t: -1 };
   #delivered: Promise<void> = Promise.resolve();
   #started = false;
-  #stopping = false;
+  /** A batch could not be delivered, so none behind it may be. */
+  #broken = false;
   #lost: PositionLostError | undefined;
 
   constructor(options: FeedOptions) {
@@ -74,6 +80,7 @@ export class Feed {
     this.routes = options.routes;
     this.#starts = new Starts(options);
     this.#setAside = new SetAside(options);
+    this.#transactions = new Transactions(options);
     this.#ledger = this.#newLedger();
   }
 
@@ -112,8 +119,10 @@ export class Feed {
   resume(subscription: number): ResumePoint | undefined {
     const standing = this.#standings[subscription];
     const watermark = this.#ledger.watermark(subscription);
-    if (!standing || !watermark || compareTs(watermark.ts, standing.resume.ts) < 0) return standing?.resume;
-    return { kind: 'after', ...watermark };
+    if (!standing || !watermark) return standing?.resume;
+    const open = this.#transactions.open.bound(watermark);
+    const at = open && compareTs(open.ts, watermark.ts) < 0 ? open : watermark;
+    return compareTs(at.ts, standing.resume.ts) < 0 ? standing.resume : { kind: 'after', ...at };
   }
 
   /** Connects, finds out where each subscription begins, and stores it. Throws `UserError` and `PositionLostError`. */
@@ -158,7 +167,9 @@ export class Feed {
         this.#lost = undefined;
       }
     }
-    if (failure !== undefined && !stop.aborted) throw failure;
+    if (failure === undefined || stop.aborted) return;
+    if (failure instanceof PositionLostError) this.#lost = failure;
+    throw failure;
   }
 
   /**
@@ -169,9 +180,10 @@ export class Feed {
   async #goOn(error: PositionLostError, stop: AbortSignal): Promise<void> {
     await this.settle(stop);
     stop.throwIfAborted();
-    const now = this.#standings.map((_, s) => ({ resume: this.resume(s)!, lanes: this.#lanePositions(s) }));
+    const now = this.#standings.map((_, s) => this.#standing(s));
     const standings = await this.#starts.goOn(error, now, stop);
     for (const lane of this.#lanes) lane?.forgetPosition();
+    this.#transactions.open.forgetAll();
     this.#ledger = this.#newLedger();
     this.#stand(standings);
     await this.#store();
@@ -189,18 +201,18 @@ export class Feed {
 
   /** Resolves when everything read has been confirmed, or `stop` fires. */
   async settle(stop: AbortSignal): Promise<void> {
-    await this.#delivered;
+    await Promise.race([this.#delivered, aborted(stop)]);
     while (!this.#ledger.settled && !stop.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   /** Publishes nothing more and waits for what is under way to be answered. */
   async drain(): Promise<void> {
-    this.#stopping = true;
+    this.#halt.abort(new Error('nothing more is delivered'));
     await Promise.all(this.#lanes.flatMap((lane) => lane?.drain() ?? []));
   }
 
   async close(): Promise<void> {
-    this.#stopping = true;
+    this.#halt.abort(new Error('the feed is being closed'));
     this.#setAside.close();
     for (const lane of this.#lanes) lane?.close();
     await this.source.close();
@@ -214,17 +226,18 @@ export class Feed {
   /** Of all subscriptions, at this moment. */
   snapshot(): CheckpointRecord[] {
     const { partitions } = this.#o.pipeline;
+    this.#transactions.open.forget(this.routes.map((_, s) => this.#ledger.watermark(s)));
     return this.routes.flatMap((route, s) => {
-      const resume = this.resume(s);
-      if (!resume || !this.#identity) return [];
-      const watermark = this.#ledger.watermark(s);
+      if (!this.#standings[s] || !this.#identity) return [];
+      const { resume, watermark, torn } = this.#standing(s);
       return {
         version: RECORD_VERSION,
         subscription: route.config.name,
         source: this.name,
         replicaSetId: this.#identity.replicaSetId,
         resume,
-        watermark: watermark && { ...watermark, index: 0 },
+        watermark,
+        torn,
         lanes: this.#setAside.lanesBefore(s) ?? this.#lanePositions(s),
         routing: this.#routing(route),
         layout: route.layout,
@@ -247,6 +260,18 @@ export class Feed {
       .update([routing, ...this.#collated.toSorted()].join('\n'))
       .digest('hex')
       .slice(0, routing.length);
+  }
+
+  /** As if this life ended now. */
+  #standing(subscription: number): Standing {
+    const before = this.#standings[subscription]!;
+    const watermark = this.#ledger.watermark(subscription);
+    return {
+      resume: this.resume(subscription)!,
+      watermark: watermark ? { ...watermark, index: WHOLE_ENTRY } : before.watermark,
+      torn: before.torn,
+      lanes: this.#lanePositions(subscription),
+    };
   }
 
   #lanePositions(subscription: number): (LanePosition | undefined)[] {
@@ -278,12 +303,13 @@ export class Feed {
     const floors = this.#floors;
     const readAt = performance.now();
     meter.read(batch.entries, batch.bytes.byteLength);
-    const encoded = pool.encode(batch, {
+    const job = {
       source: index,
       wallTime: this.#hasWallTime(),
       collated: this.#collated,
       ...(floors && { floors: floors.table }),
-    });
+    };
+    const encoded = pool.encode(batch, job);
     this.#position = batch.last ?? this.#position;
     // What follows a batch that reaches the floors' end lies above them all.
     if (floors && batch.last && compareTs(batch.last.ts, floors.end) >= 0) this.#floors = undefined;
@@ -293,34 +319,83 @@ export class Feed {
         const results = await encoded;
         const encodedAt = performance.now();
         await before;
-        if (this.#stopping) return;
+        if (this.#broken || this.#halt.signal.aborted) return;
         this.#observe(results, readAt, encodedAt);
         // The batch's own bytes and the worker's copy make room for what was made of them.
         this.#o.budget.give(costOf(batch));
-        for (const result of results) this.#deliver(result);
+        for (const result of results) await this.#put(result, batch, job);
         this.#o.touch();
       } catch (error) {
-        if (!this.#stopping) fail(error);
+        this.#broken = true;
+        if (!this.#halt.signal.aborted) fail(error);
       }
     })();
   }
 
-  #deliver(result: BatchResult): void {
-    this.#o.budget.take(heldBytes(result));
+  /** A result in order, and the transactions that take effect in it at their places. */
+  async #put(result: BatchResult, batch: RawBatch, job: JobOptions): Promise<void> {
+    const { open } = this.#transactions;
+    let from: Place = START;
+    for (const mark of result.marks) {
+      switch (mark.kind) {
+        case 'open':
+          open.opened(mark.session, mark.before ?? this.#delivering, mark.first);
+          break;
+        case 'aborted':
+          open.aborted(mark.session);
+          break;
+        case 'commit':
+          this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering);
+          from = mark;
+          open.committed(mark.session, mark.at);
+          await this.#commit(mark, batch, job);
+      }
+    }
+    this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering);
+  }
+
+  async #commit(commit: TransactionCommit, batch: RawBatch, job: JobOptions): Promise<void> {
+    const { budget } = this.#transactions;
+    // Until it is whole, everything counts to the entry before it.
+    const before = this.#delivering;
+    await this.#transactions.deliver(
+      {
+        commit,
+        batch,
+        job,
+        torn: this.#torn(),
+        deliver: (result) => this.#deliver({ result, from: START, to: endOf(result) }, before, budget),
+      },
+      this.#halt.signal,
+    );
+    this.#ledger.open(commit.at, 0, new Uint32Array(this.routes.length));
+    this.#delivering = commit.at;
+  }
+
+  /** Before this, every subscription knows that transactions are torn. */
+  #torn(): Ts | undefined {
+    const torn = this.#standings.flatMap((standing) => standing.torn ?? []);
+    return torn.length === this.#standings.length ? torn.toSorted(compareTs)[0] : undefined;
+  }
+
+  #deliver(stretch: Stretch, last: OpTime, budget = this.#o.budget): void {
+    budget.take(heldBytes(stretch));
     // Before the lanes take anything of this batch: see there.
-    const setAside = this.#setAside.begin(result.parked, (s) => ({
-      resume: this.#standings[s]!.resume,
+    const { parked } = stretch.result;
+    const setAside = this.#setAside.begin(parked.slice(stretch.from.parked, stretch.to.parked), (s) => ({
+      ...this.#standings[s]!,
       lanes: this.#lanePositions(s),
     }));
-    const ticket = deliver(result, {
+    const ticket = deliver(stretch, {
       source: this.name,
       subscriptions: this.routes.length,
       partitions: this.#o.pipeline.partitions,
       ledger: this.#ledger,
-      before: this.#delivering,
+      last,
+      release: (bytes) => budget.give(bytes),
       lane: (number) => this.#lane(number),
     });
-    this.#delivering = ticket.last;
+    this.#delivering = last;
     setAside(ticket);
   }
 
@@ -385,4 +460,11 @@ export class Feed {
   #hasWallTime(): boolean {
     return Number.parseInt(this.#identity?.serverVersion ?? '6', 10) >= 6;
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

@@ -6,12 +6,13 @@
  * what nobody has. A message that a lane parks keeps its place in the lane, and needs no such care.
  */
 import { Backoff, sleep } from '../backoff.ts';
+import { floorOf } from '../lanes/floors.ts';
 import { compareTs } from '../source/position.ts';
+import { END_INDEX } from '../worker/protocol.ts';
 import type { LanePosition, ParkedRecord } from '../checkpoint/record.ts';
 import type { LaneMessage } from '../lanes/port.ts';
 import type { Ticket } from '../lanes/ledger.ts';
 import type { Log } from '../observe/log.ts';
-import type { Ts } from '../source/position.ts';
 import type { ParkReason, ParkedEvent } from '../worker/protocol.ts';
 import type { Parking, Route } from './route.ts';
 import type { Standing } from './starts.ts';
@@ -71,10 +72,11 @@ export class SetAside {
 
   /** False for what lies before its subscription's start: those of one source begin at different positions. */
   #note({ subscription, id }: ParkedEvent, now: (subscription: number) => Standing): boolean {
-    const { resume, lanes } = now(subscription);
-    const ts = tsOf(id);
-    const order = ts ? compareTs(ts, resume.ts) : 1;
-    if (order < 0 || (order === 0 && resume.kind === 'after')) return false;
+    const standing = now(subscription);
+    const floor = floorOf(standing);
+    const at = positionOf(id);
+    if (at && (compareTs(at.ts, floor.ts) || at.index - floor.index) <= 0) return false;
+    const { lanes } = standing;
     const underWay = this.#underWay.get(subscription);
     if (underWay) underWay.events += 1;
     else this.#underWay.set(subscription, { events: 1, lanes });
@@ -113,8 +115,14 @@ export class SetAside {
   }
 }
 
-/** The timestamp inside an event's `_id`; undefined for an entry so damaged that it has none. */
-function tsOf(id: string): Ts | undefined {
-  const [, seconds, increment] = /:(\d+)\.(\d+)\.\d+$/.exec(id) ?? [];
-  return seconds === undefined ? undefined : { seconds: Number(seconds), increment: Number(increment) };
+/** The position inside an event's `_id`; undefined for an entry so damaged that it has none. */
+function positionOf(id: string): LanePosition | undefined {
+  const [, seconds, increment, index] = /:(\d+)\.(\d+)\.(\d+|begin|end)$/.exec(id) ?? [];
+  if (seconds === undefined) return undefined;
+  // A word stands for what comes with the whole transaction: behind any of its operations, where in doubt.
+  const number = Number(index);
+  return {
+    ts: { seconds: Number(seconds), increment: Number(increment) },
+    index: Number.isNaN(number) ? END_INDEX : number,
+  };
 }

@@ -8,7 +8,7 @@ import { compareTs, formatTs } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { PipelineConfig, SourceConfig, Start } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
-import type { ResumePoint } from '../source/position.ts';
+import type { Position, ResumePoint, Ts } from '../source/position.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
 import type { Checkpoints, Route } from './route.ts';
 
@@ -25,6 +25,10 @@ export interface StartsOptions {
 /** Where a subscription stood when this life began. */
 export interface Standing {
   readonly resume: ResumePoint;
+  /** Everything up to here is done; it can lie behind `resume`, where a transaction was open. */
+  readonly watermark: Position | undefined;
+  /** See `CheckpointRecord`. */
+  readonly torn: Ts | undefined;
   /** By partition: what an earlier life had confirmed behind it. */
   readonly lanes: readonly (LanePosition | undefined)[];
 }
@@ -52,7 +56,7 @@ export class Starts {
     const planned = routes.map((route) => this.#planned(route, { identity, routing }));
     const standings: Standing[] = [];
     for (const [s, route] of routes.entries()) {
-      const standing = planned[s] ?? { resume: await this.#fresh(stop), lanes: [] };
+      const standing = planned[s] ?? this.#begin(await this.#fresh(stop));
       standings.push(await this.#verified(route, standing, stop));
     }
     return standings;
@@ -70,6 +74,10 @@ export class Starts {
       after.push(ahead ? await this.#verified(route, standing, stop) : await this.#beyond(error, route, stop));
     }
     return after;
+  }
+
+  #begin(resume: ResumePoint, how: Start['kind'] = this.#o.config.start.kind): Standing {
+    return { resume, watermark: undefined, torn: how === 'earliest' ? resume.ts : undefined, lanes: [] };
   }
 
   async #fresh(stop: AbortSignal): Promise<ResumePoint> {
@@ -119,7 +127,7 @@ export class Starts {
       { ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
       'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
     );
-    return { resume, lanes: [] };
+    return this.#begin(resume, policy);
   }
 
   #planned(route: Route, { identity, routing }: Found): Standing | undefined {
@@ -139,7 +147,7 @@ export class Starts {
     });
     if (plan.kind === 'fresh') return undefined;
     if (plan.warning !== undefined) log.warn({ subscription: route.config.name }, plan.warning);
-    return { resume: plan.resume, lanes: plan.lanes };
+    return { resume: plan.resume, watermark: plan.watermark, torn: plan.torn, lanes: plan.lanes };
   }
 
   async #verified(route: Route, standing: Standing, stop: AbortSignal): Promise<Standing> {

@@ -14,35 +14,58 @@ export interface DeliverOptions {
   readonly subscriptions: number;
   readonly partitions: number;
   readonly ledger: Ledger;
-  /** The position to count it under where no entry of it had one. */
-  readonly before: OpTime;
+  /** The position up to which everything is done once this is. */
+  readonly last: OpTime;
+  /** Takes the bytes back, where not the usual budget does. */
+  readonly release?: ((bytes: number) => void) | undefined;
   /** The lane of this number, made when it is first needed. */
   readonly lane: (number: number) => Lane;
 }
 
-/** What a result keeps in memory until it is done with: the messages, and the entries of parked events (which may share one). */
-export function heldBytes({ bodies, parked }: BatchResult): number {
-  let bytes = bodies.byteLength;
-  for (const entry of new Set(parked.map((event) => event.entry))) bytes += entry.byteLength;
+/** A part of a result: some of its records, and of its parked events, in order. */
+export interface Stretch {
+  readonly result: BatchResult;
+  readonly from: Place;
+  readonly to: Place;
+}
+
+export interface Place {
+  readonly records: number;
+  readonly parked: number;
+}
+
+export const START: Place = { records: 0, parked: 0 };
+
+export function endOf({ records, parked }: BatchResult): Place {
+  return { records: records.length / RECORD_FIELDS, parked: parked.length };
+}
+
+/** What it keeps in memory until it is done with: the messages, and the entries of parked events (which may share one). */
+export function heldBytes({ result: { records, parked }, from, to }: Stretch): number {
+  let bytes = 0;
+  for (let r = from.records; r < to.records; r++) bytes += records[r * RECORD_FIELDS + Field.length]!;
+  for (const entry of new Set(parked.slice(from.parked, to.parked).map((event) => event.entry))) {
+    bytes += entry.byteLength;
+  }
   return bytes;
 }
 
-/** Returns the batch's ticket: the parked events of the result must be reported done on it by the caller. */
+/** Returns its ticket: the parked events must be reported done on it by the caller. */
 export function deliver(
-  result: BatchResult,
-  { source, subscriptions, partitions, ledger, before, lane }: DeliverOptions,
+  stretch: Stretch,
+  { source, subscriptions, partitions, ledger, last, release, lane }: DeliverOptions,
 ): Ticket {
+  const { result, from: start, to: end } = stretch;
   const { records, bodies, routingKeys } = result;
-  const count = records.length / RECORD_FIELDS;
   const pending = new Uint32Array(subscriptions);
-  for (let r = 0; r < count; r++) {
+  for (let r = start.records; r < end.records; r++) {
+    const at = r * RECORD_FIELDS;
     // A gate is no message: nothing is ever confirmed of it.
-    if (records[r * RECORD_FIELDS + Field.type] === GATE) continue;
-    pending[Math.floor(records[r * RECORD_FIELDS + Field.lane]! / partitions)]! += 1;
+    if (records[at + Field.type] !== GATE) pending[Math.floor(records[at + Field.lane]! / partitions)]! += 1;
   }
-  for (const { subscription } of result.parked) pending[subscription]! += 1;
+  for (let p = start.parked; p < end.parked; p++) pending[result.parked[p]!.subscription]! += 1;
 
-  const ticket = ledger.open(result.last ?? before, heldBytes(result), pending);
+  const ticket = ledger.open(last, heldBytes(stretch), pending, release);
   const delivery = {
     source,
     ticket,
@@ -51,10 +74,10 @@ export function deliver(
     routingKeys,
     gates: result.gates.map((arrivals) => new Gate(arrivals)),
   };
-  for (let from = 0; from < count;) {
+  for (let from = start.records; from < end.records;) {
     const number = records[from * RECORD_FIELDS + Field.lane]!;
     let to = from + 1;
-    while (to < count && records[to * RECORD_FIELDS + Field.lane] === number) to++;
+    while (to < end.records && records[to * RECORD_FIELDS + Field.lane] === number) to++;
     lane(number).push({ delivery, next: from, to });
     from = to;
   }

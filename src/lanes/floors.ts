@@ -5,13 +5,16 @@
  */
 import { compareTs } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
-import type { ResumePoint, Ts } from '../source/position.ts';
+import type { Position, ResumePoint, Ts } from '../source/position.ts';
 
 /** Above any operation's number inside its entry: the whole entry. */
-const WHOLE_ENTRY = 0xffff_ffff;
+export const WHOLE_ENTRY = 0xffff_ffff;
 
 export interface SubscriptionFloor {
+  /** Where reading begins. */
   readonly resume: ResumePoint;
+  /** Everything up to here is done; it may lie behind where reading begins, as a transaction was open then. */
+  readonly watermark: Position | undefined;
   readonly lanes: readonly (LanePosition | undefined)[];
 }
 
@@ -25,11 +28,10 @@ export class Floors {
     this.table = new Uint32Array(subscriptions.length * partitions * 3);
     let end: Ts = { seconds: 0, increment: 0 };
     let at = 0;
-    for (const { resume, lanes } of subscriptions) {
-      const base = { ts: resume.kind === 'after' ? resume.ts : before(resume.ts), index: WHOLE_ENTRY };
+    for (const { lanes, ...subscription } of subscriptions) {
+      const base = floorOf(subscription);
       for (let p = 0; p < partitions; p++) {
-        const lane = lanes[p];
-        const floor = lane && compareTs(lane.ts, base.ts) > 0 ? lane : base;
+        const floor = later(lanes[p], base);
         this.table.set([floor.ts.seconds, floor.ts.increment, floor.index], at);
         at += 3;
         if (compareTs(floor.ts, end) > 0) end = floor.ts;
@@ -37,6 +39,18 @@ export class Floors {
     }
     this.end = end;
   }
+}
+
+/** The last position of which everything is known to be done, in all lanes of a subscription. */
+export function floorOf({ resume, watermark }: Omit<SubscriptionFloor, 'lanes'>): LanePosition {
+  const base = { ts: resume.kind === 'after' ? resume.ts : before(resume.ts), index: WHOLE_ENTRY };
+  return later(watermark, base);
+}
+
+function later(position: LanePosition | undefined, base: LanePosition): LanePosition {
+  if (!position) return base;
+  const order = compareTs(position.ts, base.ts) || position.index - base.index;
+  return order > 0 ? position : base;
 }
 
 /** The earliest of several points. At the same `ts`, a boundary comes first: it still wants that very entry. */

@@ -31,12 +31,15 @@ export class Ledger {
     this.#watermarks = Array.from({ length: subscriptions }, () => undefined);
   }
 
-  /** In batch order only. `pending[s]`: messages and parked events of subscription s that must be done. */
-  open(last: OpTime, bytes: number, pending: Uint32Array): Ticket {
-    const ticket = new Ticket(this, { number: this.#opened++, last, bytes, pending });
+  /**
+   * In batch order only. `pending[s]`: messages and parked events of subscription s that must be done. `release` takes the
+   * bytes back where another budget than the usual one has given them.
+   */
+  open(last: OpTime, bytes: number, pending: Uint32Array, release = this.#release): Ticket {
+    const ticket = new Ticket(this, { number: this.#opened++, last, bytes, pending, release });
     if (this.#tail) this.#tail.next = ticket;
     this.#tail = ticket;
-    if (ticket.total === 0) this.#release(bytes);
+    if (ticket.total === 0) release(bytes);
     for (let s = 0; s < pending.length; s++) {
       this.#heads[s] ??= ticket;
       this.#advance(s);
@@ -70,7 +73,7 @@ export class Ledger {
 
   /** One of this subscription's counts on this ticket is down to 0. */
   done(ticket: Ticket, subscription: number): void {
-    if (ticket.total === 0) this.#release(ticket.bytes);
+    if (ticket.total === 0) ticket.release(ticket.bytes);
     this.#advance(subscription);
   }
 
@@ -107,23 +110,26 @@ export interface TicketOptions {
   readonly last: OpTime;
   readonly bytes: number;
   readonly pending: Uint32Array;
+  readonly release: (bytes: number) => void;
 }
 
 export class Ticket {
   readonly number: number;
   readonly bytes: number;
   readonly pending: Uint32Array;
+  readonly release: (bytes: number) => void;
   last: OpTime;
   next: Ticket | undefined;
   total = 0;
   readonly #ledger: Ledger;
 
-  constructor(ledger: Ledger, { number, last, bytes, pending }: TicketOptions) {
+  constructor(ledger: Ledger, { number, last, bytes, pending, release }: TicketOptions) {
     this.#ledger = ledger;
     this.number = number;
     this.last = last;
     this.bytes = bytes;
     this.pending = pending;
+    this.release = release;
     for (const count of pending) this.total += count;
   }
 

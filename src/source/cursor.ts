@@ -99,7 +99,8 @@ export class OplogCursor {
   }
 }
 
-function rawCursor(reply: Document): Uint8Array {
+/** The raw `cursor` of a raw reply. */
+export function rawCursor(reply: Document): Uint8Array {
   const cursor: unknown = reply['cursor'];
   if (!(cursor instanceof Uint8Array)) throw new Error('the reply has no cursor');
   return cursor;

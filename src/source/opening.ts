@@ -11,7 +11,7 @@ import { OplogCursor } from './cursor.ts';
 import { MemberUnfitError } from './member.ts';
 import type { Member } from './member.ts';
 import { compareTs, formatTs } from './position.ts';
-import type { OpTime, ResumePoint } from './position.ts';
+import type { OpTime, ResumePoint, Ts } from './position.ts';
 import type { ReplicaSet } from './replica-set.ts';
 import type { Reply } from './reply.ts';
 import { checkResume } from './resume-check.ts';
@@ -71,14 +71,16 @@ export async function openAt(options: OpeningOptions, signal: AbortSignal): Prom
   }
 }
 
-/** Each member has an oplog of its own length: one that was added lately has a short one. */
-async function contradict(
-  options: OpeningOptions,
+/**
+ * Each member has an oplog of its own length: one that was added lately has a short one. Throws `MemberUnfitError` where another
+ * member's reaches back further.
+ */
+export async function contradict(
+  { set, member, point }: { readonly set: ReplicaSet; readonly member: Member; readonly point: { readonly ts: Ts } },
   reason: 'truncated' | 'diverged',
   signal: AbortSignal,
 ): Promise<void> {
   if (reason === 'diverged') return;
-  const { set, member, point } = options;
   const { answers } = await set.askOthers(member.address, (other) => other.oldest(signal), signal);
   const longer = answers.find(({ answer }) => compareTs(answer.ts, point.ts) <= 0);
   if (longer !== undefined) {

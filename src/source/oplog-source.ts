@@ -22,9 +22,11 @@ import { withoutSecrets } from '../config/redact.ts';
 import { classify, codeOf, refusal } from './failures.ts';
 import type { Hello } from './hello.ts';
 import type { Member } from './member.ts';
-import { openAt } from './opening.ts';
+import { findEntry, findPrevious } from './history.ts';
+import type { Found, OplogHistory } from './history.ts';
+import { contradict, openAt } from './opening.ts';
 import { sameOpTime } from './position.ts';
-import type { ResumePoint } from './position.ts';
+import type { OpTime, ResumePoint } from './position.ts';
 import { ReplicaSet } from './replica-set.ts';
 import type { Reply } from './reply.ts';
 import { costOf } from './source.ts';
@@ -133,6 +135,26 @@ export class OplogSource implements Source {
       }
     }
     this.#become('stopped');
+  }
+
+  get history(): OplogHistory {
+    return {
+      entry: (at, stop) => this.#lookUp(findEntry, at, stop),
+      previous: (at, stop) => this.#lookUp(findPrevious, at, stop),
+    };
+  }
+
+  /** Members' oplogs are not equally long: a longer one is asked before an entry counts as gone. */
+  async #lookUp<T>(
+    find: (member: Member, at: OpTime, signal: AbortSignal) => Promise<Found<T>>,
+    at: OpTime,
+    stop: AbortSignal,
+  ): Promise<Found<T>> {
+    return this.#withMember(async (member, signal) => {
+      const found = await find(member, at, signal);
+      if (found.kind === 'gone') await contradict({ set: this.#set, member, point: at }, found.reason, signal);
+      return found;
+    }, this.#until(stop));
   }
 
   async collatedNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]> {

@@ -1,5 +1,6 @@
 /** What a source gives the engine, whatever it reads from. */
 import type { Start } from '../config/config.ts';
+import type { OplogHistory } from './history.ts';
 import type { OpTime, ResumePoint } from './position.ts';
 
 /** One reply of the server, undecoded. `bytes` is the BSON array `nextBatch`; empty replies (entries 0) are a sign of life. */
@@ -47,6 +48,8 @@ export interface Source {
   /** The newest knowledge, undefined before the first. */
   readonly window: SourceWindow | undefined;
   readonly state: SourceState;
+  /** Single entries by position; undefined where what is read is no oplog, and transactions come whole. */
+  readonly history: OplogHistory | undefined;
   /** `performance.now()` of the newest reply, an empty one too. */
   readonly lastReplyAt: number | undefined;
   close(): Promise<void>;

@@ -100,6 +100,8 @@ export type TransactionMark =
       readonly session: string;
       /** The entry before its first one; undefined when that lies before this batch. */
       readonly before: OpTime | undefined;
+      /** It begins a transaction, rather than to go on with one. */
+      readonly first: boolean;
     }
   | { readonly kind: 'aborted'; readonly session: string }
   | ({ readonly kind: 'commit'; readonly session: string } & TransactionCommit);

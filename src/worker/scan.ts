@@ -380,6 +380,7 @@ export class BatchScan {
           kind: 'open',
           session: this.#session(head),
           before: this.#opTime(this.#beforeTs, this.#beforeTerm),
+          first: previous === undefined,
         });
         break;
       case 'last':

@@ -91,8 +91,8 @@ test('a transaction over several entries, or prepared, gives nothing but marks u
   assert.deepEqual(
     result.marks.map((mark) => ({ ...mark, ...(mark.kind === 'commit' && { start: 0, end: 0 }) })),
     [
-      { kind: 'open', session: name, before: undefined },
-      { kind: 'open', session: name, before: ts(2) },
+      { kind: 'open', session: name, before: undefined, first: true },
+      { kind: 'open', session: name, before: ts(2), first: false },
       {
         kind: 'commit',
         session: name,

@@ -1,0 +1,137 @@
+/**
+ * A transaction whose operations lie in several entries, read again from the oplog when it takes effect, and cut into pieces
+ * that look like transactions of one entry at the commit's position. So it is never held in memory as a whole, however large
+ * it is, and it makes no difference whether its beginning was read by this process, an earlier one, or nobody.
+ * Invariant: the pieces hold every operation of the chain once, first to last.
+ */
+import { BsonType, documentLast, encodeText, malformed, nameEnd, nameIs, valueEnd } from '../worker/bson.ts';
+import { readApplyOps } from '../worker/apply-ops.ts';
+import { EntryHead, readEntry } from '../worker/entry.ts';
+import type { Found, OplogHistory } from '../source/history.ts';
+import type { OpTime } from '../source/position.ts';
+
+/** Bytes of operations in a piece, unless one operation alone is larger: about what a batch of the tail is. */
+const PIECE_BYTES = 2 * 1024 * 1024;
+
+export interface Piece {
+  /** A batch of one entry. */
+  readonly bytes: Uint8Array;
+  /** How many operations the pieces before it hold. */
+  readonly firstIndex: number;
+}
+
+/** The part of a chain that cannot be had. */
+export type Gone = Extract<Found<never>, { kind: 'gone' }> & { readonly at: OpTime };
+
+/** The entries before the commit, first to last. */
+export async function walkBack(
+  history: OplogHistory,
+  previous: OpTime,
+  stop: AbortSignal,
+): Promise<{ readonly kind: 'found'; readonly chain: readonly OpTime[] } | Gone> {
+  const chain: OpTime[] = [];
+  for (let at: OpTime | undefined = previous; at !== undefined;) {
+    chain.push(at);
+    const found: Found<OpTime | undefined> = await history.previous(at, stop);
+    if (found.kind === 'gone') return { ...found, at };
+    at = found.value;
+  }
+  return { kind: 'found', chain: chain.toReversed() };
+}
+
+export interface PiecesOptions {
+  readonly history: OplogHistory;
+  readonly chain: readonly OpTime[];
+  /** The raw entry at which the transaction takes effect: its last part, or `commitTransaction`. */
+  readonly commit: Uint8Array;
+}
+
+/** Throws `EntryGoneError` where the oplog has lost a part since the walk. */
+export async function* pieces({ history, chain, commit }: PiecesOptions, stop: AbortSignal): AsyncGenerator<Piece> {
+  const head = new EntryHead();
+  readEntry(head, commit, 0, commit.length);
+  const envelope = envelopeOf(commit, head);
+  let firstIndex = 0;
+  for (const at of chain) {
+    const found = await history.entry(at, stop);
+    if (found.kind === 'gone') throw new EntryGoneError({ ...found, at });
+    for (const { operations, count } of groups(found.value)) {
+      yield { bytes: wrap(envelope, operations), firstIndex };
+      firstIndex += count;
+    }
+  }
+  if (!holdsOperations(commit, head)) return;
+  for (const { operations, count } of groups(commit)) {
+    yield { bytes: wrap(envelope, operations), firstIndex };
+    firstIndex += count;
+  }
+}
+
+export class EntryGoneError extends Error {
+  override readonly name = 'EntryGoneError';
+  readonly gone: Gone;
+
+  constructor(gone: Gone) {
+    super('a part of a transaction has left the oplog');
+    this.gone = gone;
+  }
+}
+
+const applyOpsName = encodeText('applyOps');
+
+function holdsOperations(bytes: Uint8Array, head: EntryHead): boolean {
+  return bytes[head.o + 4] === BsonType.array && nameIs(bytes, head.o + 5, applyOpsName);
+}
+
+/** The array elements of `o.applyOps`, in runs of about `PIECE_BYTES`. */
+function* groups(entry: Uint8Array): Generator<{ readonly operations: Uint8Array; readonly count: number }> {
+  const head = new EntryHead();
+  readEntry(head, entry, 0, entry.length);
+  if (head.o < 0) malformed('a part of a transaction without its document');
+  const { list } = readApplyOps(entry, head, documentLast(entry, head.o, head.last));
+  const last = documentLast(entry, list, head.last);
+  let from = list + 4;
+  let count = 0;
+  for (let at = from; at < last;) {
+    const end = valueEnd(entry, entry[at]!, nameEnd(entry, at + 1), last);
+    if (count > 0 && end - from > PIECE_BYTES) {
+      yield { operations: entry.subarray(from, at), count };
+      from = at;
+      count = 0;
+    }
+    count++;
+    at = end;
+  }
+  if (count > 0) yield { operations: entry.subarray(from, last), count };
+}
+
+/** What all pieces share: the commit's position, wall clock and session. */
+function envelopeOf(commit: Uint8Array, head: EntryHead): Buffer {
+  const parts: Uint8Array[] = [];
+  const add = (type: number, name: string, from: number, to: number): void => {
+    if (from >= 0) parts.push(Buffer.from([type]), encodeText(name), ZERO, commit.subarray(from, to));
+  };
+  add(BsonType.timestamp, 'ts', head.ts, head.ts + 8);
+  add(BsonType.int64, 't', head.term, head.term + 8);
+  add(BsonType.date, 'wall', head.wall, head.wall + 8);
+  add(BsonType.document, 'lsid', head.lsid, head.lsid < 0 ? 0 : documentLast(commit, head.lsid, head.last) + 1);
+  add(BsonType.int64, 'txnNumber', head.txnNumber, head.txnNumber + 8);
+  parts.push(OP_AND_NS);
+  return Buffer.concat(parts);
+}
+
+const ZERO = Buffer.alloc(1);
+const OP_AND_NS = Buffer.from('\x02op\0\x02\0\0\0c\0\x02ns\0\x0b\0\0\0admin.$cmd\0', 'latin1');
+
+function wrap(envelope: Buffer, operations: Uint8Array): Uint8Array {
+  const list = document([operations]);
+  const o = document([Buffer.from('\x04applyOps\0', 'latin1'), list]);
+  const entry = document([envelope, Buffer.from('\x03o\0', 'latin1'), o]);
+  return document([Buffer.from('\x030\0', 'latin1'), entry]);
+}
+
+function document(elements: readonly Uint8Array[]): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeInt32LE(elements.reduce((sum, { length: bytes }) => sum + bytes, 5));
+  return Buffer.concat([length, ...elements, ZERO]);
+}

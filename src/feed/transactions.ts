@@ -1,0 +1,107 @@
+/**
+ * Delivers the transactions that lie in several entries: reads each again when it takes effect (`pieces.ts`), and knows which
+ * are open, so that the checkpoint stays before them (`open-transactions.ts`).
+ *
+ * Its bytes have a budget of their own. What was read ahead of a commit waits behind it, and may have spent the source's whole
+ * budget: a transaction that waited for that would wait for ever.
+ * Invariant: a transaction is delivered whole and in order, or the position is lost, or a gap is on record.
+ */
+import { PositionLostError } from '../errors.ts';
+import { ByteBudget } from '../source/byte-budget.ts';
+import { compareTs, formatTs } from '../source/position.ts';
+import { EntryGoneError, pieces, walkBack } from './pieces.ts';
+import { OpenTransactions } from './open-transactions.ts';
+import type { SourceConfig } from '../config/config.ts';
+import type { Log } from '../observe/log.ts';
+import type { Ts } from '../source/position.ts';
+import type { RawBatch, Source } from '../source/source.ts';
+import type { JobOptions, WorkerPool } from '../worker/pool.ts';
+import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
+import type { Gone } from './pieces.ts';
+import type { Checkpoints, Route } from './route.ts';
+
+export interface TransactionsOptions {
+  readonly source: Source;
+  readonly config: SourceConfig;
+  readonly routes: readonly Route[];
+  readonly pool: WorkerPool;
+  readonly checkpoints: Checkpoints;
+  readonly log: Log;
+}
+
+export interface Committed {
+  readonly commit: TransactionCommit;
+  /** The batch that holds the commit. */
+  readonly batch: RawBatch;
+  readonly job: JobOptions;
+  /** Where reading began, if that was the oplog's oldest entry: what began before is torn, and known to be. */
+  readonly torn: Ts | undefined;
+  /** Takes over a piece's messages; whatever it keeps goes back to `budget`. */
+  readonly deliver: (result: BatchResult) => void;
+}
+
+/** Beside the source's own budget: enough to keep lanes busy while the next piece is read. */
+const BUDGET_BYTES = 16 * 1024 * 1024;
+
+export class Transactions {
+  readonly open = new OpenTransactions();
+  readonly budget = new ByteBudget(BUDGET_BYTES);
+  readonly #o: TransactionsOptions;
+
+  constructor(options: TransactionsOptions) {
+    this.#o = options;
+  }
+
+  /** Throws `PositionLostError` where a part is gone that should be there, and the policy is to stop. */
+  async deliver({ commit, batch, job, torn, deliver }: Committed, stop: AbortSignal): Promise<void> {
+    const { source, pool } = this.#o;
+    const { history } = source;
+    if (!history) throw new Error('a transaction in parts from a source without an oplog');
+    const walk = await walkBack(history, commit.previous, stop);
+    if (walk.kind === 'gone') {
+      await this.#gone(walk, commit, torn);
+      return;
+    }
+    const entry = batch.bytes.subarray(commit.start, commit.end);
+    try {
+      for await (const { bytes, firstIndex } of pieces({ history, chain: walk.chain, commit: entry }, stop)) {
+        await this.budget.room(stop);
+        stop.throwIfAborted();
+        const piece = { bytes, entries: 1, last: commit.at };
+        for (const result of await pool.encode(piece, { ...job, piece: { firstIndex } })) deliver(result);
+      }
+    } catch (error) {
+      if (!(error instanceof EntryGoneError)) throw error;
+      await this.#gone(error.gone, commit, torn);
+    }
+  }
+
+  /** Going on in place loses least, whatever the policy names: nothing else is missing. */
+  async #gone({ at, oldest }: Gone, commit: TransactionCommit, torn: Ts | undefined): Promise<void> {
+    const { source, config, routes, checkpoints, log } = this.#o;
+    const isKnown = torn !== undefined && compareTs(at.ts, torn) < 0;
+    if (!isKnown && config.onPositionLost === 'stop') {
+      throw new PositionLostError({
+        source: source.name,
+        position: { kind: 'after', ...at },
+        oldest,
+        reason: 'transaction',
+        commit: commit.at,
+      });
+    }
+    for (const { config: subscription } of routes) {
+      await checkpoints.addGap({
+        source: source.name,
+        subscription: subscription.name,
+        from: at.ts,
+        to: commit.at.ts,
+        reason: 'transaction',
+        at: Date.now(),
+      });
+    }
+    log.error(
+      { source: source.name, from: formatTs(at.ts), commit: formatTs(commit.at.ts), oldest: formatTs(oldest.ts) },
+      'A transaction began before the oldest entry of the oplog: its operations were not delivered. Going on behind it.',
+    );
+  }
+}
