@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
-import { START, deliver, endOf, heldBytes } from '../lanes/deliver.ts';
+import { START, deliver, endOf, heldBytes, wholeOf } from '../lanes/deliver.ts';
 import { Floors, WHOLE_ENTRY, earliest } from '../lanes/floors.ts';
 import { Lane } from '../lanes/lane.ts';
 import { Ledger } from '../lanes/ledger.ts';
@@ -364,7 +364,7 @@ export class Feed {
         batch,
         job,
         torn: this.#torn(),
-        deliver: (result) => this.#deliver({ result, from: START, to: endOf(result) }, before, budget),
+        deliver: (result) => this.#deliver(wholeOf(result), before, budget),
       },
       this.#halt.signal,
     );

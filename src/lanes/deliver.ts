@@ -36,6 +36,10 @@ export interface Place {
 
 export const START: Place = { records: 0, parked: 0 };
 
+export function wholeOf(result: BatchResult): Stretch {
+  return { result, from: START, to: endOf(result) };
+}
+
 export function endOf({ records, parked }: BatchResult): Place {
   return { records: records.length / RECORD_FIELDS, parked: parked.length };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { deliver } from '../../src/lanes/deliver.ts';
+import { deliver, wholeOf } from '../../src/lanes/deliver.ts';
 import { Lane } from '../../src/lanes/lane.ts';
 import { Ledger } from '../../src/lanes/ledger.ts';
 import { Field, GATE, RECORD_FIELDS } from '../../src/worker/protocol.ts';
@@ -93,19 +93,20 @@ function rig(count: number, options: Partial<ConstructorParameters<typeof Lane>[
         records[at + Field.events] = item.counts ? 1 : 0;
       }
     }
-    deliver(resultOf(records, gates, last), {
+    const result = resultOf(records, gates);
+    deliver(wholeOf(result), {
       source: 's',
       subscriptions: 1,
       partitions: count,
       ledger,
-      before: { ts: { seconds: 1, increment: 0 }, t: 1 },
+      last: { ts: { seconds: 1, increment: last }, t: 1 },
       lane: (number) => lanes[number]!,
     });
   };
   return { broker, lanes, ledger, push };
 }
 
-function resultOf(records: Uint32Array, gates: readonly number[], increment: number): BatchResult {
+function resultOf(records: Uint32Array, gates: readonly number[]): BatchResult {
   return {
     kind: 'done',
     records,
@@ -114,7 +115,7 @@ function resultOf(records: Uint32Array, gates: readonly number[], increment: num
     parked: [],
     gates,
     marks: [],
-    last: { ts: { seconds: 1, increment }, t: 1 },
+    last: undefined,
     lastWallMs: 0,
     entries: 1,
     events: new Uint32Array(1),
