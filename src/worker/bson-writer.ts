@@ -2,7 +2,7 @@
  * A change event as BSON. Documents are copied as they are, after a look that they are well-formed: a subscriber's decoder
  * must not be the first to notice. Writes without looking for room, see `json-text.ts`; only block copies have to be told.
  */
-import { BsonType, checkDocument, encodeText, nameEnd, readInt32, valueEnd } from './bson.ts';
+import { BsonType, checkDocument, checkValue, encodeText, nameEnd, readInt32, valueEnd } from './bson.ts';
 import { putEventId } from './event.ts';
 import type { EventView } from './event.ts';
 import { putUnsigned } from './json-text.ts';
@@ -146,8 +146,7 @@ function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDe
     to[pos] = type;
     pos = copy(out, pos + 1, paths, updated[k]!, updated[k + 1]!);
     to[pos++] = 0;
-    const end = valueEnd(bytes, type, value, updated[k + 4]!);
-    if (type === BsonType.document || type === BsonType.array) checkDocument(bytes, value, end);
+    const end = checkValue(bytes, type, value, updated[k + 4]!);
     pos = copy(out, pos, bytes, value, end);
   }
   pos = close(out, fields, pos);

@@ -156,14 +156,17 @@ export function checkDocument(bytes: Uint8Array, start: number, limit: number, d
   if (depth > MAX_DEPTH) malformed('documents are nested too deeply');
   const last = documentLast(bytes, start, limit);
   let at = start + 4;
-  while (at < last) {
-    const type = bytes[at]!;
-    const value = nameEnd(bytes, at + 1);
-    at = valueEnd(bytes, type, value, last);
-    if (type === BsonType.document || type === BsonType.array) checkDocument(bytes, value, at, depth + 1);
-    else if (type === BsonType.codeWithScope) checkDocument(bytes, stringEnd(bytes, value + 4, at), at, depth + 1);
-  }
+  while (at < last) at = checkValue(bytes, bytes[at]!, nameEnd(bytes, at + 1), last, depth);
   if (at !== last) malformed('a document ends in the middle of a value');
+}
+
+/** The same for one value; the result is what lies behind it. */
+export function checkValue(bytes: Uint8Array, type: number, at: number, last: number, depth = 0): number {
+  const end = valueEnd(bytes, type, at, last);
+  if (type === BsonType.document || type === BsonType.array) checkDocument(bytes, at, end, depth + 1);
+  else if (type === BsonType.codeWithScope) checkDocument(bytes, stringEnd(bytes, at + 4, end), end, depth + 1);
+  else if (type === BsonType.boolean && bytes[at]! > 1) malformed('a boolean is neither true nor false');
+  return end;
 }
 
 /** Where the element called `name` starts (its type byte), or -1. */

@@ -192,6 +192,7 @@ export function putJsonValue(
       return putDouble(out, pos, readDouble(bytes, at), relaxed);
     case BsonType.boolean:
       ended = fits(at, 1, last);
+      if (bytes[at]! > 1) malformed('a boolean is neither true nor false');
       return put(out, pos, bytes[at] === 0 ? text.false : text.true);
     case BsonType.int64:
       ended = fits(at, 8, last);

