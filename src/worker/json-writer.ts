@@ -4,11 +4,9 @@
  * Integral doubles keep a `.0`, so that a double can be told from an integer; -0.0 is `-0.0`; NaN and the infinities,
  * which JSON cannot say, are canonical in both forms.
  */
-import { Decimal128 } from 'bson';
 import {
   BsonType,
   MAX_DEPTH,
-  copyBytes,
   documentLast,
   malformed,
   nameEnd,
@@ -20,6 +18,7 @@ import {
   valueEnd,
   viewOf,
 } from './bson.ts';
+import { decimalText } from './decimal.ts';
 import {
   LAST_TEXT_MS,
   plainInJson,
@@ -364,8 +363,4 @@ function putBinary(out: Output, pos: number, bytes: Uint8Array, at: number, end:
   pos = putBase64(out, put(out, pos, text.binary), bytes, data, end);
   pos = putHex(out, put(out, pos, text.subType), bytes, at + 4, 1);
   return put(out, pos, text.quoteBraces);
-}
-
-export function decimalText(bytes: Uint8Array, at: number): string {
-  return new Decimal128(copyBytes(bytes, at, at + 16)).toString();
 }

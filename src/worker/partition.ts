@@ -23,7 +23,7 @@ import {
   stringEnd,
   valueEnd,
 } from './bson.ts';
-import { decimalText } from './json-writer.ts';
+import { decimalText } from './decimal.ts';
 
 const OFFSET = 0x811c_9dc5 | 0;
 const PRIME = 0x0100_0193;

@@ -17,7 +17,7 @@ import {
   valueEnd,
 } from './bson.ts';
 import { LAST_TEXT_MS } from './json-text.ts';
-import { decimalText } from './json-writer.ts';
+import { decimalText } from './decimal.ts';
 
 const SIMPLE_NAMES = ['source', 'subscription', 'db', 'coll', 'operationType', 'partition'] as const;
 type SimpleName = (typeof SIMPLE_NAMES)[number];
