@@ -86,7 +86,7 @@ function dateExample(ms: bigint): Example {
 }
 
 /** Decimal128's text by its specification. */
-export function decimalText(bytes: Buffer): string {
+function decimalText(bytes: Buffer): string {
   const high = bytes.readBigUInt64LE(8);
   const sign = high >> 63n === 1n ? '-' : '';
   if (((high >> 58n) & 31n) === 31n) return 'NaN';
