@@ -108,6 +108,7 @@ function planOf({ subscriptions, key }: Scenario): WorkerPlan {
     name: 'orders',
     namespaces: ['shop.*'],
     operations: ['insert', 'update', 'replace', 'delete'],
+    expanded: false,
     format: 'json',
     maxEvents: 1,
     maxBytes: 65_536,

@@ -255,10 +255,11 @@ function workerPlan(config: Config): WorkerPlan {
       name,
       subscriptions: config.subscriptions
         .filter(({ source }) => source === name)
-        .map(({ name, namespaces, operations, format, batch, to }) => ({
+        .map(({ name, namespaces, operations, expanded, format, batch, to }) => ({
           name,
           namespaces,
           operations,
+          expanded,
           format,
           maxEvents: batch.maxEvents,
           maxBytes: batch.maxBytes,

@@ -64,6 +64,8 @@ export interface SubscriptionConfig {
   /** Patterns over "db.coll"; `*` stands for any characters, `!` excludes. */
   readonly namespaces: readonly string[];
   readonly operations: readonly Operation[];
+  /** Events show what MongoDB's `showExpandedEvents` adds. */
+  readonly expanded: boolean;
   readonly format: 'json' | 'json-canonical' | 'bson';
   readonly batch: { readonly maxEvents: number; readonly maxBytes: number; readonly lingerMs: number };
   readonly order: 'pipelined' | 'strict';

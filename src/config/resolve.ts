@@ -67,6 +67,7 @@ function resolveSubscription(
     source: subscription.source ?? onlyKey(settings.sources),
     namespaces: subscription.namespaces,
     operations: [...new Set(subscription.operations)],
+    expanded: subscription.expanded,
     format: subscription.format,
     batch: {
       maxEvents: batch.maxEvents,

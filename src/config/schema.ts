@@ -256,6 +256,13 @@ const subscriptionSchema = z.strictObject({
     .min(1, { error: 'at least one operation' })
     .default(['insert', 'update', 'replace', 'delete'])
     .meta({ description: 'Which operations; DDL only where it is named here.' }),
+  expanded: flag()
+    .default(false)
+    .meta({
+      description:
+        "Events also carry what MongoDB's `showExpandedEvents` adds: `collectionUUID`, `disambiguatedPaths` where the server " +
+        'has it, the full description of a rename; and what is done to views shows.',
+    }),
   format: choice('json', 'json-canonical', 'bson').default('json').meta({
     description: 'json is relaxed Extended JSON v2.',
   }),

@@ -37,6 +37,7 @@ export function tailConfig({ uri, namespaces, from, format }: TailOptions): Conf
         source: 'tail',
         namespaces: [...includes, ...namespaces],
         operations: ['insert', 'update', 'replace', 'delete'],
+        expanded: false,
         format,
         batch: { maxEvents: 1, maxBytes: 64 * 2 ** 10, lingerMs: 0 },
         order: 'pipelined',

@@ -306,6 +306,7 @@ export class Feed {
     const job = {
       source: index,
       wallTime: this.#hasWallTime(),
+      serverVersion: this.#serverVersion(),
       collated: this.#collated,
       ...(floors && { floors: floors.table }),
     };
@@ -458,7 +459,12 @@ export class Feed {
 
   /** Change events have `wallTime` from 6.0 on. */
   #hasWallTime(): boolean {
-    return Number.parseInt(this.#identity?.serverVersion ?? '6', 10) >= 6;
+    return this.#serverVersion() >= 600;
+  }
+
+  #serverVersion(): number {
+    const [major = 0, minor = 0] = (this.#identity?.serverVersion ?? '6.0').split('.').map(Number);
+    return major * 100 + minor;
   }
 }
 

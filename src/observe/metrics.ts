@@ -224,7 +224,6 @@ const PARK_REASONS = Object.keys({
   'routing-key-too-long': true,
   'unknown-op': true,
   'unsupported-transaction': true,
-  'unsupported-ddl': true,
   'worker-crash': true,
   refused: true,
   unroutable: true,

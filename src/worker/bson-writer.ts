@@ -11,7 +11,6 @@ import type { Output, Words } from './output.ts';
 import { CRUD, Crud } from './route.ts';
 import type { Route } from './route.ts';
 import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
-import type { UpdateDescription } from './update.ts';
 
 /** An element's type and name. */
 function element(type: number, name: string): number[] {
@@ -43,6 +42,7 @@ export function putInt32Bytes(out: Output, pos: number, n: number): number {
 const names = {
   id: elementWords(BsonType.string, '_id'),
   clusterTime: elementWords(BsonType.timestamp, 'clusterTime'),
+  collectionUUID: elementWords(BsonType.binary, 'collectionUUID'),
   wallTime: elementWords(BsonType.date, 'wallTime'),
   fullDocument: elementWords(BsonType.document, 'fullDocument'),
   documentKey: elementWords(BsonType.document, 'documentKey'),
@@ -50,6 +50,7 @@ const names = {
   updatedFields: elementWords(BsonType.document, 'updatedFields'),
   removedFields: elementWords(BsonType.array, 'removedFields'),
   truncatedArrays: elementWords(BsonType.array, 'truncatedArrays'),
+  disambiguatedPaths: elementWords(BsonType.document, 'disambiguatedPaths'),
   field: elementWords(BsonType.string, 'field'),
   newSize: elementWords(BsonType.int32, 'newSize'),
   lsid: elementWords(BsonType.document, 'lsid'),
@@ -88,9 +89,18 @@ export function putBsonEvent(out: Output, pos: number, event: EventView): number
   pos = putEventId(out, pos + 4, event);
   to[pos++] = 0;
   putInt32Bytes(out, id, pos - id - 4);
+  if (event.txnNumber >= 0) {
+    pos = copy(out, put(out, pos, names.txnNumber), bytes, event.txnNumber, event.txnNumber + 8);
+    pos = putRaw(out, put(out, pos, names.lsid), bytes, event.lsid, bytes.length);
+  }
   pos = put(out, pos, operationTypes[event.crud]!);
   pos = putInt32Bytes(out, put(out, pos, names.clusterTime), event.increment);
   pos = putInt32Bytes(out, pos, event.seconds);
+  if (event.collectionUUID >= 0) {
+    pos = put(out, pos, names.collectionUUID);
+    const end = valueEnd(bytes, BsonType.binary, event.collectionUUID, bytes.length);
+    pos = copy(out, pos, bytes, event.collectionUUID, end);
+  }
   if (event.wall >= 0) pos = copy(out, put(out, pos, names.wallTime), bytes, event.wall, event.wall + 8);
   if (event.fullDocument >= 0) {
     pos = putRaw(out, put(out, pos, names.fullDocument), bytes, event.fullDocument, limit);
@@ -105,11 +115,7 @@ export function putBsonEvent(out: Output, pos: number, event: EventView): number
     pos = copy(out, pos + 4, bytes, event.idElement, end);
     pos = close(out, key, pos);
   } else pos = close(out, pos, pos + 4);
-  if (event.crud === Crud.update) pos = putUpdate(out, pos, bytes, event.update);
-  if (event.txnNumber >= 0) {
-    pos = putRaw(out, put(out, pos, names.lsid), bytes, event.lsid, bytes.length);
-    pos = copy(out, put(out, pos, names.txnNumber), bytes, event.txnNumber, event.txnNumber + 8);
-  }
+  if (event.crud === Crud.update) pos = putUpdate(out, pos, event);
   return close(out, start, pos);
 }
 
@@ -134,8 +140,9 @@ export function copy(out: Output, pos: number, bytes: Uint8Array, start: number,
   return pos + length;
 }
 
-function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDescription): number {
+function putUpdate(out: Output, pos: number, event: EventView): number {
   const to = out.bytes;
+  const { bytes, update, disambiguatedPaths } = event;
   const { paths, updated, removed, truncated } = update;
   const description = put(out, pos, names.updateDescription);
   const fields = put(out, description + 4, names.updatedFields);
@@ -168,6 +175,10 @@ function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDe
       pos = close(out, one, pos);
     }
     pos = close(out, arrays, pos);
+  }
+  if (disambiguatedPaths !== undefined) {
+    pos = put(out, pos, names.disambiguatedPaths);
+    pos = copy(out, pos, disambiguatedPaths, 0, disambiguatedPaths.length);
   }
   return close(out, description, pos);
 }

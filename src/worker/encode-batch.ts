@@ -12,6 +12,7 @@ import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { BsonType, MalformedBson, encodeText, findElement, nameEnd, readInt64, viewOf } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
 import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts';
+import { disambiguatedPaths } from './disambiguated-paths.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView } from './event.ts';
 import { putJsonEvent } from './json-event.ts';
@@ -19,7 +20,7 @@ import { Output, SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { BEGIN_INDEX, Field, GATE, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
 import type { BatchJob, BatchResult, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
-import { BSON_FORMAT, Crud, FORMATS, Router } from './route.ts';
+import { BSON_FORMAT, Crud, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
 import { BatchScan, DELIVERY_FIELDS, ROW_FIELDS, Row } from './scan.ts';
 import { renderTemplate } from './template.ts';
@@ -30,6 +31,8 @@ const idName = encodeText('_id');
 const fullDocumentName = encodeText('fullDocument');
 const documentKeyName = encodeText('documentKey');
 const LINE_FEED = 0x0a;
+/** The first server whose expanded events carry `disambiguatedPaths`. */
+const DISAMBIGUATED_SINCE = 601;
 
 /** A buffer that one giant event made this large is let go again after the batch. */
 const KEEP_BYTES = 64 * 1024 * 1024;
@@ -65,7 +68,7 @@ class SourceEncoder {
   #keyIndexes = new Map<string, number>();
   #events = new Uint32Array(0);
   /** Where an operation was already written in a format, for the next subscription: start and length, 0 for not yet. */
-  #written: (Int32Array | undefined)[] = FORMATS.map(() => undefined);
+  #written: (Int32Array | undefined)[] = [];
 
   constructor(router: Router) {
     this.#router = router;
@@ -84,9 +87,7 @@ class SourceEncoder {
     this.#events = new Uint32Array(router.subscriptions.length);
     router.useCollated(job.collated);
     scan.scan(job);
-    this.#written = router.formatUsers.map((users) =>
-      users > 1 ? new Int32Array(scan.operationCount * 2) : undefined,
-    );
+    this.#written = router.formUsers.map((users) => (users > 1 ? new Int32Array(scan.operationCount * 2) : undefined));
     const marks: TransactionMark[] = [];
     let from = 0;
     for (const mark of scan.marks) {
@@ -179,7 +180,7 @@ class SourceEncoder {
       const length = this.#write(job, number, row, route, subscription) + lineFeed;
       if (length > subscription.maxMessageBytes) {
         // What was written is not kept, and the next event takes its place: nobody may copy it from there.
-        this.#written[subscription.format]?.fill(0, number * 2, number * 2 + 2);
+        this.#written[subscription.form]?.fill(0, number * 2, number * 2 + 2);
         const detail = `${length} bytes, more than the limit of ${subscription.maxMessageBytes}`;
         this.#park(row, route, subscription, 'too-large', detail);
         return;
@@ -267,7 +268,7 @@ class SourceEncoder {
    */
   #write(job: BatchJob, number: number, row: number, route: Route, subscription: CompiledSubscription): number {
     const { format, maxMessageBytes } = subscription;
-    const written = this.#written[format];
+    const written = this.#written[subscription.form];
     const start = this.#pos;
     if (written !== undefined && written[number * 2 + 1]! > 0) {
       const from = written[number * 2]!;
@@ -277,7 +278,7 @@ class SourceEncoder {
       scratch.bytes.copyWithin(start, from, from + length);
       return length;
     }
-    const event = this.#view(job, row, route);
+    const event = this.#view(job, row, route, subscription.expanded);
     let end = writeEvent(event, start, format);
     if (end > scratch.bytes.length - SLACK && end - start <= maxMessageBytes) {
       scratch.grow(end, start);
@@ -291,7 +292,7 @@ class SourceEncoder {
     return length;
   }
 
-  #view(job: BatchJob, row: number, route: Route): EventView {
+  #view(job: BatchJob, row: number, route: Route, expanded: boolean): EventView {
     const rows = this.#scan.operations;
     const bytes = job.bytes;
     const event = (this.#event ??= new EventView(route));
@@ -319,7 +320,14 @@ class SourceEncoder {
     event.idElement = event.documentKey < 0 ? findElement(bytes, o, event.limit, idName) : -1;
     event.lsid = rows[row + Row.lsid]!;
     event.txnNumber = rows[row + Row.txnNumber]!;
-    if (crud === Crud.update) event.update.read(bytes, o, event.limit);
+    event.collectionUUID = expanded ? rows[row + Row.ui]! : -1;
+    event.disambiguatedPaths = undefined;
+    if (crud === Crud.update) {
+      event.update.read(bytes, o, event.limit);
+      if (expanded && (job.serverVersion ?? 0) >= DISAMBIGUATED_SINCE) {
+        event.disambiguatedPaths = disambiguatedPaths(bytes, o, event.limit);
+      }
+    }
     return event;
   }
 

@@ -22,6 +22,7 @@ export class EntryHead {
   o2 = -1;
   lsid = -1;
   /** Where the values lie. */
+  ui = -1;
   ts = -1;
   term = -1;
   wall = -1;
@@ -41,6 +42,7 @@ export class EntryHead {
     this.o = -1;
     this.o2 = -1;
     this.lsid = -1;
+    this.ui = -1;
     this.ts = -1;
     this.term = -1;
     this.wall = -1;
@@ -60,6 +62,7 @@ const Name = {
   o: 0x6f,
   o2: 0x32_6f,
   ts: 0x73_74,
+  ui: 0x69_75,
   t: 0x74,
   wall: 0x6c_6c_61_77,
   lsid: 0x64_69_73_6c,
@@ -118,6 +121,9 @@ export function readEntry(head: EntryHead, bytes: Uint8Array, start: number, lim
         break;
       case Name.ts:
         if (type === BsonType.timestamp) head.ts = value;
+        break;
+      case Name.ui:
+        if (type === BsonType.binary) head.ui = value;
         break;
       case Name.t:
         if (type === BsonType.int64) head.term = value;

@@ -30,6 +30,10 @@ export class EventView {
   /** Only in a transaction. */
   lsid = -1;
   txnNumber = -1;
+  /** Where a binary's value lies, for those who asked for it. */
+  collectionUUID = -1;
+  /** A BSON document of its own; undefined where the event does not carry it. */
+  disambiguatedPaths: Uint8Array | undefined;
   /** Where a whole event lies, made already; it is in `bytes`, and then nothing else here but its id and route matters. */
   document = -1;
   readonly update = new UpdateDescription();

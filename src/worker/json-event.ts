@@ -2,7 +2,7 @@
  * A change event as JSON: MongoDB's own field order, `_id` the only difference. Writes without looking for room, see
  * `json-text.ts`.
  */
-import { nameEnd, readInt32 } from './bson.ts';
+import { BsonType, nameEnd, readInt32 } from './bson.ts';
 import { putEventId } from './event.ts';
 import type { EventView } from './event.ts';
 import { putInt32, putInt64, putText } from './json-text.ts';
@@ -12,10 +12,10 @@ import type { Output, Words } from './output.ts';
 import { CRUD, Crud } from './route.ts';
 import type { Route } from './route.ts';
 import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
-import type { UpdateDescription } from './update.ts';
 
 const text = {
   id: textWords('{"_id":"'),
+  collectionUUID: textWords(',"collectionUUID":'),
   wallTime: textWords(',"wallTime":'),
   fullDocument: textWords(',"fullDocument":'),
   documentKey: textWords(',"documentKey":'),
@@ -24,16 +24,18 @@ const text = {
   updatedFields: textWords(',"updateDescription":{"updatedFields":{'),
   removedFields: textWords('},"removedFields":['),
   truncatedArrays: textWords('],"truncatedArrays":['),
-  updateEnd: textWords(']}'),
+  disambiguatedPaths: textWords(',"disambiguatedPaths":'),
   field: textWords('{"field":"'),
   newSize: textWords('","newSize":'),
   newSizeCanonical: textWords('","newSize":{"$numberInt":"'),
   quoteBrace: textWords('"}'),
+  txnNumber: textWords('","txnNumber":'),
+  txnNumberCanonical: textWords('","txnNumber":{"$numberLong":"'),
   lsid: textWords(',"lsid":'),
-  txnNumber: textWords(',"txnNumber":'),
-  txnNumberCanonical: textWords(',"txnNumber":{"$numberLong":"'),
 };
+/** Behind the text of `_id`, and behind a transaction's fields. */
 const operationTypes = CRUD.map((name) => textWords(`","operationType":"${name}","clusterTime":`));
+const operationTypesInTransaction = CRUD.map((name) => textWords(`,"operationType":"${name}","clusterTime":`));
 
 const nsTexts = new WeakMap<Route, Words>();
 
@@ -51,8 +53,13 @@ export function putJsonEvent(out: Output, pos: number, event: EventView, relaxed
   const to = out.bytes;
   const { bytes, limit } = event;
   pos = putEventId(out, put(out, pos, text.id), event);
-  pos = put(out, pos, operationTypes[event.crud]!);
+  if (event.txnNumber < 0) pos = put(out, pos, operationTypes[event.crud]!);
+  else pos = put(out, putTransaction(out, pos, event, relaxed), operationTypesInTransaction[event.crud]!);
   pos = putTimestamp(out, pos, event.seconds, event.increment);
+  if (event.collectionUUID >= 0) {
+    pos = put(out, pos, text.collectionUUID);
+    pos = putJsonValue(out, pos, bytes, BsonType.binary, event.collectionUUID, bytes.length, relaxed, 0);
+  }
   if (event.wall >= 0) pos = putDate(out, put(out, pos, text.wallTime), bytes, event.wall, relaxed);
   if (event.fullDocument >= 0) {
     pos = putJsonDocument(out, put(out, pos, text.fullDocument), bytes, event.fullDocument, limit, relaxed);
@@ -66,22 +73,22 @@ export function putJsonEvent(out: Output, pos: number, event: EventView, relaxed
     pos = putJsonValue(out, pos, bytes, bytes[event.idElement]!, value, limit, relaxed, 0);
     to[pos++] = 0x7d;
   } else pos = put(out, pos, text.documentKeyEmpty);
-  if (event.crud === Crud.update) pos = putUpdate(out, pos, bytes, event.update, relaxed);
-  if (event.txnNumber >= 0) pos = putTransaction(out, pos, event, relaxed);
+  if (event.crud === Crud.update) pos = putUpdate(out, pos, event, relaxed);
   to[pos] = 0x7d;
   return pos + 1;
 }
 
 function putTransaction(out: Output, pos: number, event: EventView, relaxed: boolean): number {
   const { bytes, txnNumber } = event;
-  pos = putJsonDocument(out, put(out, pos, text.lsid), bytes, event.lsid, bytes.length, relaxed);
   pos = put(out, pos, relaxed ? text.txnNumber : text.txnNumberCanonical);
   pos = putInt64(out, pos, readInt32(bytes, txnNumber + 4), readInt32(bytes, txnNumber));
-  return relaxed ? pos : put(out, pos, text.quoteBrace);
+  if (!relaxed) pos = put(out, pos, text.quoteBrace);
+  return putJsonDocument(out, put(out, pos, text.lsid), bytes, event.lsid, bytes.length, relaxed);
 }
 
-function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDescription, relaxed: boolean): number {
+function putUpdate(out: Output, pos: number, event: EventView, relaxed: boolean): number {
   const to = out.bytes;
+  const { bytes, update, disambiguatedPaths } = event;
   const { paths, updated, removed, truncated } = update;
   pos = put(out, pos, text.updatedFields);
   for (let k = 0; k < update.updatedLength; k += UPDATED_FIELDS) {
@@ -105,7 +112,13 @@ function putUpdate(out: Output, pos: number, bytes: Uint8Array, update: UpdateDe
       to[pos++] = 0x7d;
     }
   }
-  return put(out, pos, text.updateEnd);
+  to[pos++] = 0x5d;
+  if (disambiguatedPaths !== undefined) {
+    pos = put(out, pos, text.disambiguatedPaths);
+    pos = putJsonDocument(out, pos, disambiguatedPaths, 0, disambiguatedPaths.length, relaxed);
+  }
+  to[pos] = 0x7d;
+  return pos + 1;
 }
 
 function putName(out: Output, pos: number, paths: Uint8Array, from: number, end: number): number {

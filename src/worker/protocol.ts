@@ -22,6 +22,8 @@ export interface SubscriptionPlan {
   readonly name: string;
   readonly namespaces: readonly string[];
   readonly operations: readonly Operation[];
+  /** Events show what `showExpandedEvents` adds. */
+  readonly expanded: boolean;
   readonly format: 'json' | 'json-canonical' | 'bson';
   /** 1: each event is a message of its own. More: JSON lines or BSON documents back to back. */
   readonly maxEvents: number;
@@ -46,6 +48,8 @@ export interface BatchJob {
   readonly floors?: Uint32Array;
   /** Whether this server's change streams carry `wallTime` (6.0 and later). */
   readonly wallTime: boolean;
+  /** The server's, major × 100 + minor: some fields of expanded events came later. Left out: none of those. */
+  readonly serverVersion?: number;
   /** Namespaces whose default collation makes `_id`s equal that differ in bytes: partitioned by namespace always. */
   readonly collated: readonly string[];
   /** The batch is one piece of a larger transaction; see `TransactionPiece`. */
@@ -142,7 +146,6 @@ export type ParkReason =
   | 'routing-key-too-long'
   | 'unknown-op'
   | 'unsupported-transaction'
-  | 'unsupported-ddl'
   | 'worker-crash'
   | 'refused'
   | 'unroutable';

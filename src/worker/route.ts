@@ -19,17 +19,21 @@ export interface CompiledSubscription {
   readonly index: number;
   readonly name: string;
   readonly matches: Matcher;
+  readonly namespaces: readonly string[];
   readonly operations: ReadonlySet<Operation>;
-  readonly wantsCrud: boolean;
+  /** Events show what `showExpandedEvents` adds. */
+  readonly expanded: boolean;
   /** 0 json, 1 json-canonical, 2 bson. */
   readonly format: number;
+  /** Subscriptions of the same form get the same bytes of an event: by format, the expanded ones after the others. */
+  readonly form: number;
   readonly maxEvents: number;
   readonly maxBytes: number;
   readonly maxMessageBytes: number;
   readonly template: Template;
 }
 
-export const FORMATS = ['json', 'json-canonical', 'bson'] as const;
+const FORMATS = ['json', 'json-canonical', 'bson'] as const;
 export const BSON_FORMAT = 2;
 
 /** One subscription that wants one operation of one namespace, with the routing keys that stay the same for all its events. */
@@ -56,6 +60,8 @@ export interface Route {
   readonly internal: boolean;
   /** Ends in `.$cmd`. */
   readonly command: boolean;
+  /** Its documents are a database's views. */
+  readonly views: boolean;
   /** By `Crud`. */
   readonly targets: readonly (readonly Target[])[];
   /** Wanted by no subscription, whatever the operation. */
@@ -75,8 +81,10 @@ export class Router {
   readonly subscriptions: readonly CompiledSubscription[];
   /** Some subscription asked for an operation that only no-op entries show. */
   readonly wantsShardingDdl: boolean;
-  /** For each format, how many subscriptions use it. */
-  readonly formatUsers: readonly number[];
+  /** Some subscription asked for what happens to views. */
+  readonly wantsViews: boolean;
+  /** For each form, how many subscriptions use it. */
+  readonly formUsers: readonly number[];
   #partitionBy: readonly { matches: Matcher; document: boolean }[];
   #collated: ReadonlySet<string> = new Set();
   #collatedKey = '';
@@ -92,9 +100,11 @@ export class Router {
         index,
         name: subscription.name,
         matches: compilePatterns(subscription.namespaces),
+        namespaces: subscription.namespaces,
         operations,
-        wantsCrud: CRUD.some((operation) => operations.has(operation)),
+        expanded: subscription.expanded,
         format: FORMATS.indexOf(subscription.format),
+        form: FORMATS.indexOf(subscription.format) + (subscription.expanded ? FORMATS.length : 0),
         maxEvents: subscription.maxEvents,
         maxBytes: Math.min(subscription.maxBytes, subscription.maxMessageBytes),
         maxMessageBytes: subscription.maxMessageBytes,
@@ -103,7 +113,12 @@ export class Router {
     });
     const sharding: readonly DdlOperation[] = ['shardCollection', 'reshardCollection', 'refineCollectionShardKey'];
     this.wantsShardingDdl = this.subscriptions.some((one) => sharding.some((name) => one.operations.has(name)));
-    this.formatUsers = FORMATS.map((_, format) => this.subscriptions.filter((one) => one.format === format).length);
+    const views: readonly DdlOperation[] = ['create', 'modify', 'drop'];
+    this.wantsViews = this.subscriptions.some((one) => one.expanded && views.some((name) => one.operations.has(name)));
+    this.formUsers = Array.from(
+      { length: FORMATS.length * 2 },
+      (_, form) => this.subscriptions.filter((one) => one.form === form).length,
+    );
     this.#partitionBy = plan.partitionBy.map(({ namespaces, key }) => ({
       matches: compilePatterns(namespaces),
       document: key === 'document',
@@ -172,6 +187,7 @@ export class Router {
       coll,
       internal,
       command: coll === '$cmd',
+      views: coll === 'system.views',
       targets,
       idle: targets.every((list) => list.length === 0),
       hash,

@@ -15,16 +15,16 @@ import {
   malformed,
   nameEnd,
   readInt64,
-  stringEnd,
 } from './bson.ts';
 import type { OpTime } from '../source/position.ts';
-import { ddlCommands, ddlNamespace, shardingCommands, silentCommands } from './ddl.ts';
+import { commandName } from './command-event.ts';
+import { Commands } from './commands.ts';
+import type { CommandSink } from './commands.ts';
 import { EntryHead, Op, readEntry, readPrevious, tsIncrement, tsSeconds } from './entry.ts';
 import { Parking } from './parking.ts';
 import { hashId, toPartition } from './partition.ts';
 import type { BatchJob, MessageType, ParkReason, TransactionCommit, TransactionMark } from './protocol.ts';
 import { BEGIN_INDEX, MESSAGE_TYPES } from './protocol.ts';
-import { isInternal } from './route.ts';
 import type { CompiledSubscription, Route, Router } from './route.ts';
 
 /** Offsets in one row of `BatchScan.operations`; what is a place is an offset into the batch, -1 where there is nothing. */
@@ -46,8 +46,10 @@ export const Row = {
   entryEnd: 11,
   /** For what is no operation on a document: where the finished event lies in `documents`. */
   document: 12,
+  /** The collection's UUID. */
+  ui: 13,
 } as const;
-export const ROW_FIELDS = 13;
+export const ROW_FIELDS = 14;
 
 /**
  * Numbers per delivery: its lane; its row's number; its place in the route's list of targets, or the subscription's number for
@@ -59,6 +61,8 @@ export const DELIVERY_FIELDS = 3;
 const MAX_UNKNOWN_OPS = 100;
 
 const idName = encodeText('_id');
+/** The first server whose create events say what was created. */
+const NS_TYPE_SINCE = 801;
 
 /** A transaction's mark as in `BatchResult`, but for its place: among the deliveries, which are not records yet. */
 export type ScanMark =
@@ -78,7 +82,7 @@ export interface DocumentRow {
   readonly route: Route;
 }
 
-export class BatchScan {
+export class BatchScan implements CommandSink {
   readonly router: Router;
   operations = new Int32Array(8192 * ROW_FIELDS);
   operationCount = 0;
@@ -114,15 +118,18 @@ export class BatchScan {
   #beforeTs = -1;
   #beforeTerm = -1;
   #documentsLength = 0;
+  readonly #commands: Commands;
 
   constructor(router: Router) {
     this.router = router;
+    this.#commands = new Commands(router, this);
     this.parking = new Parking(router.source.name);
   }
 
   /** Throws `MalformedBson` only when the batch itself cannot be taken apart into entries. */
-  scan({ bytes, range, floors, piece }: Pick<BatchJob, 'bytes' | 'range' | 'floors' | 'piece'>): void {
+  scan({ bytes, range, floors, piece, wallTime, serverVersion }: Omit<BatchJob, 'source' | 'collated'>): void {
     this.#reset(bytes, floors);
+    this.#commands.reset(bytes, { wallTime, nsType: serverVersion !== undefined && serverVersion >= NS_TYPE_SINCE });
     this.#firstIndex = piece?.firstIndex ?? 0;
     const last = documentLast(bytes, 0, bytes.length);
     const from = range?.from ?? 0;
@@ -250,7 +257,7 @@ export class BatchScan {
         this.#command(head);
         break;
       case Op.noop:
-        if (this.router.wantsShardingDdl && head.o2 >= 0) this.#shardingNoop(head);
+        if (this.router.wantsShardingDdl && head.o2 >= 0 && !head.fromMigrate) this.#commands.shardingNoop(head);
         break;
       default:
         this.#unknown(head, decodeText(this.#bytes, head.opStart, Math.min(head.opEnd, head.opStart + 32)));
@@ -264,6 +271,7 @@ export class BatchScan {
     const route = this.router.route(bytes, head.nsStart, head.nsEnd);
     if (route.idle) {
       if (!route.internal) this.filtered++;
+      else if (route.views && this.router.wantsViews) this.#commands.view({ head, entry, index, transaction });
       return;
     }
     const crud = crudOf(bytes, head);
@@ -298,6 +306,7 @@ export class BatchScan {
     rows[row + Row.entryStart] = this.#entryStart;
     rows[row + Row.entryEnd] = this.#entryEnd;
     rows[row + Row.document] = -1;
+    rows[row + Row.ui] = head.ui;
   }
 
   /** Where the next row begins. */
@@ -346,25 +355,19 @@ export class BatchScan {
 
   #command(head: EntryHead): void {
     if (head.fromMigrate || head.destined) return;
-    if (head.o < 0) malformed('a command without its document');
-    const bytes = this.#bytes;
-    const last = documentLast(bytes, head.o, head.last);
-    const first = head.o + 4;
-    if (first === last) malformed('a command without a name');
-    const value = nameEnd(bytes, first + 1);
-    const name = decodeText(bytes, first + 1, value - 1);
-    switch (name) {
+    const name = commandName(this.#bytes, head);
+    switch (name.name) {
       case 'applyOps':
-        this.#applyOps(head, last);
+        this.#applyOps(head, name.last);
         break;
       case 'commitTransaction':
-        this.#commit(head, readPrevious(bytes, head));
+        this.#commit(head, readPrevious(this.#bytes, head));
         break;
       case 'abortTransaction':
         if (head.lsid >= 0) this.marks.push({ kind: 'aborted', session: this.#session(head) });
         break;
       default:
-        this.#ddl(head, name, bytes[first]!, value, last);
+        this.#commands.command({ head, entry: head, index: 0, transaction: false }, name);
     }
   }
 
@@ -423,7 +426,7 @@ export class BatchScan {
           this.#crud(element, head, index, transaction);
           break;
         case Op.command:
-          this.#commandInside(element, index);
+          this.#commandInside(element, head, index, transaction);
           break;
         case Op.noop:
           break;
@@ -436,19 +439,15 @@ export class BatchScan {
   }
 
   /** A transaction can create collections; an `applyOps` that a user ran can hold another. */
-  #commandInside(element: EntryHead, index: number): void {
+  #commandInside(element: EntryHead, entry: EntryHead, index: number, transaction: boolean): void {
     if (element.fromMigrate || element.destined) return;
-    if (element.o < 0) malformed('a command without its document');
-    const bytes = this.#bytes;
-    const last = documentLast(bytes, element.o, element.last);
-    const first = element.o + 4;
-    if (first === last) malformed('a command without a name');
-    const value = nameEnd(bytes, first + 1);
-    const name = decodeText(bytes, first + 1, value - 1);
-    if (name === 'applyOps') {
-      if (bytes[first] !== BsonType.array) malformed('applyOps without a list');
-      this.#parkTransaction(value, last, 'applyOps inside applyOps', index);
-    } else this.#ddl(element, name, bytes[first]!, value, last, index);
+    const name = commandName(this.#bytes, element);
+    if (name.name !== 'applyOps') {
+      this.#commands.command({ head: element, entry, index, transaction }, name);
+      return;
+    }
+    if (name.type !== BsonType.array) malformed('applyOps without a list');
+    this.#parkTransaction(name.value, name.last, 'applyOps inside applyOps', index);
   }
 
   /** Parks the whole entry for everybody who would have seen any of its operations. */
@@ -456,59 +455,32 @@ export class BatchScan {
     const wanting = new Map<CompiledSubscription, string>();
     collectWanting(this.router, this.#bytes, list, limit, wanting);
     for (const [subscription, ns] of wanting) {
-      this.#parkEntry(subscription, ns, 'unsupported-transaction', detail, index);
+      this.park(subscription, ns, 'unsupported-transaction', detail, index);
     }
     if (wanting.size === 0) this.filtered++;
   }
 
-  #ddl(head: EntryHead, name: string, type: number, value: number, last: number, index = 0): void {
-    const bytes = this.#bytes;
-    const operation = ddlCommands.get(name);
-    if (operation === undefined && silentCommands.has(name)) return;
-    const ns = ddlNamespace(bytes, operation, decodeText(bytes, head.nsStart, head.nsEnd), { type, at: value, last });
-    if (isInternal(ns.slice(0, Math.max(0, ns.indexOf('.'))), ns.slice(ns.indexOf('.') + 1))) return;
-    if (operation === undefined) this.#countUnknown(`c:${name.slice(0, 32)}`);
-    let wanted = false;
-    for (const subscription of this.router.subscriptions) {
-      if (operation !== undefined && !subscription.operations.has(operation)) continue;
-      if (!subscription.matches(ns)) continue;
-      wanted = true;
-      if (operation === undefined) this.#parkEntry(subscription, ns, 'unknown-op', `the command ${name}`, index);
-      else this.#parkEntry(subscription, ns, 'unsupported-ddl', `${operation} (the command ${name})`, index);
-    }
-    if (!wanted && operation !== undefined) this.filtered++;
-  }
-
-  /** Sharding DDL leaves nothing but a no-op entry, with the kind as the first key of `o2`. */
-  #shardingNoop(head: EntryHead): void {
-    const bytes = this.#bytes;
-    const last = documentLast(bytes, head.o2, head.last);
-    const first = head.o2 + 4;
-    if (first === last || bytes[first] !== BsonType.string) return;
-    const value = nameEnd(bytes, first + 1);
-    const operation = shardingCommands.get(decodeText(bytes, first + 1, value - 1));
-    if (operation === undefined) return;
-    const ns = decodeText(bytes, value + 4, stringEnd(bytes, value, last) - 1);
-    for (const subscription of this.router.subscriptions) {
-      if (subscription.operations.has(operation) && subscription.matches(ns)) {
-        this.#parkEntry(subscription, ns, 'unsupported-ddl', operation);
-      }
-    }
-  }
-
   #unknown(head: EntryHead, op: string): void {
-    this.#countUnknown(op);
+    this.countUnknown(op);
     if (head.fromMigrate || head.destined) return;
     const route = this.router.route(this.#bytes, head.nsStart, head.nsEnd);
     if (route.internal) return;
     for (const subscription of this.router.subscriptions) {
       if (route.command || subscription.matches(route.ns)) {
-        this.#parkEntry(subscription, route.ns, 'unknown-op', `op "${op}" is not known to this version`);
+        this.park(subscription, route.ns, 'unknown-op', `op "${op}" is not known to this version`);
       }
     }
   }
 
-  #countUnknown(op: string): void {
+  countFiltered(): void {
+    this.filtered++;
+  }
+
+  isConfirmed(lane: number, index: number): boolean {
+    return this.#floors !== undefined && this.#confirmed(this.#floors, lane * 3, this.#head.ts, index);
+  }
+
+  countUnknown(op: string): void {
     const count = this.unknownOps.get(op);
     if (count !== undefined || this.unknownOps.size < MAX_UNKNOWN_OPS) this.unknownOps.set(op, (count ?? 0) + 1);
   }
@@ -521,12 +493,12 @@ export class BatchScan {
     for (const subscription of this.router.subscriptions) {
       if (telling && (route.internal || !subscription.matches(route.ns))) continue;
       wanted = true;
-      this.#parkEntry(subscription, route?.ns ?? '', 'undecodable', detail);
+      this.park(subscription, route?.ns ?? '', 'undecodable', detail);
     }
     if (!wanted) this.filtered++;
   }
 
-  #parkEntry(subscription: CompiledSubscription, ns: string, reason: ParkReason, detail: string, index = 0): void {
+  park(subscription: CompiledSubscription, ns: string, reason: ParkReason, detail: string, index = 0): void {
     this.parking.park({
       subscription: subscription.index,
       ts: this.#head.ts,

@@ -55,8 +55,8 @@ const ONE_FAULT_EACH: readonly (readonly [string, string, RegExp])[] = [
   ],
   [
     'an unknown key without a neighbour',
-    file([subscription('expanded: true')]),
-    /^subscriptions\[0\]\.expanded .*known here: name, source/,
+    file([subscription('urgent: true')]),
+    /^subscriptions\[0\]\.urgent .*known here: name, source/,
   ],
   [
     'an unknown section',

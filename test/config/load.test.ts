@@ -70,6 +70,7 @@ const RESOLVED = {
       source: 'shop',
       namespaces: ['shop.orders', 'shop.order_*', '!shop.order_tmp*'],
       operations: ['insert', 'update', 'replace', 'delete'],
+      expanded: false,
       format: 'json',
       batch: { maxEvents: 1, maxBytes: 65_536, lingerMs: 0 },
       order: 'pipelined',

@@ -9,6 +9,7 @@ const SUBSCRIPTION: SubscriptionConfig = {
   source: 'shop',
   namespaces: ['shop.*'],
   operations: ['insert', 'update'],
+  expanded: false,
   format: 'json',
   batch: { maxEvents: 1, maxBytes: 65_536, lingerMs: 0 },
   order: 'pipelined',

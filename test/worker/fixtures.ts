@@ -13,6 +13,7 @@ function subscription(given: Partial<SubscriptionPlan> = {}): SubscriptionPlan {
     name: 'orders',
     namespaces: ['shop.*'],
     operations: ['insert', 'update', 'replace', 'delete'],
+    expanded: false,
     format: 'json',
     maxEvents: 1,
     maxBytes: 65_536,

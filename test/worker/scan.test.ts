@@ -172,60 +172,6 @@ test('applyOps inside applyOps is parked, the operations beside it go on', () =>
   );
 });
 
-test('DDL is parked for those who asked for it and matches, and passed over for all others', () => {
-  const command = (i: number, o: Document, ns = 'shop.$cmd'): Document => entry(i, { op: 'c', ns, o });
-  const entries = [
-    command(1, { create: 'orders', idIndex: {} }),
-    command(2, { drop: 'orders' }),
-    command(3, { dropDatabase: 1 }),
-    command(4, { renameCollection: 'shop.orders', to: 'shop.old' }, 'admin.$cmd'),
-    command(5, { collMod: 'orders' }),
-    command(6, { createIndexes: 'orders', v: 2 }),
-    command(7, { startIndexBuild: 'orders' }),
-    command(8, { commitIndexBuild: 'orders' }),
-    command(9, { dropIndexes: 'orders' }),
-    command(10, { create: 'system.views' }),
-    command(11, { create: 'orders' }, 'other.$cmd'),
-    applyOps(12, [{ op: 'c', ns: 'shop.$cmd', o: { create: 'fresh' } }, operation(1)], session),
-    entry(13, { op: 'n', ns: 'shop.orders', o: {}, o2: { reshardCollection: 'shop.orders' } }),
-  ];
-  const operations = [
-    'create',
-    'drop',
-    'dropDatabase',
-    'rename',
-    'modify',
-    'createIndexes',
-    'dropIndexes',
-    'reshardCollection',
-  ] as const;
-  const result = run(plan([{ operations }, { operations: ['drop'], namespaces: ['*'] }, {}]), entries);
-  const names = [
-    'create',
-    'drop',
-    'dropDatabase',
-    'rename',
-    'modify',
-    'createIndexes',
-    'createIndexes',
-    'dropIndexes',
-    'create',
-  ];
-  assert.deepEqual(
-    result.parked.filter(({ subscription }) => subscription === 0).map(({ detail }) => detail.split(' ')[0]),
-    [...names, 'reshardCollection'],
-  );
-  assert.deepEqual(
-    result.parked.filter(({ subscription }) => subscription !== 0).map(({ subscription, ns }) => [subscription, ns]),
-    [[1, 'shop.orders']],
-  );
-  assert.ok(result.parked.every(({ reason }) => reason === 'unsupported-ddl'));
-  assert.deepEqual(
-    jsonEvents(result).map((event) => event['_id']),
-    ['shop:1795327615.12.1'],
-  );
-});
-
 test('an op of a newer server is counted and parked for whom its namespace concerns', () => {
   const entries = [
     entry(1, { op: 'ci', o: {} }),
