@@ -14,12 +14,12 @@ export interface Comparison {
 }
 
 export async function assertEqual(t: TestContext, { uri, seed, operations }: Comparison): Promise<void> {
-  const expanded = false;
-  const result = await campaign({ uri, seed, operations, ddl: false, large: false, expanded });
+  const listening = { uri, ddl: false, expanded: false };
+  const result = await campaign({ ...listening, seed, operations, large: false });
   t.diagnostic(summary(result));
   const { failure } = result;
   if (failure !== undefined) {
-    assert.fail(failureReport(failure, await shrink(failure, { uri, expanded, withinMs: SHRINK_MS })));
+    assert.fail(failureReport(failure, await shrink(failure, { ...listening, withinMs: SHRINK_MS })));
   }
   assert.ok(result.operations >= operations);
   // A workload that the server mostly refuses, or whose events are few, would show nothing.

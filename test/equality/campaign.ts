@@ -14,13 +14,19 @@ import { stepsOf } from './steps.ts';
 import type { Step, WorkloadOptions } from './steps.ts';
 import { Wire } from './wire.ts';
 
-export interface CampaignOptions {
+/** What is listened to, and how. */
+export interface Listening {
   readonly uri: string;
+  /** The events of commands too, not only of documents. */
+  readonly ddl: boolean;
+  /** With all that newer servers show on demand. */
+  readonly expanded: boolean;
+}
+
+export interface CampaignOptions extends Listening {
   readonly seed: number;
   readonly operations: number;
-  readonly ddl: boolean;
   readonly large: boolean;
-  readonly expanded: boolean;
   readonly progress?: (line: string) => void;
 }
 
@@ -42,6 +48,7 @@ export interface RoundFailure {
 }
 
 const ROUND = 2_000;
+const DATA: ReadonlySet<string> = new Set(['insert', 'update', 'replace', 'delete']);
 
 export async function campaign(options: CampaignOptions): Promise<CampaignResult> {
   await using listeners = await Listeners.open(options);
@@ -73,25 +80,27 @@ export class Listeners implements AsyncDisposable {
   readonly performer: Performer;
   readonly #wire: Wire;
   readonly #server: ServerListener;
-  readonly engine: EngineListener;
+  readonly #engine: EngineListener;
+  readonly #ddl: boolean;
 
-  private constructor(parts: { wire: Wire; server: ServerListener; engine: EngineListener }) {
+  private constructor(parts: { wire: Wire; server: ServerListener; engine: EngineListener; ddl: boolean }) {
     this.#wire = parts.wire;
     this.#server = parts.server;
-    this.engine = parts.engine;
+    this.#engine = parts.engine;
+    this.#ddl = parts.ddl;
     this.performer = new Performer(parts.wire);
   }
 
-  static async open({ uri, expanded }: { uri: string; expanded: boolean }): Promise<Listeners> {
+  static async open({ uri, ddl, expanded }: Listening): Promise<Listeners> {
     const wire = await Wire.open(uri);
     const after = await mark(wire);
     const [server, engine] = await Promise.all([
       ServerListener.open(uri, { after, expanded }),
-      EngineListener.open({ uri, after, expanded }),
+      EngineListener.open({ uri, after, ddl, expanded }),
     ]);
     // The mark itself: a change stream begins with it, the engine behind it.
     await server.upTo(placeOf(after));
-    return new Listeners({ wire, server, engine });
+    return new Listeners({ wire, server, engine, ddl });
   }
 
   /** Performs the steps, and compares all that came of them. */
@@ -103,20 +112,20 @@ export class Listeners implements AsyncDisposable {
   /** What both have heard since the last comparison. */
   async compare(): Promise<{ events: number; kinds: string[]; differences: Difference[] }> {
     const end = placeOf(await mark(this.#wire));
-    const [all, { events: ours, parked }] = await Promise.all([this.#server.upTo(end), this.engine.upTo(end)]);
-    const theirs = all.filter(({ kind }) => ['insert', 'update', 'replace', 'delete'].includes(kind));
+    const [all, { events: ours, parked }] = await Promise.all([this.#server.upTo(end), this.#engine.upTo(end)]);
+    const theirs = this.#ddl ? all : all.filter(({ kind }) => DATA.has(kind));
     const found = differences(ours, theirs);
     for (const what of parked) found.push({ place: '', what: 'parked', ours: what, theirs: '' });
     return { events: theirs.length, kinds: theirs.map(({ kind }) => kind), differences: found };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.engine, this.#server, this.#wire].map((part) => part[Symbol.asyncDispose]()));
+    await Promise.all([this.#engine, this.#server, this.#wire].map((part) => part[Symbol.asyncDispose]()));
   }
 }
 
 /** Writes something that both listeners will show; its time. */
-async function mark(wire: Wire): Promise<Timestamp> {
+export async function mark(wire: Wire): Promise<Timestamp> {
   const reply = await wire.run('eq-marks', {
     insert: 'marks',
     documents: [{ at: new Date() }],
@@ -125,6 +134,6 @@ async function mark(wire: Wire): Promise<Timestamp> {
   return (reply['opTime'] as { ts: Timestamp } | undefined)?.ts ?? (reply['operationTime'] as Timestamp);
 }
 
-function placeOf({ t, i }: Timestamp): { seconds: number; increment: number; index: number } {
+export function placeOf({ t, i }: Timestamp): { seconds: number; increment: number; index: number } {
   return { seconds: t, increment: i, index: 0 };
 }

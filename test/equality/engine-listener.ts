@@ -17,7 +17,10 @@ import type { EventPlace } from './resume-token.ts';
 import { kindOf } from './server-listener.ts';
 import type { ListenedEvent } from './server-listener.ts';
 
-const OPERATIONS = ['insert', 'update', 'replace', 'delete'] as const;
+const DATA = ['insert', 'update', 'replace', 'delete'] as const;
+/** What change streams show of commands to everybody, and what they show with `showExpandedEvents`. */
+const COMMANDS = ['drop', 'dropDatabase', 'rename'] as const;
+const EXPANDED_COMMANDS = ['create', 'createIndexes', 'dropIndexes', 'modify'] as const;
 
 type Checkpoints = EngineOptions['stores']['checkpoints'];
 type Parking = EngineOptions['stores']['parking'];
@@ -25,6 +28,7 @@ type Parking = EngineOptions['stores']['parking'];
 export interface EngineListenerOptions {
   readonly uri: string;
   readonly after: Timestamp;
+  readonly ddl: boolean;
   readonly expanded: boolean;
 }
 
@@ -59,14 +63,15 @@ export class EngineListener implements AsyncDisposable {
   }
 
   start(): void {
-    const { uri, after } = this.#options;
+    const { uri, after, ddl, expanded } = this.#options;
+    const operations = [...DATA, ...(ddl ? COMMANDS : []), ...(ddl && expanded ? EXPANDED_COMMANDS : [])];
     const { t, i } = after;
     const base = tailConfig({ uri, namespaces: [], from: `${t}:${i}`, format: 'bson' });
     const config: EngineOptions['config'] = {
       ...base,
       subscriptions: base.subscriptions.map((subscription) => ({
         ...subscription,
-        operations: OPERATIONS,
+        operations,
         to: { kind: 'file', path: this.#path },
       })),
       // Several lanes, as in life: events of different collections may pass each other on their way to the file.
@@ -82,6 +87,11 @@ export class EngineListener implements AsyncDisposable {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    this.start();
   }
 
   /** All events up to this place; they come in the order of each collection, so they are put into the oplog's. */

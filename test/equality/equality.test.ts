@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
 import { assertEqual } from './assert-equal.ts';
 import { placeInToken } from './resume-token.ts';
+import { startCompared } from './server.ts';
 import { stepsOf } from './steps.ts';
 
 const OPERATIONS = 50_000;
@@ -13,7 +13,7 @@ describe('for a random workload', () => {
   let mongo: MongoServer;
 
   before(async () => {
-    mongo = await startMongo();
+    mongo = await startCompared();
   });
 
   after(async () => {

@@ -3,9 +3,9 @@
  * `npm run equality -- --replay SEED --operations N --steps 3,8-10`: those steps of one round, as a failure printed them.
  */
 import { parseArgs } from 'node:util';
-import { startMongo } from '../servers/index.ts';
 import { campaign } from './campaign.ts';
 import { failureReport, numbersOf, summary } from './report.ts';
+import { startCompared } from './server.ts';
 import { shrink, tryOnce } from './shrink.ts';
 import { DATABASES, stepsOf } from './steps.ts';
 
@@ -27,7 +27,7 @@ const { values } = parseArgs({
 const { ddl, large, expanded } = values;
 const operations = Number(values.operations);
 const server = values.server === undefined ? {} : { version: values.server };
-const mongo = values.uri === undefined ? await startMongo({ ...server, progress: console.log }) : undefined;
+const mongo = values.uri === undefined ? await startCompared({ ...server, progress: console.log }) : undefined;
 const uri = values.uri ?? mongo!.uri;
 try {
   process.exitCode = values.replay === undefined ? await atLength() : await again(Number(values.replay));
@@ -54,7 +54,7 @@ async function atLength(): Promise<number> {
     console.log('0 differences');
     return 0;
   }
-  console.log(failureReport(result.failure, await shrink(result.failure, { uri, expanded, withinMs: 120_000 })));
+  console.log(failureReport(result.failure, await shrink(result.failure, { uri, ddl, expanded, withinMs: 120_000 })));
   return 1;
 }
 
@@ -63,7 +63,7 @@ async function again(seed: number): Promise<number> {
   const steps =
     values.steps === undefined ? all.map((_, number) => number).slice(DATABASES.length) : numbersOf(values.steps);
   const chosen = [...DATABASES.map((_, number) => number), ...steps].map((number) => all[number]!);
-  const differences = await tryOnce({ uri, expanded, steps: chosen });
+  const differences = await tryOnce({ uri, ddl, expanded }, chosen);
   if (differences.length === 0) {
     console.log(`0 differences in ${steps.length} steps`);
     return 0;

@@ -3,14 +3,12 @@
  * more can go or the time is over. The first steps, which empty the databases, stay.
  */
 import { Listeners } from './campaign.ts';
-import type { RoundFailure } from './campaign.ts';
+import type { Listening, RoundFailure } from './campaign.ts';
 import type { Difference } from './compare.ts';
 import { DATABASES, stepsOf } from './steps.ts';
 import type { Step } from './steps.ts';
 
-export interface ShrinkOptions {
-  readonly uri: string;
-  readonly expanded: boolean;
+export interface ShrinkOptions extends Listening {
   readonly withinMs: number;
 }
 
@@ -20,14 +18,17 @@ export interface Shrunk {
   readonly differences: readonly Difference[];
 }
 
-export async function shrink(failure: RoundFailure, { uri, expanded, withinMs }: ShrinkOptions): Promise<Shrunk> {
+export async function shrink(failure: RoundFailure, { withinMs, ...listening }: ShrinkOptions): Promise<Shrunk> {
   const deadline = Date.now() + withinMs;
   const all = stepsOf(failure.workload);
   const first = DATABASES.map((_, number) => number);
   let steps = all.map((_, number) => number).slice(first.length);
   let { differences } = failure;
   const attempt = async (numbers: readonly number[]): Promise<boolean> => {
-    const found = await tryOnce({ uri, expanded, steps: [...first, ...numbers].map((number) => all[number]!) });
+    const found = await tryOnce(
+      listening,
+      [...first, ...numbers].map((number) => all[number]!),
+    );
     if (found.length === 0) return false;
     differences = found;
     return true;
@@ -43,15 +44,7 @@ export async function shrink(failure: RoundFailure, { uri, expanded, withinMs }:
 }
 
 /** With listeners of its own: a difference may have left the others out of step. */
-export async function tryOnce({
-  uri,
-  expanded,
-  steps,
-}: {
-  uri: string;
-  expanded: boolean;
-  steps: readonly Step[];
-}): Promise<readonly Difference[]> {
-  await using listeners = await Listeners.open({ uri, expanded });
+export async function tryOnce(listening: Listening, steps: readonly Step[]): Promise<readonly Difference[]> {
+  await using listeners = await Listeners.open(listening);
   return (await listeners.run(steps)).differences;
 }

@@ -3,8 +3,9 @@
  * short gate: it downloads three mongods, once. One that cannot be had is skipped, and the reason printed.
  */
 import { test } from 'node:test';
-import { OLDER_VERSIONS, ServersUnavailable, startMongo } from '../servers/index.ts';
+import { OLDER_VERSIONS, ServersUnavailable } from '../servers/index.ts';
 import { assertEqual } from './assert-equal.ts';
+import { startCompared } from './server.ts';
 
 const OPERATIONS = 50_000;
 const SEED = 445_060;
@@ -12,7 +13,7 @@ const SEED = 445_060;
 for (const version of [...OLDER_VERSIONS, undefined]) {
   const name = version === undefined ? 'the mongod at hand' : `mongod ${version}`;
   test(`our events equal those of the change stream of ${name}`, { timeout: 900_000 }, async (t) => {
-    const mongo = await startMongo(version === undefined ? {} : { version }).catch((error: unknown) => {
+    const mongo = await startCompared(version === undefined ? {} : { version }).catch((error: unknown) => {
       if (!(error instanceof ServersUnavailable)) throw error;
       t.skip(error.message);
     });
