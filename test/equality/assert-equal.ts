@@ -15,7 +15,7 @@ export interface Comparison {
 
 export async function assertEqual(t: TestContext, { uri, seed, operations }: Comparison): Promise<void> {
   const listening = { uri, ddl: false, expanded: false };
-  const result = await campaign({ ...listening, seed, operations, large: false });
+  const result = await campaign({ ...listening, seed, operations, large: true });
   t.diagnostic(summary(result));
   const { failure } = result;
   if (failure !== undefined) {

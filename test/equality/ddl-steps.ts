@@ -3,9 +3,12 @@ import { Int32 } from 'bson';
 import { admin } from './steps.ts';
 import type { Model, Step } from './steps.ts';
 
+const FAVOURITE = { db: 'eq_a', coll: 'c' };
+
 export function ddlStep(model: Model): Step {
   const { random } = model;
-  const { db, coll } = model.place();
+  // One collection more often than the others, so that an index that is dropped has a chance to be there.
+  const { db, coll } = random.chance(0.5) ? FAVOURITE : model.place();
   const other = model.place();
   const full = `${db}.${coll}`;
   return random.weighted<() => Step>([
@@ -20,12 +23,13 @@ export function ddlStep(model: Model): Step {
           ...(random.chance(0.6) ? { dropTarget: true } : {}),
         }),
     ],
-    [8, () => admin(db, { createIndexes: coll, indexes: random.many(random.between(1, 3), () => index(model)) })],
+    [12, () => admin(db, { createIndexes: coll, indexes: random.many(random.between(1, 3), () => index(model)) })],
     [
-      5,
-      () => admin(db, { dropIndexes: coll, index: random.pick<unknown>(['*', 'k_1', 'o.p.q_-1', ['k_1', 'sparse']]) }),
+      9,
+      () =>
+        admin(db, { dropIndexes: coll, index: random.pick<unknown>(['*', '*', 'k_1', ['k_1', 'sparse'], { k: 1 }]) }),
     ],
-    [4, () => admin(db, { collMod: coll, ...modification(model) })],
+    [8, () => admin(db, { collMod: coll, ...modification(model) })],
     [1, () => admin(db, { dropDatabase: 1 })],
     [
       3,
@@ -34,7 +38,15 @@ export function ddlStep(model: Model): Step {
     [4, () => admin(db, aggregate(coll, { $merge: merge(model, other) }))],
     [1, () => admin(db, { convertToCapped: coll, size: new Int32(1 << 20) })],
     [1, () => admin(db, { create: `view ${coll}`, viewOn: coll, pipeline: [{ $match: { k: new Int32(1) } }] })],
+    [1, () => admin(db, { collMod: `view ${coll}`, viewOn: coll, pipeline: [] })],
     [1, () => admin(db, { drop: `view ${coll}` })],
+    [1, () => admin(db, { create: 'measured', timeseries: { timeField: 'at', metaField: 'm' } })],
+    [2, () => admin(db, { insert: 'measured', documents: [{ at: new Date(1e12 + random.below(1e9)), m: 1, v: 2 }] })],
+    [1, () => admin(db, { drop: 'measured' })],
+    [1, () => admin(db, { insert: 'system.js', documents: [{ _id: `f${random.below(1e6)}`, value: 1 }] })],
+    [1, () => admin(db, { createUser: `u${random.below(1e6)}`, pwd: 'x', roles: [] })],
+    [1, () => admin(db, { cloneCollectionAsCapped: coll, toCollection: 'capped', size: new Int32(1 << 20) })],
+    [1, () => admin(db, { compact: coll })],
   ])();
 }
 
@@ -54,7 +66,7 @@ function merge({ random }: Model, into: { db: string; coll: string }): object {
 function creation({ random }: Model): object {
   return random.pick<object>([
     {},
-    { capped: true, size: new Int32(1 << 20), max: new Int32(500) },
+    { capped: true, size: new Int32(1 << 20), max: new Int32(20) },
     { collation: { locale: 'fr', strength: new Int32(2) } },
     { validator: { n: { $exists: true } }, validationLevel: 'off' },
     { clusteredIndex: { key: { _id: new Int32(1) }, unique: true, name: 'clustered' } },

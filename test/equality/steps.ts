@@ -90,7 +90,7 @@ export function admin(db: string, body: Record<string, unknown>, operations = 1)
 
 function nextStep(model: Model): Step {
   const { random, options } = model;
-  if (options.ddl && random.chance(0.02)) return ddlStep(model);
+  if (options.ddl && random.chance(0.03)) return ddlStep(model);
   if (options.large && random.chance(0.0004)) return hugeTransaction(model);
   if (random.chance(0.06)) return transaction(model);
   const place = model.place();
