@@ -4,12 +4,17 @@ import { parseArgs } from 'node:util';
 import { catchUp } from './catch-up.ts';
 import type { CatchUpOptions } from './catch-up.ts';
 import { encode } from './encode.ts';
+import { transaction } from './transaction.ts';
 
 const SCENARIOS: Readonly<Record<string, { readonly words: string; run(options: CatchUpOptions): Promise<unknown> }>> =
   {
     'catch-up': {
       words: 'a backlog in the oplog, delivered from its beginning; beside it watch() + amqplib',
       run: catchUp,
+    },
+    transaction: {
+      words: 'one transaction of --megabytes, read by a consumer while it is delivered: memory above all',
+      run: async () => transaction({ megabytes: Number(values.megabytes) }),
     },
     encode: {
       words: 'the transcoder alone, one thread, no servers: an entry in, its event out; takes no options',
@@ -23,6 +28,7 @@ const { values, positionals } = parseArgs({
     help: { type: 'boolean', short: 'h' },
     json: { type: 'string' },
     entries: { type: 'string', default: '360000' },
+    megabytes: { type: 'string', default: '2048' },
     rounds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
     against: { type: 'string' },
@@ -45,6 +51,7 @@ options
   --json FILE          the results for machines as well
   --entries N          size of the load (${values.entries})
   --rounds N           how often each contender runs (${values.rounds})
+  --megabytes N        size of the transaction (${values.megabytes})
   --only NAME,NAME     only these contenders; "broker" is the bare publisher
   --against CLI.JS     race another build of the engine beside this one
   --profile DIR        leave a CPU profile of each engine and its workers there (slower)`);
