@@ -109,6 +109,7 @@ function planOf({ subscriptions, key }: Scenario): WorkerPlan {
     namespaces: ['shop.*'],
     operations: ['insert', 'update', 'replace', 'delete'],
     expanded: false,
+    transactions: false,
     format: 'json',
     maxEvents: 1,
     maxBytes: 65_536,

@@ -38,8 +38,10 @@ export async function transaction({ megabytes }: { readonly megabytes: number })
   try {
     await build();
     const progress = (line: string): void => console.log(line);
-    const parameters = ['--setParameter', 'transactionLifetimeLimitSeconds=3600'];
-    const mongo = await startMongo({ args: ['--oplogSize', String(megabytes * 3), ...parameters], progress });
+    const mongo = await startMongo({
+      args: ['--oplogSize', String(megabytes * 3), ...FOR_LARGE_TRANSACTIONS],
+      progress,
+    });
     closers.push(async () => mongo.stop());
     const rabbit = await startRabbit({ progress });
     closers.push(async () => rabbit.stop());
@@ -162,4 +164,13 @@ async function consume(uri: string, operations: number) {
   return { complete: () => count === operations, close: () => connection.close() };
 }
 
+/** mongod keeps an uncommitted transaction in its cache, and gives up long ones. */
+const FOR_LARGE_TRANSACTIONS = [
+  '--setParameter',
+  'transactionLifetimeLimitSeconds=3600',
+  '--wiredTigerCacheSizeGB',
+  '12',
+  '--wiredTigerEngineConfigString',
+  'eviction_dirty_trigger=90,eviction_dirty_target=80,eviction_updates_trigger=90,eviction_updates_target=80',
+];
 const SINGLE = { 'x-single-active-consumer': true };

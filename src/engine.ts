@@ -255,11 +255,12 @@ function workerPlan(config: Config): WorkerPlan {
       name,
       subscriptions: config.subscriptions
         .filter(({ source }) => source === name)
-        .map(({ name, namespaces, operations, expanded, format, batch, to }) => ({
+        .map(({ name, namespaces, operations, expanded, transactions, format, batch, to }) => ({
           name,
           namespaces,
           operations,
           expanded,
+          transactions,
           format,
           maxEvents: batch.maxEvents,
           maxBytes: batch.maxBytes,

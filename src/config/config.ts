@@ -69,6 +69,8 @@ export interface SubscriptionConfig {
   readonly format: 'json' | 'json-canonical' | 'bson';
   readonly batch: { readonly maxEvents: number; readonly maxBytes: number; readonly lingerMs: number };
   readonly order: 'pipelined' | 'strict';
+  /** `transactionBegin` and `transactionEnd` events as well. */
+  readonly transactions: boolean;
   readonly onUnroutable: 'hold' | 'park';
   readonly to: Destination;
 }

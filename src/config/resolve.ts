@@ -75,6 +75,7 @@ function resolveSubscription(
       lingerMs: batch.linger,
     },
     order: subscription.order,
+    transactions: subscription.transactions,
     onUnroutable: subscription.onUnroutable,
     to,
   };

@@ -285,6 +285,9 @@ const subscriptionSchema = z.strictObject({
   order: choice('pipelined', 'strict').default('pipelined').meta({
     description: 'strict: one message under way per lane, so that first deliveries are in order after a refusal too.',
   }),
+  transactions: flag().default(false).meta({
+    description: 'Add `transactionBegin` and `transactionEnd` events, in each lane that carries any of a transaction.',
+  }),
   onUnroutable: choice('hold', 'park').default('hold').meta({
     description: 'What to do with a message that no queue takes: hold its lane and try again, or set its events aside.',
   }),

@@ -41,6 +41,7 @@ export function tailConfig({ uri, namespaces, from, format }: TailOptions): Conf
         format,
         batch: { maxEvents: 1, maxBytes: 64 * 2 ** 10, lingerMs: 0 },
         order: 'pipelined',
+        transactions: false,
         onUnroutable: 'hold',
         to: { kind: 'stdout' },
       },

@@ -18,6 +18,7 @@ export interface Piece {
   readonly bytes: Uint8Array;
   /** How many operations the pieces before it hold. */
   readonly firstIndex: number;
+  readonly last: boolean;
 }
 
 /** The part of a chain that cannot be had. */
@@ -52,19 +53,34 @@ export async function* pieces({ history, chain, commit }: PiecesOptions, stop: A
   readEntry(head, commit, 0, commit.length);
   const envelope = envelopeOf(commit, head);
   let firstIndex = 0;
+  let ready: Group | undefined;
+  for await (const group of groupsOf({ history, chain, commit }, head, stop)) {
+    if (ready) {
+      yield { bytes: wrap(envelope, ready.operations), firstIndex, last: false };
+      firstIndex += ready.count;
+    }
+    ready = group;
+  }
+  if (ready) yield { bytes: wrap(envelope, ready.operations), firstIndex, last: true };
+}
+
+interface Group {
+  /** Elements of an array, of whatever names. */
+  readonly operations: Uint8Array;
+  readonly count: number;
+}
+
+async function* groupsOf(
+  { history, chain, commit }: PiecesOptions,
+  head: EntryHead,
+  stop: AbortSignal,
+): AsyncGenerator<Group> {
   for (const at of chain) {
     const found = await history.entry(at, stop);
     if (found.kind === 'gone') throw new EntryGoneError({ ...found, at });
-    for (const { operations, count } of groups(found.value)) {
-      yield { bytes: wrap(envelope, operations), firstIndex };
-      firstIndex += count;
-    }
+    yield* groups(found.value);
   }
-  if (!holdsOperations(commit, head)) return;
-  for (const { operations, count } of groups(commit)) {
-    yield { bytes: wrap(envelope, operations), firstIndex };
-    firstIndex += count;
-  }
+  if (holdsOperations(commit, head)) yield* groups(commit);
 }
 
 export class EntryGoneError extends Error {
@@ -84,7 +100,7 @@ function holdsOperations(bytes: Uint8Array, head: EntryHead): boolean {
 }
 
 /** The array elements of `o.applyOps`, in runs of about `PIECE_BYTES`. */
-function* groups(entry: Uint8Array): Generator<{ readonly operations: Uint8Array; readonly count: number }> {
+function* groups(entry: Uint8Array): Generator<Group> {
   const head = new EntryHead();
   readEntry(head, entry, 0, entry.length);
   if (head.o < 0) malformed('a part of a transaction without its document');

@@ -16,7 +16,7 @@ import type { Log } from '../observe/log.ts';
 import type { Ts } from '../source/position.ts';
 import type { RawBatch, Source } from '../source/source.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
-import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
+import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';
 import type { Checkpoints, Route } from './route.ts';
 
@@ -64,11 +64,15 @@ export class Transactions {
     }
     const entry = batch.bytes.subarray(commit.start, commit.end);
     try {
-      for await (const { bytes, firstIndex } of pieces({ history, chain: walk.chain, commit: entry }, stop)) {
+      let tally: TransactionTally | undefined;
+      for await (const { bytes, ...piece } of pieces({ history, chain: walk.chain, commit: entry }, stop)) {
         await this.budget.room(stop);
         stop.throwIfAborted();
-        const piece = { bytes, entries: 1, last: commit.at };
-        for (const result of await pool.encode(piece, { ...job, piece: { firstIndex } })) deliver(result);
+        const whole = { ...job, piece: { ...piece, ...(tally && { tally }) } };
+        for (const result of await pool.encode({ bytes, entries: 1, last: commit.at }, whole)) {
+          tally = result.tally ?? tally;
+          deliver(result);
+        }
       }
     } catch (error) {
       if (!(error instanceof EntryGoneError)) throw error;

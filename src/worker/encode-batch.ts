@@ -108,6 +108,7 @@ class SourceEncoder {
       parked: scan.parking.records,
       gates: scan.gates,
       marks,
+      ...(scan.tally && { tally: scan.tally }),
       last: scan.last,
       lastWallMs: scan.lastWallMs,
       entries: scan.entries,

@@ -10,6 +10,7 @@ import { entryAt } from '../source/reply.ts';
 import { formatTs } from '../source/position.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
+import { eventIdTail } from './protocol.ts';
 import type { BatchJob, BatchReply, BatchResult, WorkerPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
@@ -198,7 +199,7 @@ export class WorkerPool {
       routingKeys: [],
       parked: source.subscriptions.map((_, subscription) => ({
         subscription,
-        id: `${source.name}:${opTime.ts.seconds}.${opTime.ts.increment}.0`,
+        id: `${source.name}:${eventIdTail(opTime.ts.seconds, opTime.ts.increment, job.piece?.firstIndex ?? 0)}`,
         ns: '',
         reason: 'worker-crash',
         detail: `no worker could encode this entry: ${this.#lastFault}`,
@@ -206,6 +207,7 @@ export class WorkerPool {
       })),
       gates: [],
       marks: [],
+      ...(job.piece?.tally && { tally: job.piece.tally }),
       last: opTime,
       lastWallMs: 0,
       entries: 1,

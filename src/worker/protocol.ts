@@ -24,6 +24,8 @@ export interface SubscriptionPlan {
   readonly operations: readonly Operation[];
   /** Events show what `showExpandedEvents` adds. */
   readonly expanded: boolean;
+  /** Whether `transactionBegin` and `transactionEnd` go with its transactions. */
+  readonly transactions: boolean;
   readonly format: 'json' | 'json-canonical' | 'bson';
   /** 1: each event is a message of its own. More: JSON lines or BSON documents back to back. */
   readonly maxEvents: number;
@@ -60,6 +62,16 @@ export interface BatchJob {
 export interface TransactionPiece {
   /** How many operations the pieces before it hold. */
   readonly firstIndex: number;
+  readonly last: boolean;
+  /** Of the pieces before it. */
+  readonly tally?: TransactionTally;
+}
+
+/** What subscriptions with `transactions` were given of a transaction so far. */
+export interface TransactionTally {
+  /** Lanes that have had its `transactionBegin`, with the namespace that routed it. */
+  readonly begun: readonly { readonly lane: number; readonly ns: string }[];
+  readonly counts: readonly { readonly subscription: number; readonly ns: string; readonly operations: number }[];
 }
 
 export type BatchReply = BatchResult | { readonly kind: 'rejected'; readonly reason: string };
@@ -79,6 +91,8 @@ export interface BatchResult {
   readonly gates: readonly number[];
   /** What transactions do in this batch beyond a single entry, in oplog order. */
   readonly marks: readonly TransactionMark[];
+  /** Of a piece, for the next one. */
+  readonly tally?: TransactionTally | undefined;
   /** Of the last entry in the batch or range; undefined only when it had none. */
   readonly last: OpTime | undefined;
   /** The last entry's wall clock, ms since 1970; 0 when it had none. */

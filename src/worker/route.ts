@@ -4,7 +4,7 @@
  */
 import type { BatchJob, SourcePlan, WorkerPlan } from './protocol.ts';
 import type { DdlOperation, Operation } from '../config/config.ts';
-import { copyBytes, decodeText, readInt32 } from './bson.ts';
+import { copyBytes, decodeText, encodeText, readInt32 } from './bson.ts';
 import { hashNamespace, toPartition } from './partition.ts';
 import { compilePatterns } from './pattern.ts';
 import type { Matcher } from './pattern.ts';
@@ -23,6 +23,7 @@ export interface CompiledSubscription {
   readonly operations: ReadonlySet<Operation>;
   /** Events show what `showExpandedEvents` adds. */
   readonly expanded: boolean;
+  readonly transactions: boolean;
   /** 0 json, 1 json-canonical, 2 bson. */
   readonly format: number;
   /** Subscriptions of the same form get the same bytes of an event: by format, the expanded ones after the others. */
@@ -85,6 +86,7 @@ export class Router {
   readonly wantsViews: boolean;
   /** For each form, how many subscriptions use it. */
   readonly formUsers: readonly number[];
+  readonly wantsTransactions: boolean;
   #partitionBy: readonly { matches: Matcher; document: boolean }[];
   #collated: ReadonlySet<string> = new Set();
   #collatedKey = '';
@@ -103,6 +105,7 @@ export class Router {
         namespaces: subscription.namespaces,
         operations,
         expanded: subscription.expanded,
+        transactions: subscription.transactions,
         format: FORMATS.indexOf(subscription.format),
         form: FORMATS.indexOf(subscription.format) + (subscription.expanded ? FORMATS.length : 0),
         maxEvents: subscription.maxEvents,
@@ -119,6 +122,7 @@ export class Router {
       { length: FORMATS.length * 2 },
       (_, form) => this.subscriptions.filter((one) => one.form === form).length,
     );
+    this.wantsTransactions = this.subscriptions.some(({ transactions }) => transactions);
     this.#partitionBy = plan.partitionBy.map(({ namespaces, key }) => ({
       matches: compilePatterns(namespaces),
       document: key === 'document',
@@ -158,6 +162,11 @@ export class Router {
       }
     }
     return this.#learn(bytes, start, end, hash & (SLOTS - 1));
+  }
+
+  routeOf(ns: string): Route {
+    const bytes = encodeText(ns);
+    return this.route(bytes, 0, bytes.length);
   }
 
   #learn(bytes: Uint8Array, start: number, end: number, slot: number): Route {

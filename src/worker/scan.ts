@@ -23,9 +23,18 @@ import type { CommandSink } from './commands.ts';
 import { EntryHead, Op, readEntry, readPrevious, tsIncrement, tsSeconds } from './entry.ts';
 import { Parking } from './parking.ts';
 import { hashId, toPartition } from './partition.ts';
-import type { BatchJob, MessageType, ParkReason, TransactionCommit, TransactionMark } from './protocol.ts';
+import type {
+  BatchJob,
+  MessageType,
+  ParkReason,
+  TransactionCommit,
+  TransactionMark,
+  TransactionPiece,
+  TransactionTally,
+} from './protocol.ts';
 import { BEGIN_INDEX, MESSAGE_TYPES } from './protocol.ts';
-import type { CompiledSubscription, Route, Router } from './route.ts';
+import type { CompiledSubscription, Route, Router, Target } from './route.ts';
+import { TransactionEvents } from './transaction-events.ts';
 
 /** Offsets in one row of `BatchScan.operations`; what is a place is an offset into the batch, -1 where there is nothing. */
 export const Row = {
@@ -114,6 +123,9 @@ export class BatchScan implements CommandSink {
   #entryStart = 0;
   #entryEnd = 0;
   #firstIndex = 0;
+  #piece: TransactionPiece | undefined;
+  #wallTime = false;
+  readonly #transaction = new TransactionEvents();
   /** Places of the `ts` and `t` of the entry before this one. */
   #beforeTs = -1;
   #beforeTerm = -1;
@@ -131,6 +143,8 @@ export class BatchScan implements CommandSink {
     this.#reset(bytes, floors);
     this.#commands.reset(bytes, { wallTime, nsType: serverVersion !== undefined && serverVersion >= NS_TYPE_SINCE });
     this.#firstIndex = piece?.firstIndex ?? 0;
+    this.#piece = piece;
+    this.#wallTime = wallTime;
     const last = documentLast(bytes, 0, bytes.length);
     const from = range?.from ?? 0;
     const to = range?.to ?? Number.POSITIVE_INFINITY;
@@ -282,6 +296,7 @@ export class BatchScan implements CommandSink {
     }
     if (head.o < 0 || (head.op === Op.update && head.o2 < 0)) malformed('an operation without its documents');
     const partition = route.partition >= 0 ? route.partition : this.#partitionOfId(head, route);
+    if (transaction && this.router.wantsTransactions) this.#begin(entry, route, targets, partition);
     const number = this.operationCount;
     let wanted = false;
     for (let k = 0; k < targets.length; k++) {
@@ -307,6 +322,26 @@ export class BatchScan implements CommandSink {
     rows[row + Row.entryEnd] = this.#entryEnd;
     rows[row + Row.document] = -1;
     rows[row + Row.ui] = head.ui;
+  }
+
+  /** What a piece hands on to the next one. */
+  get tally(): TransactionTally | undefined {
+    return this.router.wantsTransactions && this.#piece?.last === false ? this.#transaction.tally : undefined;
+  }
+
+  #begin(head: EntryHead, route: Route, targets: readonly Target[], partition: number): void {
+    for (const { subscription } of targets) {
+      if (!subscription.transactions) continue;
+      const lane = subscription.index * this.router.partitions + partition;
+      if (!this.#transaction.count(subscription.index, lane, route)) continue;
+      const of = { bytes: this.#bytes, head, wallTime: this.#wallTime, lane, subscription: subscription.index, route };
+      this.addDocument(this.#transaction.begin(of));
+    }
+  }
+
+  #end(head: EntryHead): void {
+    const of = { bytes: this.#bytes, head, wallTime: this.#wallTime };
+    for (const row of this.#transaction.ends(of, this.router.partitions)) this.addDocument(row);
   }
 
   /** Where the next row begins. */
@@ -416,6 +451,8 @@ export class BatchScan implements CommandSink {
     const bytes = this.#bytes;
     const last = documentLast(bytes, list, limit);
     const element = this.#element;
+    const told = transaction && this.router.wantsTransactions;
+    if (told) this.#transaction.reset(this.#piece?.tally, (ns) => this.router.routeOf(ns));
     let at = list + 4;
     for (let index = this.#firstIndex; at < last; index++) {
       const end = readOperation(element, bytes, at, last);
@@ -436,6 +473,7 @@ export class BatchScan implements CommandSink {
       at = end;
     }
     if (at !== last) malformed('applyOps ends in the middle of an operation');
+    if (told && this.#piece?.last !== false) this.#end(head);
   }
 
   /** A transaction can create collections; an `applyOps` that a user ran can hold another. */
@@ -493,7 +531,7 @@ export class BatchScan implements CommandSink {
     for (const subscription of this.router.subscriptions) {
       if (telling && (route.internal || !subscription.matches(route.ns))) continue;
       wanted = true;
-      this.park(subscription, route?.ns ?? '', 'undecodable', detail);
+      this.park(subscription, route?.ns ?? '', 'undecodable', detail, this.#firstIndex);
     }
     if (!wanted) this.filtered++;
   }

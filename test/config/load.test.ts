@@ -74,6 +74,7 @@ const RESOLVED = {
       format: 'json',
       batch: { maxEvents: 1, maxBytes: 65_536, lingerMs: 0 },
       order: 'pipelined',
+      transactions: false,
       onUnroutable: 'hold',
       to: {
         kind: 'exchange',

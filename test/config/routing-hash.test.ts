@@ -10,6 +10,7 @@ const SUBSCRIPTION: SubscriptionConfig = {
   namespaces: ['shop.*'],
   operations: ['insert', 'update'],
   expanded: false,
+  transactions: false,
   format: 'json',
   batch: { maxEvents: 1, maxBytes: 65_536, lingerMs: 0 },
   order: 'pipelined',

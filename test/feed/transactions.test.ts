@@ -55,8 +55,8 @@ async function eventsOf(history: OplogHistory, previous: OpTime, commit: Documen
   assert.equal(walk.kind, 'found');
   const events: Document[] = [];
   const parts = { history, chain: walk.kind === 'found' ? walk.chain : [], commit: BSON.serialize(commit) };
-  for await (const { bytes, firstIndex } of pieces(parts, stop)) {
-    events.push(...jsonEvents(run(plan(), bytes, { piece: { firstIndex } })));
+  for await (const { bytes, ...piece } of pieces(parts, stop)) {
+    events.push(...jsonEvents(run(plan(), bytes, { piece })));
   }
   return events;
 }

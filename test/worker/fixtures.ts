@@ -14,6 +14,7 @@ function subscription(given: Partial<SubscriptionPlan> = {}): SubscriptionPlan {
     namespaces: ['shop.*'],
     operations: ['insert', 'update', 'replace', 'delete'],
     expanded: false,
+    transactions: false,
     format: 'json',
     maxEvents: 1,
     maxBytes: 65_536,

@@ -152,7 +152,9 @@ test('what comes before a commit is not joined or mixed with what comes after it
 });
 
 test('a piece of a transaction counts on from the pieces before it', () => {
-  const result = run(plan(), [applyOps(2, [operation(0), operation(1)], session)], { piece: { firstIndex: 700 } });
+  const result = run(plan(), [applyOps(2, [operation(0), operation(1)], session)], {
+    piece: { firstIndex: 700, last: true },
+  });
   assert.deepEqual(
     jsonEvents(result).map((event) => [event['_id'], event['txnNumber']]),
     [
