@@ -97,8 +97,14 @@ export async function transaction({ megabytes }: { readonly megabytes: number })
     );
     console.log('Every operation arrived once, in order within its queue, with one clusterTime.');
     return {
-      ...{ scenario: 'transaction', ...env, operations, oplogBytes: bytes, oplogEntries: entries, seconds },
-      ...{ peakRssBytes: peak, cpuSeconds: cpu },
+      scenario: 'transaction',
+      ...env,
+      operations,
+      oplogBytes: bytes,
+      oplogEntries: entries,
+      seconds,
+      peakRssBytes: peak,
+      cpuSeconds: cpu,
     };
   } finally {
     for (const close of closers.toReversed()) await close();
