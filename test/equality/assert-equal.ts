@@ -4,7 +4,11 @@ import type { TestContext } from 'node:test';
 import { campaign } from './campaign.ts';
 import { failureReport, summary } from './report.ts';
 import { shrink } from './shrink.ts';
+import { Wire } from './wire.ts';
 
+const DATA = ['insert', 'update', 'replace', 'delete'];
+const COMMANDS = ['drop', 'dropDatabase', 'rename'];
+const EXPANDED_COMMANDS = [...COMMANDS, 'create', 'createIndexes', 'dropIndexes', 'modify'];
 const SHRINK_MS = 60_000;
 
 export interface Comparison {
@@ -14,7 +18,7 @@ export interface Comparison {
 }
 
 export async function assertEqual(t: TestContext, { uri, seed, operations }: Comparison): Promise<void> {
-  const listening = { uri, ddl: false, expanded: false };
+  const listening = { uri, ddl: true, expanded: await hasExpandedEvents(uri) };
   const result = await campaign({ ...listening, seed, operations, large: true });
   t.diagnostic(summary(result));
   const { failure } = result;
@@ -24,8 +28,20 @@ export async function assertEqual(t: TestContext, { uri, seed, operations }: Com
   assert.ok(result.operations >= operations);
   // A workload that the server mostly refuses, or whose events are few, would show nothing.
   assert.ok(result.refused < result.steps / 3, `${result.refused} of ${result.steps} steps were refused`);
-  for (const kind of ['insert', 'update', 'replace', 'delete']) {
+  const commands = listening.expanded ? EXPANDED_COMMANDS : COMMANDS;
+  const least = new Map([
+    ...DATA.map((kind) => [kind, operations / 100] as const),
+    ...commands.map((kind) => [kind, 1] as const),
+  ]);
+  for (const [kind, wanted] of least) {
     const count = result.kinds.get(kind) ?? 0;
-    assert.ok(count > operations / 100, `only ${count} events of the kind ${kind}`);
+    assert.ok(count >= wanted, `only ${count} events of the kind ${kind}`);
   }
+}
+
+/** Servers from 6.0 on. */
+async function hasExpandedEvents(uri: string): Promise<boolean> {
+  await using wire = await Wire.open(uri);
+  const { version } = await wire.run('admin', { buildInfo: 1 });
+  return Number.parseInt(String(version), 10) >= 6;
 }

@@ -72,6 +72,7 @@ export class EngineListener implements AsyncDisposable {
       subscriptions: base.subscriptions.map((subscription) => ({
         ...subscription,
         operations,
+        expanded,
         to: { kind: 'file', path: this.#path },
       })),
       // Several lanes, as in life: events of different collections may pass each other on their way to the file.
