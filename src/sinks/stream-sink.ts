@@ -25,7 +25,7 @@ export class StreamSink {
   lanePort({ lines }: { lines: boolean }): LanePort {
     return {
       open: async (listener) => {
-        const stream = await this.#opened();
+        const stream = await this.#opened(lines);
         const port = new StreamPort(stream, listener, lines, () => this.#ports.delete(port));
         this.#ports.add(port);
         return port;
@@ -40,8 +40,8 @@ export class StreamSink {
     await new Promise<void>((resolve) => stream.end(resolve));
   }
 
-  async #opened(): Promise<Writable> {
-    this.#stream ??= this.#openStream();
+  async #opened(lines: boolean): Promise<Writable> {
+    this.#stream ??= this.#openStream(lines);
     try {
       return await this.#stream;
     } catch (error) {
@@ -50,8 +50,8 @@ export class StreamSink {
     }
   }
 
-  async #openStream(): Promise<Writable> {
-    const stream = this.#target.kind === 'stdout' ? process.stdout : await openFile(this.#target.path);
+  async #openStream(lines: boolean): Promise<Writable> {
+    const stream = this.#target.kind === 'stdout' ? process.stdout : await openFile(this.#target.path, lines);
     stream.on('drain', () => {
       for (const port of this.#ports) port.drained();
     });
@@ -63,10 +63,11 @@ export class StreamSink {
   }
 }
 
-async function openFile(path: string): Promise<Writable> {
+async function openFile(path: string, lines: boolean): Promise<Writable> {
   const file = await open(path, 'a+');
   const { size } = await file.stat();
-  if (size > 0) {
+  // Between documents of BSON a line feed would be the damage that it mends between lines.
+  if (lines && size > 0) {
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
     if (buffer[0] !== NEWLINE[0]) await file.appendFile(NEWLINE);
   }

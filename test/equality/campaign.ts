@@ -105,7 +105,10 @@ export class Listeners implements AsyncDisposable {
 
   /** Performs the steps, and compares all that came of them. */
   async run(steps: readonly Step[]): Promise<{ events: number; kinds: string[]; differences: Difference[] }> {
-    for (const step of steps) await this.performer.perform(step);
+    for (const step of steps) {
+      if (step.kind === 'restart') await this.#engine.restart();
+      else await this.performer.perform(step);
+    }
     return this.compare();
   }
 

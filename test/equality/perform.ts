@@ -22,13 +22,15 @@ export class Performer {
     this.#wire = wire;
   }
 
-  async perform(step: Step): Promise<void> {
+  async perform(step: Exclude<Step, { kind: 'restart' }>): Promise<void> {
     this.performed += 1;
     switch (step.kind) {
       case 'write': {
         const { db, body } = step.command;
         const session = step.retryable ? { lsid: this.#session, txnNumber: this.#nextNumber() } : {};
-        this.#note(body, await this.#wire.command(db, { ...body, ...session, writeConcern: WRITE_CONCERN }));
+        const command = { ...body, ...session, writeConcern: WRITE_CONCERN };
+        this.#note(body, await this.#wire.command(db, command));
+        if (step.retried) await this.#wire.command(db, command);
         return;
       }
       case 'admin': {

@@ -18,7 +18,16 @@ export interface Command {
 
 export type Step =
   /** `retryable`: with a session and a number, as drivers write by default. */
-  | { readonly kind: 'write'; readonly command: Command; readonly retryable: boolean; readonly operations: number }
+  | {
+      readonly kind: 'write';
+      readonly command: Command;
+      readonly retryable: boolean;
+      /** Sent a second time, as by a driver that has had no answer. */
+      readonly retried: boolean;
+      readonly operations: number;
+    }
+  /** Ours is stopped and started, as by SIGTERM. */
+  | { readonly kind: 'restart'; readonly operations: 0 }
   | { readonly kind: 'admin'; readonly command: Command; readonly operations: number }
   | {
       readonly kind: 'transaction';
@@ -90,6 +99,7 @@ export function admin(db: string, body: Record<string, unknown>, operations = 1)
 
 function nextStep(model: Model): Step {
   const { random, options } = model;
+  if (random.chance(0.0008)) return { kind: 'restart', operations: 0 };
   if (options.ddl && random.chance(0.03)) return ddlStep(model);
   if (options.large && random.chance(0.0004)) return hugeTransaction(model);
   if (random.chance(0.06)) return transaction(model);
@@ -97,7 +107,13 @@ function nextStep(model: Model): Step {
   const { operations, body } = writeOf(model, place);
   const retryable = random.chance(0.5) && !hasMulti(body);
   const ordered = random.chance(0.7) && !('findAndModify' in body) ? { ordered: false } : {};
-  return { kind: 'write', command: { db: place.db, body: { ...body, ...ordered } }, retryable, operations };
+  return {
+    kind: 'write',
+    command: { db: place.db, body: { ...body, ...ordered } },
+    retryable,
+    retried: retryable && random.chance(0.1),
+    operations,
+  };
 }
 
 /** The server takes no transaction number with writes of many documents. */
@@ -196,7 +212,8 @@ function transaction(model: Model): Step {
   const { random } = model;
   const commands = random.many(random.between(1, 6), () => {
     const place = model.place();
-    return { ...writeOf(model, place), db: place.db };
+    const write = model.options.ddl && random.chance(0.08) ? ddlInTransaction(model, place) : writeOf(model, place);
+    return { ...write, db: place.db };
   });
   return {
     kind: 'transaction',
@@ -204,6 +221,12 @@ function transaction(model: Model): Step {
     commit: random.chance(0.8),
     operations: commands.reduce((sum, { operations }) => sum + operations, 0),
   };
+}
+
+/** What a transaction may create; the server refuses it where the collection is there already. */
+function ddlInTransaction({ random }: Model, { coll }: Place): Write {
+  const indexes = [{ key: { k: new Int32(1) }, name: 'k_1' }];
+  return { body: random.chance(0.5) ? { create: coll } : { createIndexes: coll, indexes }, operations: 1 };
 }
 
 /** More than one oplog entry can hold. */

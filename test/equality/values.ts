@@ -82,6 +82,7 @@ export function randomValue(random: Random, depth = 0): unknown {
     [1, () => new RawValue(6, NONE)],
     [1, () => new RawValue(14, textBytes(randomText(random)))],
     [1, () => new RawValue(12, Buffer.concat([textBytes('db.coll'), randomBytes(random, 12)]))],
+    [depth < 4 ? 0.1 : 0, () => deepValue(random.between(20, 80))],
     [depth < 4 ? 6 : 0, () => randomDocument(random, depth + 1)],
     [depth < 4 ? 6 : 0, () => random.many(random.below(5), () => randomValue(random, depth + 1))],
   ])();
@@ -131,6 +132,14 @@ export function randomId(random: Random, number: number): unknown {
       () => random.pick<unknown>([null, true, '', new MinKey(), new MaxKey(), new Double(Number.NaN), new Code('x')]),
     ],
   ])();
+}
+
+/** Documents and arrays in each other. */
+function deepValue(levels: number): unknown {
+  let value: unknown = new Int32(levels);
+  for (let level = 0; level < levels; level += 1)
+    value = level % 3 === 0 ? [value] : { [level % 2 ? 'a' : '0']: value };
+  return value;
 }
 
 function randomText(random: Random): string {
