@@ -19,6 +19,7 @@ export class UserError extends Error {
 export type UserErrorCode =
   | 'config-invalid'
   | 'start-in-future'
+  | 'time-series'
   | 'credentials-refused'
   | 'not-a-replica-set'
   | 'rights-missing'

@@ -3,6 +3,7 @@ import { MongoClient, ReadPreference, Timestamp } from 'mongodb';
 import type { Db, Document } from 'mongodb';
 import type { Config, SourceConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
+import { timeSeriesFault } from '../feed/time-series.ts';
 import { compareTs, formatTs } from '../source/position.ts';
 import type { Ts } from '../source/position.ts';
 import { compilePatterns } from '../worker/pattern.ts';
@@ -122,7 +123,9 @@ async function showMatches(
       findings.info(`subscription ${name} matches ${plain.length} of ${collections.length} collections: ${shown}`);
     }
     const packed = matched.filter(({ type }) => type === 'timeseries').map(({ namespace }) => namespace);
-    if (packed.length > 0) {
+    const named = packed.find((namespace) => namespaces.includes(namespace));
+    if (named !== undefined) findings.fault(timeSeriesFault(name, named));
+    else if (packed.length > 0) {
       findings.warning(
         `subscription ${name} also matches time-series collections, which have no change events: ${packed.join(', ')}`,
       );

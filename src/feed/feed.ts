@@ -16,6 +16,7 @@ import { compilePatterns } from '../worker/pattern.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
 import { SetAside } from './set-aside.ts';
 import { Starts } from './starts.ts';
+import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { CheckpointRecord, LanePosition } from '../checkpoint/record.ts';
@@ -130,6 +131,7 @@ export class Feed {
     const { source, log } = this.#o;
     const identity = await source.connect(stop);
     this.#identity = identity;
+    await refuseTimeSeries(this.#o, stop);
     this.#collated = await this.#collatedNamespaces(stop);
     try {
       this.#stand(await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop));

@@ -17,6 +17,7 @@ import { BatchSize } from './batch-size.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { collatedNamespaces } from './collations.ts';
 import { CursorEndedError } from './cursor.ts';
+import { timeSeriesNamespaces } from './time-series.ts';
 import type { OplogCursor } from './cursor.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import { classify, codeOf, refusal } from './failures.ts';
@@ -162,6 +163,10 @@ export class OplogSource implements Source {
       (member, signal) => collatedNamespaces({ source: this.name, member, matches, log: this.#log }, signal),
       this.#until(stop),
     );
+  }
+
+  async timeSeriesNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]> {
+    return this.#withMember(({ client }, signal) => timeSeriesNamespaces(client, matches, signal), this.#until(stop));
   }
 
   async close(): Promise<void> {

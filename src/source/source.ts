@@ -45,6 +45,8 @@ export interface Source {
   read(point: ResumePoint, stop: AbortSignal): AsyncGenerator<RawBatch>;
   /** Matching namespaces whose default collation makes `_id`s equal that differ in bytes; as far as may be seen. */
   collatedNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]>;
+  /** Matching time-series collections, as far as may be seen. */
+  timeSeriesNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]>;
   /** The newest knowledge, undefined before the first. */
   readonly window: SourceWindow | undefined;
   readonly state: SourceState;

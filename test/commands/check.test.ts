@@ -45,11 +45,12 @@ function file({
   declare = true,
   to = `{ queue: ${NAME} }`,
   start = 'latest',
+  namespaces = `"${NAME}.*", "!*.items"`,
 } = {}): string {
   return [
     `sources: { shop: { uri: ${JSON.stringify(mongoUri)}, start: "${start}" } }`,
     `sinks: { rabbit: { uri: ${JSON.stringify(amqpUri)}, declare: ${declare} } }`,
-    `subscriptions: [{ name: orders, namespaces: ["${NAME}.*", "!*.items"], to: ${to} }]`,
+    `subscriptions: [{ name: orders, namespaces: [${namespaces}], to: ${to} }]`,
     'pipeline: { partitions: 8 }',
   ].join('\n');
 }
@@ -65,6 +66,12 @@ test('where all is well, it shows both ends, the oplog and what matches, and end
   assert.match(said, /ok +connected to RabbitMQ \d/);
   assert.match(said, new RegExp(`queue ${NAME}: not there yet, will be declared`));
   assert.match(said, /All is well\.\n$/);
+});
+
+test('a time-series collection that is named is a fault; it has no change events', async () => {
+  const { code, said } = await run(file({ namespaces: `"${NAME}.orders", "${NAME}.cpu"` }));
+  assert.equal(code, 2, said);
+  assert.match(said, new RegExp(`FAULT +subscription "orders": ${NAME}\\.cpu is a time-series collection\\.`));
 });
 
 test('it declares nothing, and tells what is there from what is missing', async () => {

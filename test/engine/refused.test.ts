@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { connect } from 'amqplib';
+import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
 import type { Shared } from '../servers/with-servers.ts';
@@ -22,6 +23,7 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     readonly start?: string;
     readonly dataFolder?: string;
     readonly sink?: object;
+    readonly namespaces?: readonly string[];
     readonly to: object;
   }
 
@@ -31,18 +33,31 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     start = 'latest',
     dataFolder,
     sink = {},
+    namespaces = ['refused.*'],
     to,
   }: Setup): Promise<string> {
     await using place = await EngineFolder.create({
       sources: { src: { uri: mongoUri, start } },
       sinks: { mq: { uri: rabbit.uri, ...sink } },
-      subscriptions: [{ name: 'all', namespaces: ['refused.*'], to }],
+      subscriptions: [{ name: 'all', namespaces, to }],
       ...(dataFolder !== undefined && { checkpoint: { path: dataFolder } }),
     });
     const engine = place.start();
     assert.equal(await engine.ended(), 2, engine.log());
     return engine.log();
   }
+
+  test('a time-series collection that a subscription names', async () => {
+    const client = await MongoClient.connect(mongo.uri);
+    try {
+      await client.db('refused').createCollection('measured', { timeseries: { timeField: 'at' } });
+      const said = await refusal({ namespaces: ['other.*', 'refused.measured'], to: { queue: 'refused' } });
+      assert.match(said, /subscription "all": refused\.measured is a time-series collection\./);
+    } finally {
+      await client.db('refused').dropDatabase();
+      await client.close();
+    }
+  });
 
   const withPassword = (uri: string): string => uri.replace('://', '://somebody:open-sesame@');
 
