@@ -102,12 +102,11 @@ describe('commands on a collection that is spread by document', () => {
 
     // Each command went to one partition, and all of them to the same one.
     const perQueue = await Promise.all(partitions.map(async ({ name }) => new Set(await readDry(rabbit.uri, name))));
-    assert.deepEqual(perQueue.map((queue) => commands.filter((id) => queue.has(id)).length).toSorted(), [
-      0,
-      0,
-      0,
-      commands.length,
-    ]);
+    const counts = perQueue.map((queue) => commands.filter((id) => queue.has(id)).length);
+    assert.deepEqual(
+      counts.filter((count) => count > 0),
+      [commands.length],
+    );
     assert.ok(
       perQueue.every((queue) => [...queue].some((id) => ofC0.has(id))),
       'the documents are in all partitions',
