@@ -400,27 +400,24 @@ class SourceEncoder {
     const { documents, operations: rows } = this.#scan;
     const type = rows[row + Row.type]!;
     const o = rows[row + Row.o]!;
-    const named = { db: route.db, coll: route.coll, operationType: MESSAGE_TYPES[type]!, partition };
     const limit = rows[row + Row.last]!;
     const document = rows[row + Row.document]!;
-    return renderTemplate(
-      template,
-      document < 0
-        ? {
-            ...named,
-            bytes,
-            limit,
-            fullDocument: type === Crud.insert || type === Crud.replace ? o : -1,
-            documentKey: type === Crud.delete ? o : rows[row + Row.o2]!,
-          }
-        : {
-            ...named,
-            bytes: documents,
-            limit,
-            fullDocument: findDocument(documents, document, limit, fullDocumentName),
-            documentKey: findDocument(documents, document, limit, documentKeyName),
-          },
-    );
+    let fullDocument = type === Crud.insert || type === Crud.replace ? o : -1;
+    let documentKey = type === Crud.delete ? o : rows[row + Row.o2]!;
+    if (document >= 0) {
+      fullDocument = findDocument(documents, document, limit, fullDocumentName);
+      documentKey = findDocument(documents, document, limit, documentKeyName);
+    }
+    return renderTemplate(template, {
+      db: route.db,
+      coll: route.coll,
+      operationType: MESSAGE_TYPES[type]!,
+      partition,
+      bytes: document < 0 ? bytes : documents,
+      limit,
+      fullDocument,
+      documentKey,
+    });
   }
 
   #park(row: number, route: Route, subscription: CompiledSubscription, reason: ParkReason, detail: string): void {
