@@ -23,10 +23,11 @@ export const fieldName = fc
   .oneof(withoutZero, fc.constantFrom('a', 'u', 'l', 's0', '0', 'x.y', 'd', 'i', '$set', '', 'diff', 'b'))
   .filter((name) => name !== '__proto__' && name !== '_bsontype' && name !== 'toBSON');
 
-/** Not more than 34 digits, by the bits that would say so: js-bson reads those wrongly. */
+/** Not more than 34 digits, by the bits that would say so and the highest of the digits' own: js-bson reads those wrongly. */
 function withinDigits(decimal: Uint8Array): Uint8Array {
   const top = decimal[15]!;
-  return (top & 0x60) === 0x60 && (top & 0x78) !== 0x78 ? decimal.with(15, top & 0x9f) : decimal;
+  const small = decimal.with(14, decimal[14]! & 0xfe);
+  return (top & 0x60) === 0x60 && (top & 0x78) !== 0x78 ? small.with(15, top & 0x9f) : small;
 }
 
 export const scalar = fc.oneof(
