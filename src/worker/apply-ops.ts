@@ -5,11 +5,10 @@
  * A transaction above 16 MB is a chain of entries, each naming the one before it in `prevOpTime`; all but the last say
  * `partialTxn`. The last of a prepared one says `prepare` and takes effect at a later `commitTransaction`, which names it.
  */
-import { BsonType, documentLast, encodeText, findElement, malformed, nameEnd, nameIs, valueEnd } from './bson.ts';
+import { BsonType, encodeText, findElement, malformed, nameEnd, nameIs, valueEnd } from './bson.ts';
 import type { OpTime } from '../source/position.ts';
 import { EntryHead, Op, readEntry, readPrevious } from './entry.ts';
 import { Crud } from './route.ts';
-import type { CompiledSubscription, Router } from './route.ts';
 
 const names = {
   id: encodeText('_id'),
@@ -17,9 +16,6 @@ const names = {
   partialTxn: encodeText('partialTxn'),
   prepare: encodeText('prepare'),
 };
-
-/** Deeper than any server takes. */
-const MAX_NESTING = 20;
 
 export interface ApplyOps {
   /** Where the array of operations starts. */
@@ -70,39 +66,4 @@ export function crudOf(bytes: Uint8Array, head: EntryHead): number {
   if (head.op === Op.delete) return Crud.delete;
   if (head.o < 0) malformed('an update without its document');
   return findElement(bytes, head.o, head.last, names.id) >= 0 ? Crud.replace : Crud.update;
-}
-
-/** Adds everybody who would see any of the operations, with a namespace that shows why. */
-export function collectWanting(
-  router: Router,
-  bytes: Uint8Array,
-  list: number,
-  limit: number,
-  wanting: Map<CompiledSubscription, string>,
-  depth = 0,
-): void {
-  if (depth > MAX_NESTING) malformed('applyOps is nested too deeply');
-  const last = documentLast(bytes, list, limit);
-  const head = new EntryHead();
-  let at = list + 4;
-  while (at < last) {
-    const end = readOperation(head, bytes, at, last);
-    if (head.op === Op.command && head.o >= 0) {
-      const inner = findElement(bytes, head.o, head.last, names.applyOps);
-      if (inner >= 0 && bytes[inner] === BsonType.array) {
-        collectWanting(router, bytes, nameEnd(bytes, inner + 1), head.last, wanting, depth + 1);
-      }
-    } else if (isCrud(head.op) && !head.fromMigrate && !head.destined) {
-      const route = router.route(bytes, head.nsStart, head.nsEnd);
-      for (const { subscription } of route.idle ? [] : route.targets[crudOf(bytes, head)]!) {
-        if (!wanting.has(subscription)) wanting.set(subscription, route.ns);
-      }
-    }
-    at = end;
-  }
-  if (at !== last) malformed('applyOps ends in the middle of an operation');
-}
-
-function isCrud(op: number): boolean {
-  return op === Op.insert || op === Op.update || op === Op.delete;
 }

@@ -29,7 +29,6 @@ export class EntryHead {
   txnNumber = -1;
   prevOpTime = -1;
   fromMigrate = false;
-  destined = false;
   multiOpType = 0;
   last = -1;
 
@@ -49,7 +48,6 @@ export class EntryHead {
     this.txnNumber = -1;
     this.prevOpTime = -1;
     this.fromMigrate = false;
-    this.destined = false;
     this.multiOpType = 0;
     this.last = -1;
   }
@@ -73,7 +71,6 @@ const longNames = {
   prevOpTime: textOf('prevOpTime'),
   fromMigrate: textOf('fromMigrate'),
   multiOpType: textOf('multiOpType'),
-  destinedRecipient: textOf('destinedRecipient'),
 };
 
 function textOf(text: string): Uint8Array {
@@ -157,9 +154,6 @@ function readLongName(head: EntryHead, bytes: Uint8Array, type: number, name: nu
       } else if (type === BsonType.int32 && startsWith(bytes, name, longNames.multiOpType)) {
         head.multiOpType = readInt32(bytes, value);
       }
-      break;
-    case 17:
-      if (startsWith(bytes, name, longNames.destinedRecipient)) head.destined = true;
       break;
     default:
   }

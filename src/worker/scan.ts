@@ -4,7 +4,7 @@
  * which lanes it goes to. Nothing is written here; the second pass then works lane by lane.
  * Invariant: an entry contributes all of its operations or, when it turns out to be damaged, none and a parked record.
  */
-import { collectWanting, crudOf, readApplyOps, readOperation } from './apply-ops.ts';
+import { crudOf, readApplyOps, readOperation } from './apply-ops.ts';
 import {
   BsonType,
   MalformedBson,
@@ -68,6 +68,8 @@ export const DELIVERY_FIELDS = 3;
 
 /** `op` values that a damaged or hostile batch could make up without end. */
 const MAX_UNKNOWN_OPS = 100;
+/** Of `applyOps` in `applyOps`: deeper than any server takes. */
+const MAX_NESTING = 20;
 
 const idName = encodeText('_id');
 /** The first server whose create events say what was created. */
@@ -274,13 +276,13 @@ export class BatchScan implements CommandSink {
         if (this.router.wantsShardingDdl && head.o2 >= 0 && !head.fromMigrate) this.#commands.shardingNoop(head);
         break;
       default:
-        this.#unknown(head, decodeText(this.#bytes, head.opStart, Math.min(head.opEnd, head.opStart + 32)));
+        this.#unknown(head, 0);
     }
   }
 
   /** `head` is the operation's own, `entry` that of the entry it came in; they differ inside `applyOps`. */
   #crud(head: EntryHead, entry: EntryHead, index: number, transaction: boolean): void {
-    if (head.fromMigrate || head.destined) return;
+    if (head.fromMigrate) return;
     const bytes = this.#bytes;
     const route = this.router.route(bytes, head.nsStart, head.nsEnd);
     if (route.idle) {
@@ -389,7 +391,7 @@ export class BatchScan implements CommandSink {
   }
 
   #command(head: EntryHead): void {
-    if (head.fromMigrate || head.destined) return;
+    if (head.fromMigrate) return;
     const name = commandName(this.#bytes, head);
     switch (name.name) {
       case 'applyOps':
@@ -454,58 +456,67 @@ export class BatchScan implements CommandSink {
     const told = transaction && this.router.wantsTransactions;
     if (told) this.#transaction.reset(this.#piece?.tally, (ns) => this.router.routeOf(ns));
     let at = list + 4;
-    for (let index = this.#firstIndex; at < last; index++) {
+    for (let index = this.#firstIndex; at < last;) {
       const end = readOperation(element, bytes, at, last);
-      switch (element.op) {
-        case Op.insert:
-        case Op.update:
-        case Op.delete:
-          this.#crud(element, head, index, transaction);
-          break;
-        case Op.command:
-          this.#commandInside(element, head, index, transaction);
-          break;
-        case Op.noop:
-          break;
-        default:
-          this.#unknown(element, decodeText(bytes, element.opStart, Math.min(element.opEnd, element.opStart + 32)));
-      }
+      index = this.#inside(element, head, index, transaction, 0);
       at = end;
     }
     if (at !== last) malformed('applyOps ends in the middle of an operation');
     if (told && this.#piece?.last !== false) this.#end(head);
   }
 
-  /** A transaction can create collections; an `applyOps` that a user ran can hold another. */
-  #commandInside(element: EntryHead, entry: EntryHead, index: number, transaction: boolean): void {
-    if (element.fromMigrate || element.destined) return;
-    const name = commandName(this.#bytes, element);
+  /** One operation of an `applyOps`, which has this number; the result is the number of the next one. */
+  #inside(element: EntryHead, entry: EntryHead, index: number, transaction: boolean, depth: number): number {
+    switch (element.op) {
+      case Op.insert:
+      case Op.update:
+      case Op.delete:
+        this.#crud(element, entry, index, transaction);
+        break;
+      case Op.command:
+        return this.#commandInside(element, entry, index, transaction, depth);
+      case Op.noop:
+        break;
+      default:
+        this.#unknown(element, index);
+    }
+    return index + 1;
+  }
+
+  /** A transaction can create collections; an `applyOps` that a user ran can hold another, whose operations count in its place. */
+  #commandInside(element: EntryHead, entry: EntryHead, index: number, transaction: boolean, depth: number): number {
+    if (element.fromMigrate) return index + 1;
+    const bytes = this.#bytes;
+    const name = commandName(bytes, element);
     if (name.name !== 'applyOps') {
       this.#commands.command({ head: element, entry, index, transaction }, name);
-      return;
+      return index + 1;
     }
     if (name.type !== BsonType.array) malformed('applyOps without a list');
-    this.#parkTransaction(name.value, name.last, 'applyOps inside applyOps', index);
-  }
-
-  /** Parks the whole entry for everybody who would have seen any of its operations. */
-  #parkTransaction(list: number, limit: number, detail: string, index = 0): void {
-    const wanting = new Map<CompiledSubscription, string>();
-    collectWanting(this.router, this.#bytes, list, limit, wanting);
-    for (const [subscription, ns] of wanting) {
-      this.park(subscription, ns, 'unsupported-transaction', detail, index);
+    if (depth === MAX_NESTING) malformed('applyOps is nested too deeply');
+    // The pieces of a transaction count their lists' elements, so that no number comes twice.
+    if (this.#piece) malformed('applyOps inside a transaction of several entries');
+    const last = documentLast(bytes, name.value, name.last);
+    let next = index;
+    let at = name.value + 4;
+    while (at < last) {
+      const end = readOperation(element, bytes, at, last);
+      next = this.#inside(element, entry, next, transaction, depth + 1);
+      at = end;
     }
-    if (wanting.size === 0) this.filtered++;
+    if (at !== last) malformed('applyOps ends in the middle of an operation');
+    return next;
   }
 
-  #unknown(head: EntryHead, op: string): void {
+  #unknown(head: EntryHead, index: number): void {
+    const op = decodeText(this.#bytes, head.opStart, Math.min(head.opEnd, head.opStart + 32));
     this.countUnknown(op);
-    if (head.fromMigrate || head.destined) return;
+    if (head.fromMigrate) return;
     const route = this.router.route(this.#bytes, head.nsStart, head.nsEnd);
     if (route.internal) return;
     for (const subscription of this.router.subscriptions) {
       if (route.command || subscription.matches(route.ns)) {
-        this.park(subscription, route.ns, 'unknown-op', `op "${op}" is not known to this version`);
+        this.park(subscription, route.ns, 'unknown-op', `op "${op}" is not known to this version`, index);
       }
     }
   }

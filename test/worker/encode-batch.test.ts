@@ -159,7 +159,6 @@ test('what change streams hide is hidden, even from a pattern for everything', (
   const entries = [
     ...hidden.map((ns, k) => insert(k + 1, { _id: k }, ns)),
     entry(20, { op: 'i', o: { _id: 1 }, fromMigrate: true }),
-    entry(21, { op: 'i', o: { _id: 1 }, destinedRecipient: 'shard1' }),
     insert(22, { _id: 1 }, 'shop.tmp.agg_out.1'),
     entry(23, { op: 'i', o: { _id: 1 }, fromMigrate: false }),
   ];
@@ -169,6 +168,20 @@ test('what change streams hide is hidden, even from a pattern for everything', (
     [22, 23],
   );
   assert.deepEqual(result.parked, []);
+});
+
+test('what is written to a collection while it is resharded is shown, and what resharding itself writes is not', () => {
+  const entries = [
+    // The donor tells the later owner of a user's write; the copy of it goes into a collection of the server's own.
+    entry(1, { op: 'i', o: { _id: 1 }, destinedRecipient: 'shard1' }),
+    entry(2, { op: 'd', o: { _id: 1 }, destinedRecipient: 'shard1' }),
+    insert(3, { _id: 1 }, 'shop.system.resharding.3f2504e0-4f89-41d3-9a0c-0305e82c3301'),
+  ];
+  const result = run(plan([{ namespaces: ['*'] }]), entries);
+  assert.deepEqual(
+    jsonEvents(result).map((event) => event['operationType']),
+    ['insert', 'delete'],
+  );
 });
 
 test('records are grouped by lane, and within a lane in oplog order', () => {

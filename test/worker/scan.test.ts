@@ -164,13 +164,25 @@ test('a piece of a transaction counts on from the pieces before it', () => {
   );
 });
 
-test('applyOps inside applyOps is parked, the operations beside it go on', () => {
-  const inner = { op: 'c', ns: 'admin.$cmd', o: { applyOps: [operation(7)] } };
-  const result = run(plan(), [applyOps(2, [operation(0), inner, operation(2)])]);
-  assert.deepEqual(parkedOf(result), [[0, '2.1', 'shop.orders', 'unsupported-transaction']]);
+test('applyOps inside applyOps is unrolled in its place; every operation has a number of its own', () => {
+  const inner = (...operations: Document[]): Document => ({ op: 'c', ns: 'admin.$cmd', o: { applyOps: operations } });
+  const tree = [operation(0), inner(operation(1), inner(operation(2)), operation(3), inner()), operation(4)];
+  const ids = [0, 1, 2, 3, 4].map((k) => [`shop:1795327615.2.${k}`, { _id: k }]);
+  const seen = (result: BatchResult): unknown[] => jsonEvents(result).map((one) => [one['_id'], one['fullDocument']]);
+  assert.deepEqual(seen(run(plan(), [applyOps(2, tree)])), ids);
+  // Nobody sees what a migration wrote, however it is wrapped.
+  const migrated = { ...inner(operation(8)), fromMigrate: true };
   assert.deepEqual(
-    jsonEvents(result).map((event) => event['_id']),
-    ['shop:1795327615.2.0', 'shop:1795327615.2.2'],
+    seen(run(plan(), [applyOps(2, [migrated, inner(operation(9, 'shop.orders', { fromMigrate: true }))])])),
+    [],
+  );
+  const twenty = Array.from({ length: 20 }).reduce<Document>((one) => inner(one), operation(0));
+  assert.deepEqual(seen(run(plan(), [applyOps(2, [twenty])])), ids.slice(0, 1));
+  const tooDeep = run(plan(), [applyOps(2, [operation(7), inner(twenty)]), insert(3, { _id: 'after' })]);
+  assert.deepEqual(parkedOf(tooDeep), [[0, '2.0', 'admin.$cmd', 'undecodable']]);
+  assert.deepEqual(
+    jsonEvents(tooDeep).map((one) => one['fullDocument']),
+    [{ _id: 'after' }],
   );
 });
 
