@@ -231,7 +231,7 @@ test('damage to the frame of a batch is refused as malformed, or harms nothing b
     [insert(1, everyType), ...originals.slice(5, 9)],
   ].map((entries) => batchOf(entries));
   let refused = 0;
-  for (let round = 0; round < 20_000; round++) {
+  for (let round = 0; round < 6_000; round++) {
     let bytes = new Uint8Array(random.of(batches));
     if (random.below(3) === 0) bytes = bytes.slice(0, random.below(bytes.length));
     for (let times = random.below(3); times >= 0 && bytes.length > 0; times--) {
@@ -252,7 +252,7 @@ test('damage to the frame of a batch is refused as malformed, or harms nothing b
       refused++;
     }
   }
-  assert.ok(refused > 5_000, `${refused} refused`);
+  assert.ok(refused > 1_500, `${refused} refused`);
 });
 
 /** `levels` documents one in the other, the innermost holding `inner`. */
