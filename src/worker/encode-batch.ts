@@ -63,6 +63,8 @@ class SourceEncoder {
   #batch = 0;
   #records = new Uint32Array(8192 * RECORD_FIELDS);
   #recordCount = 0;
+  /** The first record that an event may join: what was written before the last gate or commit stays as it is. */
+  #joinFrom = 0;
   #pos = 0;
   #keys: string[] = [];
   #keyIndexes = new Map<string, number>();
@@ -127,6 +129,7 @@ class SourceEncoder {
   /** The deliveries `from` … `to - 1`, lane by lane. */
   #encodeLanes(job: BatchJob, from: number, to: number): void {
     const order = this.#sortByLane(from, to);
+    this.#joinFrom = this.#recordCount;
     const { deliveries } = this.#scan;
     let lane = -1;
     let joins = false;
@@ -161,6 +164,7 @@ class SourceEncoder {
     records[at + Field.type] = GATE;
     records[at + Field.offset] = gate;
     records[at + Field.events] = counts;
+    this.#joinFrom = this.#recordCount;
   }
 
   #deliver(job: BatchJob, lane: number, number: number, targetNumber: number, joins: boolean): void {
@@ -223,7 +227,7 @@ class SourceEncoder {
     let at = (this.#recordCount - 1) * RECORD_FIELDS;
     const joined =
       joins &&
-      at >= 0 &&
+      at >= this.#joinFrom * RECORD_FIELDS &&
       records[at + Field.lane] === lane &&
       records[at + Field.routingKey] === key &&
       records[at + Field.events]! < subscription.maxEvents &&

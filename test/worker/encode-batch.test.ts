@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BSON, EJSON, Long, ObjectId, Timestamp } from 'bson';
+import { BSON, EJSON, Long, ObjectId, Timestamp, UUID } from 'bson';
 import type { Document } from 'bson';
 import fc from 'fast-check';
 import { document } from './arbitraries.ts';
@@ -279,6 +279,26 @@ test('BSON events are joined back to back', () => {
     at += size;
   }
   assert.deepEqual(ids, ['shop:1795327615.1.0', 'shop:1795327615.2.0', 'shop:1795327615.3.0']);
+});
+
+test('an event behind a parked one joins nothing that stands before a gate or a commit', () => {
+  const session = { lsid: { id: new UUID() }, txnNumber: Long.fromNumber(5) };
+  const previous = { prevOpTime: { ts: new Timestamp({ t: START_SECONDS, i: 1 }), t: Long.fromNumber(3) } };
+  const between: Document[] = [
+    entry(2, { op: 'c', ns: 'shop.$cmd', o: { drop: 'orders' } }),
+    entry(2, { op: 'c', ns: 'admin.$cmd', o: { commitTransaction: 1 }, ...session, ...previous }),
+  ];
+  const large = insert(3, { _id: 3, text: 'x'.repeat(2000) });
+  for (const [k, one] of between.entries()) {
+    const of = plan([{ operations: ['insert', 'drop'], maxEvents: 10, maxMessageBytes: 1000, routingKey: 'all' }]);
+    const result = run(of, [insert(1, { _id: 1 }), one, large, insert(4, { _id: 4 })]);
+    assert.equal(result.parked.length, 1);
+    const seen = messages(result).filter(({ type }) => type === 'batch');
+    assert.deepEqual(
+      seen.map(({ first, last, events }) => [first[1], last[1], events]),
+      k === 0 ? [1, 2, 4].map((i) => [i, i, 1]) : [1, 4].map((i) => [i, i, 1]),
+    );
+  }
 });
 
 test('an event over the limit is parked with its entry, and its neighbours go on', () => {
