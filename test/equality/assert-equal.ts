@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { campaign } from './campaign.ts';
+import type { Mode } from './engine-listener.ts';
 import { failureReport, summary } from './report.ts';
 import { shrink } from './shrink.ts';
 import { Wire } from './wire.ts';
@@ -15,15 +16,24 @@ export interface Comparison {
   readonly uri: string;
   readonly seed: number;
   readonly operations: number;
+  readonly modes?: readonly Mode[];
+  readonly version?: string | undefined;
 }
 
-export async function assertEqual(t: TestContext, { uri, seed, operations }: Comparison): Promise<void> {
-  const listening = { uri, ddl: true, expanded: await hasExpandedEvents(uri) };
+export async function assertEqual(t: TestContext, comparison: Comparison): Promise<void> {
+  const { uri, seed, operations, modes = ['oplog'], version } = comparison;
+  const listening = { uri, modes, ddl: true, expanded: await hasExpandedEvents(uri) };
   const result = await campaign({ ...listening, seed, operations, large: true });
   t.diagnostic(summary(result));
   const { failure } = result;
   if (failure !== undefined) {
-    assert.fail(failureReport(failure, await shrink(failure, { ...listening, withinMs: SHRINK_MS })));
+    const shrunk = await shrink(failure, { ...listening, withinMs: SHRINK_MS });
+    const flags = [
+      ...(version === undefined ? [] : [`--server ${version}`]),
+      ...(listening.expanded ? [] : ['--no-expanded']),
+      `--modes ${modes.join(',')}`,
+    ];
+    assert.fail(failureReport(failure, shrunk, flags));
   }
   assert.ok(result.operations >= operations);
   // A workload that the server mostly refuses, or whose events are few, would show nothing.

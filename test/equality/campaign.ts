@@ -7,6 +7,7 @@ import type { Timestamp } from 'bson';
 import { differences } from './compare.ts';
 import type { Difference } from './compare.ts';
 import { EngineListener } from './engine-listener.ts';
+import type { Mode } from './engine-listener.ts';
 import { Performer } from './perform.ts';
 import { derivedSeed } from './random.ts';
 import { ServerListener } from './server-listener.ts';
@@ -21,6 +22,7 @@ export interface Listening {
   readonly ddl: boolean;
   /** With all that newer servers show on demand. */
   readonly expanded: boolean;
+  readonly modes?: readonly Mode[];
 }
 
 export interface CampaignOptions extends Listening {
@@ -64,7 +66,11 @@ export async function campaign(options: CampaignOptions): Promise<CampaignResult
       large: options.large,
     };
     const steps = stepsOf(workload);
-    const outcome = await listeners.run(steps);
+    const outcome = await listeners.run(steps).catch((error: unknown) => {
+      throw new Error(`in the round with seed ${workload.seed}, of ${workload.operations} operations`, {
+        cause: error,
+      });
+    });
     operations += steps.reduce((sum, step) => sum + step.operations, 0);
     events += outcome.events;
     for (const kind of outcome.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
@@ -91,16 +97,16 @@ export class Listeners implements AsyncDisposable {
     this.performer = new Performer(parts.wire);
   }
 
-  static async open({ uri, ddl, expanded }: Listening): Promise<Listeners> {
+  static async open({ uri, ...listening }: Listening): Promise<Listeners> {
     const wire = await Wire.open(uri);
     const after = await mark(wire);
     const [server, engine] = await Promise.all([
-      ServerListener.open(uri, { after, expanded }),
-      EngineListener.open({ uri, after, ddl, expanded }),
+      ServerListener.open(uri, { after, expanded: listening.expanded }),
+      EngineListener.open({ ...listening, uri, after }),
     ]);
     // The mark itself: a change stream begins with it, the engine behind it.
     await server.upTo(placeOf(after));
-    return new Listeners({ wire, server, engine, ddl });
+    return new Listeners({ wire, server, engine, ddl: listening.ddl });
   }
 
   /** Performs the steps, and compares all that came of them. */

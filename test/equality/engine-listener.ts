@@ -22,6 +22,9 @@ const DATA = ['insert', 'update', 'replace', 'delete'] as const;
 const COMMANDS = ['drop', 'dropDatabase', 'rename'] as const;
 const EXPANDED_COMMANDS = ['create', 'createIndexes', 'dropIndexes', 'modify'] as const;
 
+/** How it reads; it takes turns, a restart each, where there are several. */
+export type Mode = EngineOptions['config']['sources'][number]['mode'];
+
 type Checkpoints = EngineOptions['stores']['checkpoints'];
 type Parking = EngineOptions['stores']['parking'];
 
@@ -30,6 +33,7 @@ export interface EngineListenerOptions {
   readonly after: Timestamp;
   readonly ddl: boolean;
   readonly expanded: boolean;
+  readonly modes?: readonly Mode[];
 }
 
 export class EngineListener implements AsyncDisposable {
@@ -43,6 +47,7 @@ export class EngineListener implements AsyncDisposable {
   #file: FileHandle | undefined;
   #offset = 0;
   #rest: Buffer = Buffer.alloc(0);
+  #starts = 0;
   #stop = new AbortController();
   #engine: Engine | undefined;
   #running: Promise<unknown> | undefined;
@@ -63,12 +68,14 @@ export class EngineListener implements AsyncDisposable {
   }
 
   start(): void {
-    const { uri, after, ddl, expanded } = this.#options;
+    const { uri, after, ddl, expanded, modes = ['oplog'] } = this.#options;
+    const mode = modes[this.#starts++ % modes.length]!;
     const operations = [...DATA, ...(ddl ? COMMANDS : []), ...(ddl && expanded ? EXPANDED_COMMANDS : [])];
     const { t, i } = after;
     const base = tailConfig({ uri, namespaces: [], from: `${t}:${i}`, format: 'bson' });
     const config: EngineOptions['config'] = {
       ...base,
+      sources: base.sources.map((source) => ({ ...source, mode })),
       subscriptions: base.subscriptions.map((subscription) => ({
         ...subscription,
         operations,

@@ -8,7 +8,8 @@ import type { WorkloadOptions } from './steps.ts';
 const SHOWN = 5;
 const STEP_TEXT = 2_500;
 
-export function failureReport(failure: RoundFailure, shrunk: Shrunk): string {
+/** `flags`: what else the run was told. */
+export function failureReport(failure: RoundFailure, shrunk: Shrunk, flags: readonly string[] = []): string {
   const all = stepsOf(failure.workload);
   const { differences, steps } = shrunk;
   return [
@@ -17,7 +18,7 @@ export function failureReport(failure: RoundFailure, shrunk: Shrunk): string {
     ...differences
       .slice(0, SHOWN)
       .flatMap(({ place, what, ours, theirs }) => [`${place} ${what}`, `  ours   ${ours}`, `  server ${theirs}`]),
-    `again: ${replayCommand(failure.workload, steps)}`,
+    `again: ${[replayCommand(failure.workload, steps), ...flags].join(' ')}`,
   ].join('\n');
 }
 

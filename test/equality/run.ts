@@ -1,9 +1,11 @@
 /**
  * `npm run equality -- --operations 1000000 [--seed N] [--no-ddl] [--no-large] [--uri URI | --server 4.4.2]`: the comparison at length.
  * `npm run equality -- --replay SEED --operations N --steps 3,8-10`: those steps of one round, as a failure printed them.
+ * `--modes oplog,changeStream`: each restart of ours goes on in the next mode.
  */
 import { parseArgs } from 'node:util';
 import { campaign } from './campaign.ts';
+import type { Mode } from './engine-listener.ts';
 import { failureReport, numbersOf, summary } from './report.ts';
 import { startCompared } from './server.ts';
 import { shrink, tryOnce } from './shrink.ts';
@@ -22,9 +24,11 @@ const { values } = parseArgs({
     errors: { type: 'boolean', default: false },
     uri: { type: 'string' },
     server: { type: 'string' },
+    modes: { type: 'string', default: 'oplog' },
   },
 });
 const { ddl, large, expanded } = values;
+const modes = values.modes.split(',') as Mode[];
 const operations = Number(values.operations);
 const server = values.server === undefined ? {} : { version: values.server };
 const mongo = values.uri === undefined ? await startCompared({ ...server, progress: console.log }) : undefined;
@@ -46,6 +50,7 @@ async function atLength(): Promise<number> {
     ddl,
     large,
     expanded,
+    modes,
     progress: (line) => console.log(`${Math.round((Date.now() - began) / 1000)} s: ${line}`),
   });
   console.log(summary(result));
@@ -54,7 +59,9 @@ async function atLength(): Promise<number> {
     console.log('0 differences');
     return 0;
   }
-  console.log(failureReport(result.failure, await shrink(result.failure, { uri, ddl, expanded, withinMs: 120_000 })));
+  console.log(
+    failureReport(result.failure, await shrink(result.failure, { uri, ddl, expanded, modes, withinMs: 120_000 })),
+  );
   return 1;
 }
 
@@ -63,7 +70,7 @@ async function again(seed: number): Promise<number> {
   const steps =
     values.steps === undefined ? all.map((_, number) => number).slice(DATABASES.length) : numbersOf(values.steps);
   const chosen = [...DATABASES.map((_, number) => number), ...steps].map((number) => all[number]!);
-  const differences = await tryOnce({ uri, ddl, expanded }, chosen);
+  const differences = await tryOnce({ uri, ddl, expanded, modes }, chosen);
   if (differences.length === 0) {
     console.log(`0 differences in ${steps.length} steps`);
     return 0;

@@ -19,7 +19,7 @@ for (const version of [...OLDER_VERSIONS, undefined]) {
     });
     if (mongo === undefined) return;
     try {
-      await assertEqual(t, { uri: mongo.uri, seed: SEED, operations: OPERATIONS });
+      await assertEqual(t, { uri: mongo.uri, seed: SEED, operations: OPERATIONS, version });
     } finally {
       await mongo.stop();
     }
