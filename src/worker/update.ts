@@ -37,6 +37,8 @@ const names = {
   diff: encodeText('diff'),
 };
 
+const MAX_INT32 = 0x7fff_ffff;
+
 const A = 0x61;
 const B = 0x62;
 const D = 0x64;
@@ -127,15 +129,19 @@ export class UpdateDescription {
       const value = nameEnd(bytes, name);
       const end = valueEnd(bytes, type, value, last);
       const section = bytes[name];
+      if ((section === U || section === S) && !isIndex(bytes, name + 1, value - 1))
+        malformed('an array has no such place');
       if (section === U) {
         this.#addUpdated(this.#path(bytes, name + 1, value - 1, from, to), type, value, last);
       } else if (section === S && type === BsonType.document) {
         const path = this.#path(bytes, name + 1, value - 1, from, to);
         this.#diff(bytes, value, end, path, this.#pathsLength, depth + 1);
       } else if (section === L && value === name + 2) {
+        const length = wholeNumber(bytes, type, value);
+        if (!(length >= 0 && length <= MAX_INT32)) malformed('an array cannot have that length');
         this.truncated[this.truncatedLength++] = from;
         this.truncated[this.truncatedLength++] = to;
-        this.truncated[this.truncatedLength++] = wholeNumber(bytes, type, value);
+        this.truncated[this.truncatedLength++] = length;
       } else malformed("a section of an array's diff that this version does not know");
       at = end;
     }
@@ -204,6 +210,12 @@ export class UpdateDescription {
   }
 }
 
+function isIndex(bytes: Uint8Array, at: number, end: number): boolean {
+  if (at === end) return false;
+  for (; at < end; at++) if (bytes[at]! < 0x30 || bytes[at]! > 0x39) return false;
+  return true;
+}
+
 /** Servers write these as int32; a double or a long is read all the same. */
 function wholeNumber(bytes: Uint8Array, type: number, value: number): number {
   switch (type) {
@@ -211,8 +223,10 @@ function wholeNumber(bytes: Uint8Array, type: number, value: number): number {
       return readInt32(bytes, value);
     case BsonType.int64:
       return readInt64(bytes, value);
-    case BsonType.double:
-      return readDouble(bytes, value);
+    case BsonType.double: {
+      const number = readDouble(bytes, value);
+      return Number.isInteger(number) ? number : malformed('a whole number was expected');
+    }
     default:
       return malformed('a number was expected');
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BSON, EJSON, ObjectId } from 'bson';
+import { BSON, EJSON, Long, ObjectId } from 'bson';
 import type { Document } from 'bson';
 import fc from 'fast-check';
 import { fieldName, value } from './arbitraries.ts';
@@ -122,4 +122,71 @@ test('dotted paths that would grow without bound are measured, not written', () 
     result.parked.map(({ reason }) => reason),
     ['too-large'],
   );
+});
+
+test('arrays in arrays, cut and set at once, keep their places; sections that say nothing give nothing', () => {
+  const inner = { a: true, l: 1, u0: { a: true }, s1: { sx: { a: true, u10: [1], s2: { d: { l: false } } } } };
+  assert.deepEqual(
+    diff({ u: { first: 1 }, sm: { a: true, s0: inner, u3: null }, so: { sl: { sa: { u: { 'x.y': 1 } } } } }),
+    {
+      updatedFields: { first: 1, 'm.0.0': { a: true }, 'm.0.1.x.10': [1], 'm.3': null, 'o.l.a.x.y': 1 },
+      removedFields: ['m.0.1.x.2.l'],
+      truncatedArrays: [{ field: 'm.0', newSize: 1 }],
+    },
+  );
+  const nothing = { updatedFields: {}, removedFields: [], truncatedArrays: [] };
+  for (const one of [{}, { u: {}, d: {}, i: {} }, { sa: {} }, { sa: { a: true } }, { sa: { su: { d: {} } } }]) {
+    assert.deepEqual(diff(one), nothing);
+  }
+  assert.deepEqual(described({ $v: 1, $set: {} }), { updatedFields: {}, removedFields: [] });
+  // Servers before 3.6 and tools leave `$v` out.
+  assert.deepEqual(described({ $set: { a: 1 } }), { updatedFields: { a: 1 }, removedFields: [] });
+});
+
+test('the same fields in every section and under every name that a section has', () => {
+  const letters = ['a', 'u', 'l', 'd', 'i', 'b', 's', 's0', '0', 'x.y', '$v', 'diff', ''];
+  const fields = Object.fromEntries(letters.map((name) => [name, 1]));
+  const seen = diff({
+    d: fields,
+    u: fields,
+    i: fields,
+    ...Object.fromEntries(letters.map((name) => [`s${name}`, { u: fields }])),
+  })!;
+  assert.deepEqual(new Set(seen['removedFields']), new Set(letters));
+  const nested = letters.flatMap((outer) => letters.map((name) => `${outer}.${name}`));
+  assert.deepEqual(new Set(Object.keys(seen['updatedFields'])), new Set([...letters, ...nested]));
+  const old = described({ $v: 1, $unset: fields, $set: fields })!;
+  assert.deepEqual(old, { updatedFields: fields, removedFields: Object.keys(fields) });
+});
+
+test('a diff that no server writes is parked, not guessed at', () => {
+  const long = (n: number): Long => Long.fromNumber(n);
+  const bad = [
+    // What a binary value became cannot be told from a change inside it.
+    { b: { data: { o: 3, d: Buffer.from('x') } } },
+    { sx: { b: { data: 1 } } },
+    { sx: { a: true, l: -1 } },
+    { sx: { a: true, l: long(2 ** 31) } },
+    { sx: { a: true, l: 1.5 } },
+    { sx: { a: true, l: Number.NaN } },
+    { sx: { a: true, l: 'one' } },
+    { sx: { a: true, ux: 1 } },
+    { sx: { a: true, u: 1 } },
+    { sx: { a: true, 's-1': { u: {} } } },
+    { sx: { a: true, u1: 1, d: { x: false } } },
+    { sx: { u: { x: 1 }, a: true } },
+    { sx: 1 },
+    { d: 1 },
+    { uu: { a: 1 } },
+    { z: {} },
+  ];
+  const entries = bad.map((one, k) => entry(k + 1, { op: 'u', o: { $v: 2, diff: one }, o2: key }));
+  const good = entry(90, { op: 'u', o: { $v: 2, diff: { sx: { a: true, l: long(2), u1: 1 } } }, o2: key });
+  const result = run(plan([{}, { format: 'bson' }]), [...entries, good]);
+  assert.deepEqual(
+    result.parked.map(({ subscription, reason }) => [subscription, reason]),
+    [0, 1].flatMap((subscription) => bad.map(() => [subscription, 'undecodable'])),
+  );
+  assert.match(result.parked[0]!.detail, /inside a binary value/);
+  assert.deepEqual([...result.events], [1, 1]);
 });
