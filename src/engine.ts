@@ -11,7 +11,7 @@ import { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Feed } from './feed/feed.ts';
 import { sleep } from './backoff.ts';
 import { PositionLostError, UserError } from './errors.ts';
-import { OplogSource } from './source/oplog-source.ts';
+import { makeSource, wantsExpanded } from './source/make-source.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
@@ -89,7 +89,7 @@ export class Engine {
       const budget = new ByteBudget(config.pipeline.inFlightBytes);
       const meter = this.metrics.source(source.name);
       return new Feed({
-        source: new OplogSource({ config: source, budget, log, onReconnect: () => meter.reconnected() }),
+        source: makeSource({ config: source, subscriptions, budget, log, onReconnect: () => meter.reconnected() }),
         index,
         config: source,
         routes: subscriptions.map((it) => this.#route(it)),
@@ -251,8 +251,11 @@ function workerPlan(config: Config): WorkerPlan {
   return {
     partitions: config.pipeline.partitions,
     partitionBy: config.pipeline.partitionBy,
-    sources: config.sources.map(({ name }) => ({
+    sources: config.sources.map(({ name, changeStream }) => ({
       name,
+      ...(changeStream && {
+        changeStream: { expanded: wantsExpanded(config.subscriptions.filter(({ source }) => source === name)) },
+      }),
       subscriptions: config.subscriptions
         .filter(({ source }) => source === name)
         .map(({ name, namespaces, operations, expanded, transactions, format, batch, to }) => ({

@@ -32,6 +32,7 @@ export type UserErrorCode =
   | 'store-damaged'
   | 'store-newer'
   | 'port-in-use'
+  | 'event-too-large'
   | 'usage';
 
 /** The position to read on from is not in the oplog any more, or never was in this history. */
@@ -39,7 +40,8 @@ export class PositionLostError extends Error {
   override readonly name = 'PositionLostError';
   readonly reason: 'truncated' | 'diverged' | 'transaction';
   readonly position: ResumePoint;
-  readonly oldest: OpTime;
+  /** Undefined where the oplog may not be read. */
+  readonly oldest: OpTime | undefined;
 
   constructor(lost: LostPosition) {
     super(lostMessage(lost));
@@ -52,15 +54,17 @@ export class PositionLostError extends Error {
 type LostPosition = {
   readonly source: string;
   readonly position: ResumePoint;
-  readonly oldest: OpTime;
 } & (
-  | { readonly reason: 'truncated' | 'diverged' }
+  | { readonly reason: 'truncated' | 'diverged'; readonly oldest: OpTime }
   /** A part of a transaction at `position`, needed at `commit`. */
-  | { readonly reason: 'transaction'; readonly commit: OpTime }
+  | { readonly reason: 'transaction'; readonly commit: OpTime; readonly oldest: OpTime }
+  /** A change stream does not tell how far back it could go. */
+  | { readonly reason: 'truncated' | 'diverged'; readonly oldest: undefined }
 );
 
 function lostMessage(lost: LostPosition): string {
   const { source, position, oldest, reason } = lost;
+  if (oldest === undefined) return lostFromStream(source, formatTs(position.ts), reason);
   switch (reason) {
     case 'truncated':
       return (
@@ -81,4 +85,12 @@ function lostMessage(lost: LostPosition): string {
         `go on behind it with \`onPositionLost: earliest\` or \`latest\`, and give the oplog more room.`
       );
   }
+}
+
+function lostFromStream(source: string, at: string, reason: 'truncated' | 'diverged'): string {
+  return reason === 'truncated'
+    ? `source "${source}": position ${at} has left the server's oplog: changes behind it are gone. Take a new copy of the data, ` +
+        `then go on with \`onPositionLost: latest\`, and give the oplog more room.`
+    : `source "${source}": the event at ${at} is not in this server's history: it was rolled back, or the data was restored. ` +
+        `Compare your copy of the data, then go on with \`onPositionLost: latest\`.`;
 }

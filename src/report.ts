@@ -105,8 +105,8 @@ function sourceStatus(feed: Feed): SourceStatus {
     position: position ? formatTs(position.ts) : null,
     lagSeconds: window && position ? Math.max(0, secondsBetween(position.ts, window.newest.ts)) + unseen : null,
     majorityLagSeconds: window ? Math.max(0, secondsBetween(window.majority.ts, window.newest.ts)) : null,
-    windowSeconds: window ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
-    headroomSeconds: window && furthestBehind ? secondsBetween(window.oldest.ts, furthestBehind) : null,
+    windowSeconds: window?.oldest ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
+    headroomSeconds: window?.oldest && furthestBehind ? secondsBetween(window.oldest.ts, furthestBehind) : null,
     checkpointLagSeconds:
       window && furthestBehind ? Math.max(0, secondsBetween(furthestBehind, window.newest.ts)) + unseen : null,
     inFlightBytes: budget.used,

@@ -3,7 +3,7 @@ import type { CheckpointRecord, GapRecord } from '../checkpoint/record.ts';
 import { readCheckpoints } from '../checkpoint/read-only.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatTs } from '../source/position.ts';
-import type { Ts } from '../source/position.ts';
+import type { ResumePoint, Ts } from '../source/position.ts';
 import { table } from './table.ts';
 
 export interface CheckpointShowOptions {
@@ -31,12 +31,18 @@ function checkpointTable(records: readonly CheckpointRecord[], configured: Reado
   const rows = records.map((record) => [
     record.subscription + (configured.has(record.subscription) ? '' : ' (not configured)'),
     record.source,
-    `${record.resume.kind} ${withTime(record.resume.ts)}`,
+    `${resumeKind(record.resume)} ${withTime(record.resume.ts)}`,
     record.watermark === undefined ? '-' : withTime(record.watermark.ts),
     `${record.lanes.filter((lane) => lane !== undefined).length} of ${record.partitions}`,
     new Date(record.updatedAt).toISOString(),
   ]);
   return table([['SUBSCRIPTION', 'SOURCE', 'RESUMES', 'CONFIRMED UP TO', 'LANES USED', 'UPDATED'], ...rows]);
+}
+
+/** A token is as long as a line; the JSON has it. */
+function resumeKind(resume: ResumePoint): string {
+  if (resume.kind !== 'token') return resume.kind;
+  return resume.token.index < 0 ? 'token before' : `token after operation ${resume.token.index} at`;
 }
 
 function gapTable(gaps: readonly GapRecord[]): string {
@@ -63,6 +69,12 @@ function asJson(record: CheckpointRecord, configured: ReadonlySet<string>): obje
       position: formatTs(resume.ts),
       time: isoTime(resume.ts),
       ...(resume.kind === 'after' && { term: resume.t }),
+      ...(resume.kind === 'token' && {
+        // A high-water mark stands before all operations of its time.
+        index: resume.token.index < 0 ? null : resume.token.index,
+        watch: resume.token.watch,
+        token: resume.token.data,
+      }),
     },
     watermark:
       watermark === undefined

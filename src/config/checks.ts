@@ -32,9 +32,34 @@ export function checkTogether(settings: Settings, folder: string, report: Report
   for (const [i, subscription] of (settings.subscriptions ?? []).entries()) {
     if (subscription !== undefined) checked.push(checkOne(settings, subscription, ['subscriptions', i], report));
   }
+  checkChangeStreams(settings, checked, report);
   checkNames(checked, report);
   checkOverlaps(checked, folder, report);
   checkQueues(checked, settings.pipeline?.partitions ?? 1, report);
+}
+
+/** What only one of the modes has. */
+function checkChangeStreams(settings: Settings, checked: readonly Checked[], report: Reporter): void {
+  for (const [name, source] of Object.entries(settings.sources ?? {})) {
+    if (source?.mode === undefined) continue;
+    const at = ['sources', name];
+    if (source.mode === 'oplog') {
+      if (report.isWritten([...at, 'changeStream'])) {
+        report.fault([...at, 'changeStream'], 'found together with mode: oplog; expected only with mode: changeStream');
+      }
+      continue;
+    }
+    const reason = 'a change stream cannot be asked how far back it reaches';
+    if (source.start?.kind === 'earliest') report.expected([...at, 'start'], `latest or a date, because ${reason}`);
+    if (source.onPositionLost === 'earliest') {
+      report.expected([...at, 'onPositionLost'], `stop or latest, because ${reason}`);
+    }
+  }
+  for (const { path, subscription, source } of checked) {
+    if (subscription.transactions !== true || source === undefined) continue;
+    if (settings.sources?.[source]?.mode !== 'changeStream') continue;
+    report.expected([...path, 'transactions'], 'false, because a change stream does not show where a transaction ends');
+  }
 }
 
 function checkOne(settings: Settings, subscription: Subscription, path: Path, report: Reporter): Checked {

@@ -22,9 +22,19 @@ export interface Config {
 export interface SourceConfig {
   readonly name: string;
   readonly uri: string;
-  readonly mode: 'oplog';
+  readonly mode: 'oplog' | 'changeStream';
   readonly start: Start;
   readonly onPositionLost: 'stop' | 'earliest' | 'latest';
+  /** Only with `mode: changeStream`. */
+  readonly changeStream?: ChangeStreamConfig;
+}
+
+export interface ChangeStreamConfig {
+  /** `deployment`, a database, or "db.coll". */
+  readonly watch: string;
+  readonly fullDocument: 'default' | 'updateLookup' | 'whenAvailable' | 'required';
+  readonly fullDocumentBeforeChange: 'off' | 'whenAvailable' | 'required';
+  readonly onOversizeEvent: 'park' | 'stop';
 }
 
 /** `from` is inclusive: an ISO date as (seconds, 0), a user's "seconds:increment" (what came after it) as its next `ts`. */

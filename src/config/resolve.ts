@@ -26,9 +26,10 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
     sources: Object.entries(settings.sources).map(([name, source]) => ({
       name,
       uri: source.uri,
-      mode: 'oplog',
+      mode: source.mode,
       start: source.start,
       onPositionLost: source.onPositionLost,
+      ...(source.mode === 'changeStream' && { changeStream: source.changeStream }),
     })),
     sinks,
     subscriptions: settings.subscriptions.map((subscription) =>

@@ -143,14 +143,35 @@ const queueArguments = z
   })
   .prefault({});
 
+const WATCHED = /^[^\s.$"\\/]{1,63}(?:\.[^\s$][^\s]*)?$/;
+const watchError = 'deployment, the name of a database, or "database.collection"';
+
+const changeStreamSchema = z
+  .strictObject({
+    watch: z.string({ error: watchError }).regex(WATCHED, { error: watchError }).default('deployment').meta({
+      description:
+        'What the change stream is opened on: deployment, a database, or "db.coll"; less needs fewer rights.',
+    }),
+    fullDocument: choice('default', 'updateLookup', 'whenAvailable', 'required').default('default').meta({
+      description: 'The document after an update, as in any change stream.',
+    }),
+    fullDocumentBeforeChange: choice('off', 'whenAvailable', 'required').default('off').meta({
+      description: 'The document before a change, as in any change stream (6.0).',
+    }),
+    onOversizeEvent: choice('park', 'stop').default('park').meta({
+      description:
+        'What to do with an event over 16 MB where the server cannot split it (before 6.0.9): set aside what is known, or stop.',
+    }),
+  })
+  .prefault({});
+
 const sourceSchema = z.strictObject({
   uri: uri(['mongodb', 'mongodb+srv']).meta({
     description: 'The replica set; user and TLS options as in any MongoDB URI.',
   }),
-  mode: choice('oplog', 'changeStream')
-    .refine((mode) => mode === 'oplog', { error: 'oplog: changeStream is not in this version' })
-    .default('oplog')
-    .meta({ description: 'How changes are read: from the oplog.' }),
+  mode: choice('oplog', 'changeStream').default('oplog').meta({
+    description: 'How changes are read: from the oplog, or from a change stream (docs/change-streams.md).',
+  }),
   start: start.prefault('latest').meta({
     description:
       'Where to begin where there is no checkpoint: latest, earliest, an ISO date (UTC where it names no zone), or ' +
@@ -160,6 +181,7 @@ const sourceSchema = z.strictObject({
     description:
       'What to do when the position has left the oplog: stop with exit code 3, or go on and leave a gap record.',
   }),
+  changeStream: changeStreamSchema,
 });
 
 const sinkSchema = z.strictObject({

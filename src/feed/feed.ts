@@ -7,10 +7,10 @@
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { START, deliver, endOf, heldBytes, wholeOf } from '../lanes/deliver.ts';
-import { Floors, WHOLE_ENTRY, earliest } from '../lanes/floors.ts';
+import { Floors, allBefore, comparePoints, doneBy, earliest } from '../lanes/floors.ts';
 import { Lane } from '../lanes/lane.ts';
 import { Ledger } from '../lanes/ledger.ts';
-import { compareTs, formatTs } from '../source/position.ts';
+import { compareTs, formatTs, pointAfter } from '../source/position.ts';
 import { costOf } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
@@ -123,7 +123,8 @@ export class Feed {
     if (!standing || !watermark) return standing?.resume;
     const open = this.#transactions.open.bound(watermark);
     const at = open && compareTs(open.ts, watermark.ts) < 0 ? open : watermark;
-    return compareTs(at.ts, standing.resume.ts) < 0 ? standing.resume : { kind: 'after', ...at };
+    const point = pointAfter(at);
+    return comparePoints(point, standing.resume) < 0 ? standing.resume : point;
   }
 
   /** Connects, finds out where each subscription begins, and stores it. Throws `UserError` and `PositionLostError`. */
@@ -155,7 +156,10 @@ export class Feed {
     while (!signal.aborted) {
       try {
         for await (const batch of this.source.read(earliest(this.#standings.map((it) => it.resume)), signal)) {
-          if (batch.entries === 0) continue;
+          if (batch.entries === 0) {
+            this.#moveOn(batch.last);
+            continue;
+          }
           this.#take(batch, (error) => {
             failure = error;
             broken.abort();
@@ -192,8 +196,10 @@ export class Feed {
   }
 
   #stand(standings: readonly Standing[]): void {
-    this.#standings = standings;
-    this.#floors = new Floors(standings, this.#o.pipeline.partitions);
+    this.#standings = this.#identity?.sharded
+      ? standings.map((one) => ({ ...one, lanes: one.lanes.map((lane) => lane && allBefore(lane)) }))
+      : standings;
+    this.#floors = new Floors(this.#standings, this.#o.pipeline.partitions);
   }
 
   async #store(): Promise<void> {
@@ -270,7 +276,7 @@ export class Feed {
     const watermark = this.#ledger.watermark(subscription);
     return {
       resume: this.resume(subscription)!,
-      watermark: watermark ? { ...watermark, index: WHOLE_ENTRY } : before.watermark,
+      watermark: watermark ? { t: watermark.t, ...doneBy(watermark) } : before.watermark,
       torn: before.torn,
       lanes: this.#lanePositions(subscription),
     };
@@ -315,7 +321,7 @@ export class Feed {
     const encoded = pool.encode(batch, job);
     this.#position = batch.last ?? this.#position;
     // What follows a batch that reaches the floors' end lies above them all.
-    if (floors && batch.last && compareTs(batch.last.ts, floors.end) >= 0) this.#floors = undefined;
+    if (floors && batch.last && isBeyond(batch.last, floors.end)) this.#floors = undefined;
     const before = this.#delivered;
     this.#delivered = (async () => {
       try {
@@ -327,12 +333,33 @@ export class Feed {
         // The batch's own bytes and the worker's copy make room for what was made of them.
         this.#o.budget.give(costOf(batch));
         for (const result of results) await this.#put(result, batch, job);
+        // A change stream's batches say themselves how far they reach; the events do not.
+        if (batch.last?.token) this.#settleAt(batch.last);
         this.#o.touch();
       } catch (error) {
         this.#broken = true;
         if (!this.#halt.signal.aborted) fail(error);
       }
     })();
+  }
+
+  /** A change stream's position moves on without events, too. */
+  #moveOn(last: OpTime | undefined): void {
+    if (last?.token === undefined || last.token.data === this.#position?.token?.data) return;
+    this.#position = last;
+    const before = this.#delivered;
+    this.#delivered = (async () => {
+      await before;
+      if (this.#broken || this.#halt.signal.aborted) return;
+      this.#settleAt(last);
+      this.#o.touch();
+    })();
+  }
+
+  /** Up to here everything is delivered once what was put in order before it is. */
+  #settleAt(at: OpTime): void {
+    this.#ledger.open(at, 0, new Uint32Array(this.routes.length));
+    this.#delivering = at;
   }
 
   /** A result in order, and the transactions that take effect in it at their places. */
@@ -371,8 +398,7 @@ export class Feed {
       },
       this.#halt.signal,
     );
-    this.#ledger.open(commit.at, 0, new Uint32Array(this.routes.length));
-    this.#delivering = commit.at;
+    this.#settleAt(commit.at);
   }
 
   /** Before this, every subscription knows that transactions are torn. */
@@ -475,4 +501,10 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });
   });
+}
+
+/** Whether nothing at or before `end` can follow: a batch of a change stream may end inside a transaction. */
+function isBeyond(last: OpTime, end: Ts): boolean {
+  const order = compareTs(last.ts, end);
+  return order > 0 || (order === 0 && last.token === undefined);
 }

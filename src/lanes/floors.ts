@@ -5,10 +5,10 @@
  */
 import { compareTs } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
-import type { Position, ResumePoint, Ts } from '../source/position.ts';
+import type { OpTime, Position, ResumePoint, Ts } from '../source/position.ts';
 
 /** Above any operation's number inside its entry: the whole entry. */
-export const WHOLE_ENTRY = 0xffff_ffff;
+const WHOLE_ENTRY = 0xffff_ffff;
 
 export interface SubscriptionFloor {
   /** Where reading begins. */
@@ -43,8 +43,22 @@ export class Floors {
 
 /** The last position of which everything is known to be done, in all lanes of a subscription. */
 export function floorOf({ resume, watermark }: Omit<SubscriptionFloor, 'lanes'>): LanePosition {
-  const base = { ts: resume.kind === 'after' ? resume.ts : before(resume.ts), index: WHOLE_ENTRY };
-  return later(watermark, base);
+  return later(watermark, resume.kind === 'from' ? wholeBefore(resume.ts) : doneBy(resume));
+}
+
+/** What a position that was read or confirmed says is done: its whole entry, or what its token says. */
+export function doneBy({ ts, token }: Pick<OpTime, 'ts' | 'token'>): LanePosition {
+  if (token === undefined) return { ts, index: WHOLE_ENTRY };
+  return token.index < 0 ? wholeBefore(ts) : { ts, index: token.index };
+}
+
+/** Everything before a position, where changes of several shards may share it. */
+export function allBefore({ ts, index }: LanePosition): LanePosition {
+  return index > 0 ? { ts, index: index - 1 } : wholeBefore(ts);
+}
+
+function wholeBefore(ts: Ts): LanePosition {
+  return { ts: before(ts), index: WHOLE_ENTRY };
 }
 
 function later(position: LanePosition | undefined, base: LanePosition): LanePosition {
@@ -55,11 +69,23 @@ function later(position: LanePosition | undefined, base: LanePosition): LanePosi
 
 /** The earliest of several points. At the same `ts`, a boundary comes first: it still wants that very entry. */
 export function earliest(points: readonly ResumePoint[]): ResumePoint {
-  return points.reduce((a, b) => {
-    const order = compareTs(a.ts, b.ts);
-    if (order === 0) return a.kind === 'from' ? a : b;
-    return order < 0 ? a : b;
-  });
+  return points.reduce((a, b) => (comparePoints(a, b) <= 0 ? a : b));
+}
+
+export function comparePoints(a: ResumePoint, b: ResumePoint): number {
+  return compareTs(a.ts, b.ts) || doneAt(a) - doneAt(b);
+}
+
+/** How many of the operations at its very time are done. */
+function doneAt(point: ResumePoint): number {
+  switch (point.kind) {
+    case 'from':
+      return 0;
+    case 'token':
+      return point.token.index + 1;
+    case 'after':
+      return WHOLE_ENTRY;
+  }
 }
 
 /** The timestamp right before `ts`. */

@@ -1,7 +1,8 @@
 /**
  * One member of the set, over a client of its own with `directConnection`: the driver selects a server anew for every
  * command, so on a client that knows the whole set a getMore could reach another member than its find.
- * Invariant: every command has the deadline `ioTimeoutMs`, after which the driver drops its connection.
+ * Invariant: every command has the deadline `ioTimeoutMs` (a cursor's may have a longer one), after which the driver drops its
+ * connection.
  */
 import { MongoClient, ObjectId, Timestamp } from 'mongodb';
 import type { Document, MongoOptions } from 'mongodb';
@@ -17,6 +18,8 @@ export interface MemberOptions {
   /** The options of the client that the user's URI made, once it has connected. */
   readonly parsed: Readonly<MongoOptions>;
   readonly ioTimeoutMs: number;
+  /** How long a cursor may keep us waiting; `ioTimeoutMs` where left out. */
+  readonly cursorTimeoutMs?: number;
 }
 
 /** This member cannot serve now, or not well: another one may. */
@@ -30,14 +33,17 @@ export class Member {
   readonly address: string;
   readonly client: MongoClient;
   readonly #left = new AbortController();
+  /** Where the connection's own deadline is a cursor's. */
+  readonly #deadlineMs: number | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor({ address, parsed, ioTimeoutMs }: MemberOptions) {
+  constructor({ address, parsed, ioTimeoutMs, cursorTimeoutMs }: MemberOptions) {
     this.address = address;
+    this.#deadlineMs = cursorTimeoutMs === undefined ? undefined : ioTimeoutMs;
     this.client = new MongoClient(`mongodb://${address}/`, {
       ...directOptions(parsed),
       directConnection: true,
-      socketTimeoutMS: ioTimeoutMs,
+      socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
       serverSelectionTimeoutMS: ioTimeoutMs,
       maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
       retryReads: false,
@@ -54,7 +60,7 @@ export class Member {
   }
 
   async hello(signal: AbortSignal): Promise<Hello> {
-    return parseHello(await this.client.db('admin').command({ hello: 1 }, { signal }));
+    return parseHello(await this.client.db('admin').command({ hello: 1 }, { signal: this.#within(signal) }));
   }
 
   async oldest(signal: AbortSignal): Promise<OpTime> {
@@ -84,7 +90,7 @@ export class Member {
   }
 
   async serverVersion(signal: AbortSignal): Promise<string> {
-    const info = await this.client.db('admin').command({ buildInfo: 1 }, { signal });
+    const info = await this.client.db('admin').command({ buildInfo: 1 }, { signal: this.#within(signal) });
     return String(info['version']);
   }
 
@@ -96,8 +102,12 @@ export class Member {
 
   async #findOne(collection: string, query: Document, signal: AbortSignal): Promise<Document | undefined> {
     const command = { find: collection, limit: 1, singleBatch: true, ...query };
-    const reply = await this.client.db('local').command(command, { signal });
+    const reply = await this.client.db('local').command(command, { signal: this.#within(signal) });
     return reply['cursor']?.firstBatch?.[0];
+  }
+
+  #within(signal: AbortSignal): AbortSignal {
+    return this.#deadlineMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(this.#deadlineMs)]);
   }
 }
 

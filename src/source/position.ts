@@ -13,6 +13,20 @@ export interface Ts {
 export interface OpTime {
   readonly ts: Ts;
   readonly t: number;
+  /** Only of a change stream, which goes on from tokens and knows no terms. */
+  readonly token?: StreamToken;
+}
+
+/** A change stream's resume token. */
+export interface StreamToken {
+  /** `_data`: hexadecimal. */
+  readonly data: string;
+  /** `_typeBits`, where the token has them: base64. */
+  readonly typeBits?: string;
+  /** The last operation at its `ts` that is done with; -1 where none of them is (a high-water mark). */
+  readonly index: number;
+  /** What the stream watches: a token is good for a stream over the same only. */
+  readonly watch: string;
 }
 
 /** One operation: an entry, and the number of the operation inside it (0 unless it holds many). */
@@ -22,10 +36,18 @@ export interface Position extends OpTime {
 
 /**
  * Where a cursor opens. `after` is exact: that very entry must still be there, and reading goes on behind it. `from` is a
- * boundary a person or a policy chose: everything at or behind `ts`, valid while the oldest entry is at or before it.
+ * boundary a person or a policy chose: everything at or behind `ts`, valid while the oldest entry is at or before it. `token` is
+ * a change stream's, exact as well.
  */
 export type ResumePoint =
-  { readonly kind: 'after'; readonly ts: Ts; readonly t: number } | { readonly kind: 'from'; readonly ts: Ts };
+  | { readonly kind: 'after'; readonly ts: Ts; readonly t: number }
+  | { readonly kind: 'from'; readonly ts: Ts }
+  | { readonly kind: 'token'; readonly ts: Ts; readonly token: StreamToken };
+
+/** The point right behind what was read or confirmed. */
+export function pointAfter({ ts, t, token }: OpTime): ResumePoint {
+  return token === undefined ? { kind: 'after', ts, t } : { kind: 'token', ts, token };
+}
 
 export function compareTs(a: Ts, b: Ts): number {
   return a.seconds - b.seconds || a.increment - b.increment;

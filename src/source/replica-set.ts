@@ -16,6 +16,9 @@ export interface ReplicaSetOptions {
   readonly source: string;
   readonly uri: string;
   readonly ioTimeoutMs: number;
+  readonly cursorTimeoutMs?: number;
+  /** A mongos will do. */
+  readonly mongos?: boolean;
   readonly log: Log;
   readonly now?: () => number;
 }
@@ -29,7 +32,8 @@ const DISTRUST_MS = 2_000;
 export class ReplicaSet {
   readonly #source: string;
   readonly #uri: string;
-  readonly #ioTimeoutMs: number;
+  readonly #timeouts: { readonly ioTimeoutMs: number; readonly cursorTimeoutMs?: number };
+  readonly #mongos: boolean;
   readonly #log: Log;
   readonly #now: () => number;
   readonly #avoided = new Map<string, number>();
@@ -37,10 +41,11 @@ export class ReplicaSet {
   #client: MongoClient | undefined;
   #hosts: readonly string[] = [];
 
-  constructor({ source, uri, ioTimeoutMs, log, now = () => performance.now() }: ReplicaSetOptions) {
+  constructor({ source, uri, log, now = () => performance.now(), mongos = false, ...timeouts }: ReplicaSetOptions) {
     this.#source = source;
     this.#uri = uri;
-    this.#ioTimeoutMs = ioTimeoutMs;
+    this.#timeouts = timeouts;
+    this.#mongos = mongos;
     this.#log = log;
     this.#now = now;
   }
@@ -119,6 +124,11 @@ export class ReplicaSet {
       const options = { readPreference: client.readPreference, signal };
       const hello = parseHello(await client.db('admin').command({ hello: 1 }, options));
       this.#insist(hello);
+      if (hello.kind === 'mongos') {
+        // They are all alike, and do not know each other.
+        this.#hosts = client.options.hosts.map((one) => one.toString());
+        return this.#hosts[0];
+      }
       // With directConnection the user insists on one member, and its name may not be the one the set knows.
       const host = client.options.directConnection ? client.options.hosts[0]?.toString() : undefined;
       this.#hosts = host === undefined ? hello.hosts : [host];
@@ -152,10 +162,16 @@ export class ReplicaSet {
     const wanted = client.options.replicaSet as string | undefined;
     if (wanted === undefined || signal.aborted) return;
     for (const address of seeds) {
-      const member = new Member({ address, parsed: client.options, ioTimeoutMs: this.#ioTimeoutMs });
+      const member = new Member({ address, parsed: client.options, ...this.#timeouts });
       try {
         const hello = await member.hello(signal);
         this.#insist(hello);
+        if (hello.kind === 'mongos') {
+          throw new UserError(
+            'config-invalid',
+            `source "${this.#source}": the URI asks for replicaSet=${wanted}, but ${address} is a mongos: leave replicaSet out.`,
+          );
+        }
         if (hello.kind === 'member' && hello.setName !== wanted) {
           throw new UserError(
             'other-replica-set',
@@ -191,7 +207,7 @@ export class ReplicaSet {
 
   #member(address: string): Member {
     if (this.#client === undefined) throw new MemberUnfitError('the replica set has not been found yet');
-    return new Member({ address, parsed: this.#client.options, ioTimeoutMs: this.#ioTimeoutMs });
+    return new Member({ address, parsed: this.#client.options, ...this.#timeouts });
   }
 
   #insist(hello: Hello): void {
@@ -199,6 +215,7 @@ export class ReplicaSet {
       case 'member':
         return;
       case 'mongos':
+        if (this.#mongos) return;
         throw this.#noReplicaSet('a mongos');
       case 'standalone':
         throw this.#noReplicaSet('a standalone mongod');
@@ -211,13 +228,13 @@ export class ReplicaSet {
     return new UserError(
       'not-a-replica-set',
       `source "${this.#source}": the URI leads to ${what}, which has no oplog to read. Name the members of a replica set ` +
-        `(for a sharded cluster: those of one shard), or start mongod with --replSet and call rs.initiate().`,
+        `(for a sharded cluster: those of one shard, or read it with \`mode: changeStream\`), or start mongod with --replSet and call rs.initiate().`,
     );
   }
 
   #makeClient(): MongoClient {
     try {
-      return new MongoClient(this.#uri, clientOptions(new MongoClient(this.#uri).options, this.#ioTimeoutMs));
+      return new MongoClient(this.#uri, clientOptions(new MongoClient(this.#uri).options, this.#timeouts.ioTimeoutMs));
     } catch (error) {
       // Without the cause: the errors of URL parsers carry what they were given, password and all.
       const reason = withoutSecrets(error instanceof Error ? error.message : 'not a string', this.#uri);

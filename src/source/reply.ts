@@ -21,31 +21,54 @@ const KIND_INT32 = 16;
 const KIND_TIMESTAMP = 17;
 const KIND_INT64 = 18;
 
+/** A change stream's reply. */
+export interface StreamReply extends Omit<Reply, 'last'> {
+  /** `postBatchResumeToken`: the stream's place behind the batch, which moves on without events too. */
+  readonly token: Uint8Array | undefined;
+}
+
 /** `cursor` is the raw document under the reply's field of that name. */
 export function readReply(cursor: Uint8Array): Reply {
+  const { cursorId, batch } = parts(cursor);
+  const { entries, lastAt } = skim(batch);
+  return { cursorId, batch, entries, last: entries === 0 ? undefined : opTimeAt(batch, lastAt) };
+}
+
+export function readStreamReply(cursor: Uint8Array): StreamReply {
+  const { cursorId, batch, token } = parts(cursor);
+  return { cursorId, batch, entries: skim(batch).entries, token };
+}
+
+function parts(cursor: Uint8Array): Pick<StreamReply, 'cursorId' | 'batch' | 'token'> {
   let cursorId = 0n;
   let batch: Uint8Array | undefined;
+  let token: Uint8Array | undefined;
   const end = int32(cursor, 0) - 1;
   let at = 4;
   while (at < end) {
     const kind = cursor[at]!;
     const value = endOfName(cursor, at + 1) + 1;
     if (kind === KIND_ARRAY) batch = cursor.subarray(value, value + int32(cursor, value));
-    // "id" is the only 64-bit number here.
+    // "id" is the only 64-bit number here, the token the only document.
     else if (kind === KIND_INT64) cursorId = int64(cursor, value);
+    else if (kind === KIND_DOCUMENT) token = cursor.subarray(value, value + int32(cursor, value));
     at = endOfValue(cursor, kind, value);
   }
   if (batch === undefined) throw new Error('the reply has neither firstBatch nor nextBatch');
+  return { cursorId, batch, token };
+}
 
+/** How many entries there are, and where the last one's document lies. */
+function skim(batch: Uint8Array): { readonly entries: number; readonly lastAt: number } {
   let entries = 0;
   let lastAt = 0;
   const batchEnd = batch.byteLength - 1;
-  for (at = 4; at < batchEnd; entries += 1) {
+  for (let at = 4; at < batchEnd; entries += 1) {
     if (batch[at] !== KIND_DOCUMENT) throw new Error(`entry ${entries} of the reply is not a document`);
     lastAt = endOfName(batch, at + 1) + 1;
     at = lastAt + int32(batch, lastAt);
   }
-  return { cursorId, batch, entries, last: entries === 0 ? undefined : opTimeAt(batch, lastAt) };
+  return { entries, lastAt };
 }
 
 /** `ts` and `t` of the oplog entry that begins at `start`. */
@@ -135,11 +158,17 @@ function int64(bytes: Uint8Array, at: number): bigint {
 
 /** The n-th entry of a batch, for the rare moment that main must look at one. */
 export function entryAt(batch: Uint8Array, index: number): { readonly opTime: OpTime; readonly bytes: Uint8Array } {
+  const bytes = documentAt(batch, index);
+  return { opTime: opTimeAt(bytes, 0), bytes };
+}
+
+/** The bytes of the n-th document of a batch. */
+export function documentAt(batch: Uint8Array, index: number): Uint8Array {
   let at = 4;
   for (let entry = 0; ; entry += 1) {
     const start = endOfName(batch, at + 1) + 1;
     const end = start + int32(batch, start);
-    if (entry === index) return { opTime: opTimeAt(batch, start), bytes: batch.subarray(start, end) };
+    if (entry === index) return batch.subarray(start, end);
     at = end;
   }
 }

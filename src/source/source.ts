@@ -3,11 +3,14 @@ import type { Start } from '../config/config.ts';
 import type { OplogHistory } from './history.ts';
 import type { OpTime, ResumePoint } from './position.ts';
 
-/** One reply of the server, undecoded. `bytes` is the BSON array `nextBatch`; empty replies (entries 0) are a sign of life. */
+/**
+ * One reply of the server, undecoded. `bytes` is the BSON array `nextBatch`; empty replies (entries 0) are a sign of life, and
+ * where they carry a position, it moves on.
+ */
 export interface RawBatch {
   readonly bytes: Uint8Array;
   readonly entries: number;
-  /** The last entry's; undefined when there is none. */
+  /** The last entry's; undefined when there is none. A change stream's is of its `postBatchResumeToken`, which is there without entries too. */
   readonly last: OpTime | undefined;
 }
 
@@ -21,6 +24,8 @@ export interface SourceIdentity {
   readonly replicaSetId: string;
   readonly setName: string;
   readonly serverVersion: string;
+  /** Read through a mongos: changes of several shards can share a position. */
+  readonly sharded?: boolean;
 }
 
 /** What is known of the member that is being read, refreshed about every second. */
@@ -28,7 +33,8 @@ export interface SourceWindow {
   readonly member: string;
   readonly newest: OpTime;
   readonly majority: OpTime;
-  readonly oldest: OpTime;
+  /** Undefined where the oplog may not be read. */
+  readonly oldest: OpTime | undefined;
   /** `performance.now()` when it was so. */
   readonly seenAt: number;
 }

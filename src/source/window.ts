@@ -5,6 +5,7 @@
  */
 import { sleep } from '../backoff.ts';
 import type { Log } from '../observe/log.ts';
+import { classify } from './failures.ts';
 import type { Hello } from './hello.ts';
 import type { Member } from './member.ts';
 import { compareTs } from './position.ts';
@@ -17,6 +18,8 @@ export interface WindowMonitorOptions {
   readonly set: ReplicaSet;
   readonly log: Log;
   readonly onWindow: (window: SourceWindow) => void;
+  /** No answer within it, and the member is left; where left out, its connections see to that. */
+  readonly deadlineMs?: number | undefined;
 }
 
 const HELLO_MS = 1_000;
@@ -26,23 +29,25 @@ const STALLED_MS = 15_000;
 const ASK_OTHERS_MS = 5_000;
 
 /** Runs until the member is left, by itself or by somebody else. */
-export async function monitorWindow({ member, set, log, onWindow }: WindowMonitorOptions): Promise<void> {
+export async function monitorWindow({ member, set, log, onWindow, deadlineMs }: WindowMonitorOptions): Promise<void> {
   const { left } = member;
   let oldest: OpTime | undefined;
   let oldestReadAt = -Infinity;
+  let answeredAt = performance.now();
   let stall = { majority: undefined as OpTime | undefined, since: performance.now(), askedAt: -Infinity };
 
   while (!left.aborted) {
     try {
       const hello = await member.hello(left);
       const now = performance.now();
+      answeredAt = now;
       if (hello.role === 'other') {
         member.leave(`${member.address} is neither primary nor secondary any more`);
         return;
       }
-      if (oldest === undefined || now - oldestReadAt >= OLDEST_MS) {
-        oldest = await member.oldest(left);
-        oldestReadAt = now;
+      if (oldestReadAt !== Infinity && now - oldestReadAt >= OLDEST_MS) {
+        oldest = await oldestIfAllowed(member);
+        oldestReadAt = oldest === undefined ? Infinity : now;
       }
       if (hello.newest !== undefined && hello.majority !== undefined) {
         onWindow({ member: member.address, newest: hello.newest, majority: hello.majority, oldest, seenAt: now });
@@ -57,10 +62,24 @@ export async function monitorWindow({ member, set, log, onWindow }: WindowMonito
         }
       }
     } catch (error) {
-      // The tail meets the same fault and acts on it.
+      // The tail meets the same fault and acts on it, unless it waits for this very member for longer.
+      if (deadlineMs !== undefined && performance.now() - answeredAt > deadlineMs) {
+        member.leave(`${member.address} does not answer`);
+        return;
+      }
       if (!left.aborted) log.debug({ member: member.address, err: error }, 'Could not look at the member.');
     }
     await sleep(HELLO_MS, left);
+  }
+}
+
+/** A change stream needs no rights on the oplog; how far back it reaches is then not known. */
+async function oldestIfAllowed(member: Member): Promise<OpTime | undefined> {
+  try {
+    return await member.oldest(member.left);
+  } catch (error) {
+    if (classify(error).kind === 'refused') return undefined;
+    throw error;
   }
 }
 

@@ -82,6 +82,12 @@ export class Commands {
     }
   }
 
+  /** One whose event is there already, without and with what only expanded events show. */
+  given(command: Command, place: Place, documentOf: (expanded: boolean) => Uint8Array): void {
+    this.#event(command, place, documentOf);
+    if (command.operation === 'rename') this.#resync(command, place);
+  }
+
   shardingNoop(head: EntryHead): void {
     const command = readShardingNoop(this.#bytes, head);
     if (command) this.#event(command, { head, entry: head, index: 0, transaction: false });
@@ -93,7 +99,7 @@ export class Commands {
     if (command) this.#event(command, place);
   }
 
-  #event(command: Command, place: Place): void {
+  #event(command: Command, place: Place, given?: (expanded: boolean) => Uint8Array): void {
     const { operation, db, coll, to } = command;
     const shown = isInternal(db, coll) ? to !== undefined && !isInternal(to.db, to.coll) : true;
     if (!shown) return;
@@ -108,11 +114,9 @@ export class Commands {
       if (names === undefined) continue;
       wanted = true;
       const expanded = subscription.expanded ? 1 : 0;
-      const document = (documents[expanded] ??= commandDocument(
-        this.#bytes,
-        { command, ...place },
-        { ...this.#shown, expanded: subscription.expanded },
-      ));
+      const document = (documents[expanded] ??=
+        given?.(subscription.expanded) ??
+        commandDocument(this.#bytes, { command, ...place }, { ...this.#shown, expanded: subscription.expanded }));
       const partitions = operation === 'dropDatabase' ? 'all' : this.#partitions(names);
       this.#deliver({ type: operation, document, subscription, index: place.index, route: home, partitions });
     }

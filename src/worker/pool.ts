@@ -6,8 +6,11 @@
  */
 import { Piscina } from 'piscina';
 import { Backoff, sleep } from '../backoff.ts';
-import { entryAt } from '../source/reply.ts';
+import { documentAt, entryAt } from '../source/reply.ts';
+import { placeOfEvent } from '../source/resume-token.ts';
 import { formatTs } from '../source/position.ts';
+import type { OpTime } from '../source/position.ts';
+import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { eventIdTail } from './protocol.ts';
@@ -187,9 +190,9 @@ export class WorkerPool {
 
   #parkEntry(job: BatchJob, index: number): BatchResult {
     const source = this.#plan.sources[job.source]!;
-    const { opTime, bytes } = entryAt(job.bytes, index);
+    const { last, at, bytes } = source.changeStream === undefined ? entryOf(job, index) : eventOf(job.bytes, index);
     this.#log.error(
-      { source: source.name, ts: formatTs(opTime.ts) },
+      { source: source.name, ts: at && formatTs(at.ts) },
       'An entry ends every worker that reads it; it is parked for all subscriptions.',
     );
     return {
@@ -199,7 +202,9 @@ export class WorkerPool {
       routingKeys: [],
       parked: source.subscriptions.map((_, subscription) => ({
         subscription,
-        id: `${source.name}:${eventIdTail(opTime.ts.seconds, opTime.ts.increment, job.piece?.firstIndex ?? 0)}`,
+        id: at
+          ? `${source.name}:${eventIdTail(at.ts.seconds, at.ts.increment, at.index)}`
+          : `${source.name}:damaged.${bytes.length}.0`,
         ns: '',
         reason: 'worker-crash',
         detail: `no worker could encode this entry: ${this.#lastFault}`,
@@ -208,7 +213,7 @@ export class WorkerPool {
       gates: [],
       marks: [],
       ...(job.piece?.tally && { tally: job.piece.tally }),
-      last: opTime,
+      last,
       lastWallMs: 0,
       entries: 1,
       events: new Uint32Array(source.subscriptions.length),
@@ -230,4 +235,22 @@ export class WorkerPool {
     piscina.on('error', (error) => this.#log.warn({ err: error }, 'An idle worker was lost; another takes its place.'));
     return piscina;
   }
+}
+
+/** Of the n-th entry of a batch: its bytes, its position, and what is done once it is. */
+interface Culprit {
+  readonly bytes: Uint8Array;
+  readonly at: LanePosition | undefined;
+  readonly last: OpTime | undefined;
+}
+
+function entryOf({ bytes: batch, piece }: BatchJob, index: number): Culprit {
+  const { opTime, bytes } = entryAt(batch, index);
+  return { bytes, at: { ts: opTime.ts, index: piece?.firstIndex ?? 0 }, last: opTime };
+}
+
+/** How far a change stream's batch reaches, the batch says. */
+function eventOf(batch: Uint8Array, index: number): Culprit {
+  const bytes = documentAt(batch, index);
+  return { bytes, at: placeOfEvent(bytes), last: undefined };
 }

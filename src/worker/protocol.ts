@@ -14,6 +14,8 @@ export interface WorkerPlan {
 
 export interface SourcePlan {
   readonly name: string;
+  /** Its batches hold a change stream's events, not entries; `expanded`: all that the server shows when asked to. */
+  readonly changeStream?: { readonly expanded: boolean };
   /** Only this source's; a lane is named by `subscription * partitions + partition`, counted in this order. */
   readonly subscriptions: readonly SubscriptionPlan[];
 }
@@ -39,7 +41,7 @@ export interface SubscriptionPlan {
 export interface BatchJob {
   /** Index into `WorkerPlan.sources`. */
   readonly source: number;
-  /** A BSON array of oplog entries, as `nextBatch` holds it. */
+  /** A BSON array of oplog entries, or of a change stream's events, as `nextBatch` holds it. */
   readonly bytes: Uint8Array;
   /** Only entries `from` … `to - 1` of the batch (bisecting one that kills its worker); the whole batch when left out. */
   readonly range?: { readonly from: number; readonly to: number };
@@ -93,7 +95,7 @@ export interface BatchResult {
   readonly marks: readonly TransactionMark[];
   /** Of a piece, for the next one. */
   readonly tally?: TransactionTally | undefined;
-  /** Of the last entry in the batch or range; undefined only when it had none. */
+  /** Of the last entry in the batch or range; undefined when it had none, and of a change stream, whose batch itself says it. */
   readonly last: OpTime | undefined;
   /** The last entry's wall clock, ms since 1970; 0 when it had none. */
   readonly lastWallMs: number;

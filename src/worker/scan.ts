@@ -22,6 +22,7 @@ import { Commands } from './commands.ts';
 import type { CommandSink } from './commands.ts';
 import { EntryHead, Op, readEntry, readPrevious, tsIncrement, tsSeconds } from './entry.ts';
 import { Parking } from './parking.ts';
+import { StreamEvents } from './stream-events.ts';
 import { hashId, toPartition } from './partition.ts';
 import type {
   BatchJob,
@@ -72,6 +73,8 @@ const MAX_UNKNOWN_OPS = 100;
 const MAX_NESTING = 20;
 
 const idName = encodeText('_id');
+/** The first server whose change streams know `showExpandedEvents`. */
+const EXPANDED_SINCE = 600;
 /** The first server whose create events say what was created. */
 const NS_TYPE_SINCE = 801;
 
@@ -133,17 +136,22 @@ export class BatchScan implements CommandSink {
   #beforeTerm = -1;
   #documentsLength = 0;
   readonly #commands: Commands;
+  /** Of a change stream, whose batches hold events instead of entries. */
+  readonly #events: StreamEvents | undefined;
 
   constructor(router: Router) {
     this.router = router;
     this.#commands = new Commands(router, this);
     this.parking = new Parking(router.source.name);
+    if (router.source.changeStream !== undefined) this.#events = new StreamEvents(router, this, this.#commands);
   }
 
   /** Throws `MalformedBson` only when the batch itself cannot be taken apart into entries. */
   scan({ bytes, range, floors, piece, wallTime, serverVersion }: Omit<BatchJob, 'source' | 'collated'>): void {
     this.#reset(bytes, floors);
     this.#commands.reset(bytes, { wallTime, nsType: serverVersion !== undefined && serverVersion >= NS_TYPE_SINCE });
+    const expanded = this.router.source.changeStream?.expanded ?? false;
+    this.#events?.reset(expanded && serverVersion !== undefined && serverVersion >= EXPANDED_SINCE);
     this.#firstIndex = piece?.firstIndex ?? 0;
     this.#piece = piece;
     this.#wallTime = wallTime;
@@ -199,7 +207,8 @@ export class BatchScan implements CommandSink {
     const at = this.#documentsLength;
     const end = at + document.length;
     if (end > this.documents.length) {
-      const larger = new Uint8Array(end * 2);
+      // Of a change stream every event comes here.
+      const larger = new Uint8Array(Math.max(end * 2, this.#events === undefined ? 0 : this.#bytes.length));
       larger.set(this.documents.subarray(0, at));
       this.documents = larger;
     }
@@ -243,6 +252,11 @@ export class BatchScan implements CommandSink {
     this.#beforeTs = this.lastTs;
     this.#beforeTerm = this.lastTerm;
     try {
+      if (this.#events !== undefined) {
+        this.#events.take(head, this.#bytes, start, end);
+        this.lastWall = head.wall;
+        return;
+      }
       readEntry(head, this.#bytes, start, end);
       if (head.ts < 0) malformed('an entry without ts');
       this.lastTs = head.ts;
@@ -258,7 +272,8 @@ export class BatchScan implements CommandSink {
       this.gates.length = gates;
       this.marks.length = marks;
       this.parking.records.length = parkedCount;
-      this.#parkDamaged(head, error.message);
+      if (this.#events === undefined) this.#parkDamaged(head, error.message);
+      else this.#events.parkDamaged(this.#bytes, error.message);
     }
   }
 

@@ -96,9 +96,30 @@ const ONE_FAULT_EACH: readonly (readonly [string, string, RegExp])[] = [
     /^sources\.shop\.start .*found "yesterday"; expected latest/,
   ],
   [
-    'a mode of another version',
-    file([subscription('')]).replace('{ uri: "mongodb', '{ mode: changeStream, uri: "mongodb'),
-    /^sources\.shop\.mode .*not in this version/,
+    'a change stream from the earliest on',
+    file([subscription('')]).replace('{ uri: "mongodb', '{ mode: changeStream, start: earliest, uri: "mongodb'),
+    /^sources\.shop\.start .*expected latest or a date, because a change stream cannot be asked/,
+  ],
+  [
+    'a change stream that goes on at the earliest',
+    file([subscription('')]).replace(
+      '{ uri: "mongodb',
+      '{ mode: changeStream, onPositionLost: earliest, uri: "mongodb',
+    ),
+    /^sources\.shop\.onPositionLost .*expected stop or latest, because/,
+  ],
+  [
+    'what a change stream watches, for the oplog',
+    file([subscription('')]).replace('{ uri: "mongodb', '{ changeStream: { watch: shop }, uri: "mongodb'),
+    /^sources\.shop\.changeStream .*only with mode: changeStream/,
+  ],
+  [
+    'a change stream of what is no namespace',
+    file([subscription('')]).replace(
+      '{ uri: "mongodb',
+      '{ mode: changeStream, changeStream: { watch: ".x" }, uri: "mongodb',
+    ),
+    /^sources\.shop\.changeStream\.watch .*expected deployment, the name of a database/,
   ],
   [
     'a URI of another kind',

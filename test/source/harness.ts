@@ -15,7 +15,7 @@ export interface Line {
   readonly message: string | undefined;
 }
 
-function memoryLog(): { readonly log: OplogSourceOptions['log']; readonly lines: Line[] } {
+export function memoryLog(): { readonly log: OplogSourceOptions['log']; readonly lines: Line[] } {
   const lines: Line[] = [];
   const at =
     (level: string) =>

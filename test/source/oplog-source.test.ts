@@ -126,7 +126,7 @@ describe('one member', () => {
     assert.equal(over.source.lastReplyAt !== undefined && performance.now() - over.source.lastReplyAt < 5_000, true);
     await until(() => over.source.window !== undefined);
     assert.equal(compareTs(over.source.window!.majority.ts, point.ts) >= 0, true);
-    assert.equal(compareTs(over.source.window!.oldest.ts, point.ts) < 0, true);
+    assert.equal(compareTs(over.source.window!.oldest!.ts, point.ts) < 0, true);
   });
 
   test('a cursor that somebody kills is opened again at the last entry read', async (t) => {

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Floors, allBefore, earliest, floorOf } from '../../src/lanes/floors.ts';
+import type { ResumePoint } from '../../src/source/position.ts';
+
+const WHOLE = 0xffff_ffff;
+const ts = { seconds: 100, increment: 5 };
+const before = { ts: { seconds: 100, increment: 4 }, index: WHOLE };
+const token = (index: number): ResumePoint => ({ kind: 'token', ts, token: { data: '', index, watch: 'shop' } });
+
+test('an event’s token has done what stands before it, a high-water mark nothing of its time', () => {
+  assert.deepEqual(floorOf({ resume: token(3), watermark: undefined }), { ts, index: 3 });
+  assert.deepEqual(floorOf({ resume: token(-1), watermark: undefined }), before);
+  const boundary = floorOf({ resume: { kind: 'from', ts }, watermark: { ts, t: -1, index: 3 } });
+  assert.deepEqual([boundary.ts, boundary.index], [ts, 3]);
+});
+
+test('reading begins where the least of a transaction is done', () => {
+  const from: ResumePoint = { kind: 'from', ts };
+  const after: ResumePoint = { kind: 'after', ts, t: 1 };
+  assert.deepEqual(earliest([token(3), token(1), after]), token(1));
+  assert.deepEqual(earliest([token(0), token(-1)]), token(-1));
+  assert.deepEqual(earliest([token(0), from]), from);
+});
+
+test('a lane that is further than its subscription keeps its floor', () => {
+  const lanes = [{ ts, index: 7 }, undefined, { ts, index: 1 }];
+  const { table, end } = new Floors([{ resume: token(3), watermark: undefined, lanes }], 3);
+  assert.deepEqual([...table], [100, 5, 7, 100, 5, 3, 100, 5, 3]);
+  assert.deepEqual(end, ts);
+});
+
+test('where shards share positions, only what stands before one is known to be done', () => {
+  assert.deepEqual(allBefore({ ts, index: 2 }), { ts, index: 1 });
+  assert.deepEqual(allBefore({ ts, index: 0 }), before);
+});
