@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { BSON } from 'bson';
 import { MongoClient, Timestamp } from 'mongodb';
-import { batchOf, messages, plan, run } from '../worker/fixtures.ts';
+import { batchOf, json, messages, plan, run } from '../worker/fixtures.ts';
 import { sharedMongo } from '../servers/with-servers.ts';
 import type { Operation } from '../../src/config/config.ts';
 import type { Shared } from '../servers/with-servers.ts';
+import type { BatchResult, SubscriptionPlan } from '../../src/worker/protocol.ts';
 
 const DB = 'commands';
 const OTHER = 'commands2';
@@ -58,6 +59,20 @@ describe('events of commands', () => {
       assert.deepEqual(ours, theirs);
     });
   }
+
+  test('tell who follows the target of an $out alone that all of it was replaced, each time', async () => {
+    const result = await encoded(client, from, { namespaces: [`${DB}.out`] });
+    const resyncs = messages(result).filter(({ type }) => type === 'resync');
+    assert.deepEqual(
+      resyncs.map((message) => [json(message)['ns'], json(message)['cause'], message.first[2]]),
+      Array.from({ length: 2 }, () => [{ db: DB, coll: 'out' }, 'out', 1]),
+    );
+    assert.equal(
+      messages(result).filter(({ type }) => type !== undefined).length,
+      2,
+      'and there is nothing else of it',
+    );
+  });
 });
 
 interface Numbered {
@@ -137,7 +152,21 @@ interface Wanted {
   readonly expanded: boolean;
 }
 
-async function oursOf(client: MongoClient, from: Timestamp, { operations, expanded }: Wanted): Promise<string[]> {
+async function oursOf(client: MongoClient, from: Timestamp, wanted: Wanted): Promise<string[]> {
+  const namespaces = [`${DB}.*`, `${OTHER}.*`];
+  const result = await encoded(client, from, { namespaces, ...wanted, format: 'bson' });
+  assert.deepEqual(result.parked, []);
+  return messages(result)
+    .filter(({ type }) => type !== 'resync' && type !== undefined)
+    .map(({ body }) => canonical(body));
+}
+
+/** What a worker makes of the workload's entries for one subscription. */
+async function encoded(
+  client: MongoClient,
+  from: Timestamp,
+  subscription: Partial<SubscriptionPlan>,
+): Promise<BatchResult> {
   const { version } = await client.db('admin').command({ buildInfo: 1 });
   const [major = 0, minor = 0] = String(version).split('.').map(Number);
   const entries = await client
@@ -145,15 +174,7 @@ async function oursOf(client: MongoClient, from: Timestamp, { operations, expand
     .collection('oplog.rs')
     .find<Buffer>({ ts: { $gte: from } }, { raw: true })
     .toArray();
-  const namespaces = [`${DB}.*`, `${OTHER}.*`];
-  const result = run(plan([{ namespaces, operations, expanded, format: 'bson' }]), batchOf(entries), {
-    wallTime: major >= 6,
-    serverVersion: major * 100 + minor,
-  });
-  assert.deepEqual(result.parked, []);
-  return messages(result)
-    .filter(({ type }) => type !== 'resync' && type !== undefined)
-    .map(({ body }) => canonical(body));
+  return run(plan([subscription]), batchOf(entries), { wallTime: major >= 6, serverVersion: major * 100 + minor });
 }
 
 async function theirsOf(client: MongoClient, from: Timestamp, expanded: boolean): Promise<string[]> {
