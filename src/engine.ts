@@ -106,6 +106,11 @@ export class Engine {
     });
   }
 
+  /** Why a source was given up; undefined while none was. */
+  get lost(): PositionLostError | undefined {
+    return this.#feeds.find((feed) => feed.lost)?.lost;
+  }
+
   /** The workers' threads; for tests that end one. */
   get threads(): WorkerPool['threads'] {
     return this.#pool.threads;
@@ -224,6 +229,8 @@ export class Engine {
       case 'exchange':
       case 'queue':
         return this.#sinks.get(to.sink)!.lanePort(config);
+      case 'port':
+        return to.port;
       case 'stdout':
       case 'file': {
         const key = to.kind === 'file' ? to.path : '';

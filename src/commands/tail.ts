@@ -2,6 +2,7 @@
 import { tailConfig } from '../config/tail-config.ts';
 import type { TailOptions } from '../config/tail-config.ts';
 import { Engine } from '../engine.ts';
+import { nothingKept } from '../feed/nothing-kept.ts';
 import { createLog } from '../observe/log.ts';
 import { VERSION } from '../version.ts';
 import { stopOnSignals } from './signals.ts';
@@ -13,17 +14,6 @@ export async function tail(options: TailOptions): Promise<number> {
   // Whoever reads us may stop reading (`| head`): nothing is wrong then.
   const closed = new AbortController();
   process.stdout.on('error', (error: NodeJS.ErrnoException) => error.code === 'EPIPE' && closed.abort());
-  const stores = {
-    checkpoints: {
-      get: () => undefined,
-      put: async () => {},
-      flushed: async () => {},
-      addGap: async () => {},
-      gaps: () => [],
-    },
-    // What cannot be shown is named on stderr by the engine's warning; there is no store to keep it in.
-    parking: { put: async () => {}, full: false, totalBytes: 0, count: () => 0 },
-  };
-  const engine = new Engine({ config, stores, log, version: VERSION });
+  const engine = new Engine({ config, stores: nothingKept, log, version: VERSION });
   return await engine.run(AbortSignal.any([signals.stop, closed.signal]));
 }

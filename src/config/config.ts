@@ -2,6 +2,7 @@
  * The checked configuration: what `tailrace.yaml` becomes once defaults are filled in, units are numbers (`…Ms`, `…Bytes`)
  * and names are resolved. Everything behind the loader works with this and never sees the file.
  */
+import type { LanePort } from '../lanes/port.ts';
 import type { Ts } from '../source/position.ts';
 
 export interface Config {
@@ -41,7 +42,13 @@ export interface ChangeStreamConfig {
 export type Start =
   | { readonly kind: 'latest' }
   | { readonly kind: 'earliest' }
-  | { readonly kind: 'from'; readonly ts: Ts; readonly written: string };
+  | {
+      readonly kind: 'from';
+      readonly ts: Ts;
+      /** The first entry's operations up to this one are not wanted. */
+      readonly index?: number;
+      readonly written: string;
+    };
 
 export interface SinkConfig {
   readonly name: string;
@@ -102,6 +109,8 @@ export type Destination =
       readonly queueArguments: Readonly<Record<string, unknown>>;
     }
   | { readonly kind: 'stdout' }
+  /** In this program; not from a file. */
+  | { readonly kind: 'port'; readonly port: LanePort }
   | { readonly kind: 'file'; readonly path: string };
 
 export type QueueType = 'classic' | 'quorum' | 'stream';

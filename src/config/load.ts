@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { stringify } from 'yaml';
 import { UserError } from '../errors.ts';
 import { checkTogether } from './checks.ts';
 import type { Config } from './config.ts';
@@ -17,9 +18,26 @@ import { isMapping, salvage } from './salvage.ts';
 import { fileSchema } from './schema.ts';
 
 export async function loadConfig(path: string, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
-  const text = await read(path);
-  const folder = dirname(resolve(path));
-  const faults = new ConfigFaults(path);
+  return check({ text: await read(path), name: path, folder: dirname(resolve(path)) }, env);
+}
+
+/** What such a file would hold, as an object; paths in it are relative to the working directory. */
+export async function readConfig(values: object, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
+  return check({ text: stringify(values), name: 'config', folder: process.cwd() }, env);
+}
+
+interface Written {
+  readonly text: string;
+  /** In messages. */
+  readonly name: string;
+  readonly folder: string;
+}
+
+async function check(
+  { text, name, folder }: Written,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Config> {
+  const faults = new ConfigFaults(name);
 
   const document = readDocument(text, faults);
   if (document === undefined) throw faults.toError();

@@ -37,6 +37,7 @@ export function usesPartitionQueues({ to }: SubscriptionConfig): boolean {
 /** Where messages go; not how the queues there are made, which moves no event. */
 function place(to: Destination): unknown {
   if (to.kind === 'exchange') return { exchange: to.exchange, sink: to.sink, routingKey: to.routingKey };
+  if (to.kind === 'port') return { kind: to.kind };
   return to.kind === 'queue' ? { queue: to.queue, sink: to.sink } : to;
 }
 

@@ -79,7 +79,14 @@ export class Starts {
   }
 
   #begin(resume: ResumePoint, how: Start['kind'] = this.#o.config.start.kind): Standing {
-    return { resume, watermark: undefined, torn: how === 'earliest' ? resume.ts : undefined, lanes: [] };
+    const { start } = this.#o.config;
+    const index = how === 'from' && start.kind === 'from' ? start.index : undefined;
+    return {
+      resume,
+      watermark: index === undefined ? undefined : { ts: resume.ts, t: -1, index },
+      torn: how === 'earliest' ? resume.ts : undefined,
+      lanes: [],
+    };
   }
 
   async #fresh(stop: AbortSignal): Promise<ResumePoint> {

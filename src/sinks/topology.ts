@@ -41,6 +41,7 @@ export function topologyOf(subscription: SubscriptionConfig, partitions: number)
         dynamic: names.size === 0 ? { type: to.queueType, arguments: args } : undefined,
       };
     }
+    case 'port':
     case 'stdout':
     case 'file':
       return { exchange: undefined, queues: [], dynamic: undefined };

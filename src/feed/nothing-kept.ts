@@ -1,0 +1,13 @@
+/** Stores that keep nothing: every run begins where it is told to, and what cannot be shown is named in the log only. */
+import type { Stores } from './route.ts';
+
+export const nothingKept: Stores = {
+  checkpoints: {
+    get: () => undefined,
+    put: async () => {},
+    flushed: async () => {},
+    addGap: async () => {},
+    gaps: () => [],
+  },
+  parking: { put: async () => {}, full: false, totalBytes: 0, count: () => 0 },
+};

@@ -1,0 +1,163 @@
+/**
+ * An engine with all that belongs to it (data folder, its lock, HTTP), for the `run` command and for programs that start and stop one
+ * themselves. It touches neither signals nor the process's exit code, and writes nothing but to the log it is given.
+ */
+import { access, constants, mkdir } from 'node:fs/promises';
+import { lockFolder } from '../checkpoint/folder-lock.ts';
+import { ParkingStore } from '../checkpoint/parking.ts';
+import { CheckpointStore } from '../checkpoint/store.ts';
+import { loadConfig, readConfig } from '../config/load.ts';
+import type { Config } from '../config/config.ts';
+import { Engine } from '../engine.ts';
+import type { ExitCode } from '../engine.ts';
+import { UserError } from '../errors.ts';
+import { liveness, readiness } from '../observe/health.ts';
+import type { HealthFacts } from '../observe/health.ts';
+import { startHttp } from '../observe/http.ts';
+import type { HttpServer } from '../observe/http.ts';
+import type { Log } from '../observe/log.ts';
+import type { StatusReport } from '../observe/status.ts';
+import { VERSION } from '../version.ts';
+import { noLog } from './no-log.ts';
+
+export interface CreateEngineOptions {
+  /** The path of a `tailrace.yaml`, or what such a file holds; paths in it are then relative to the working directory. */
+  readonly config: string | object;
+  /** For `${NAME}`; the process's own by default. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** A pino logger, for example, or what makes one for the configured level; nothing is logged by default. */
+  readonly log?: Log | ((level: Config['log']['level']) => Log);
+  readonly repartition?: boolean;
+  readonly failFast?: boolean;
+}
+
+/** Throws `UserError` for what only the user can mend. The data folder is locked until `run` has ended, or `close`. */
+export async function createEngine(options: CreateEngineOptions): Promise<EmbeddedEngine> {
+  const { env = process.env, repartition = false, failFast = false } = options;
+  const config =
+    typeof options.config === 'string' ? await loadConfig(options.config, env) : await readConfig(options.config, env);
+  const log = typeof options.log === 'function' ? options.log(config.log.level) : (options.log ?? noLog);
+  const { path } = config.checkpoint;
+  await makeFolder(path);
+  const opened: AsyncDisposable[] = [await lockFolder(path)];
+  const close = async (): Promise<void> => {
+    for (const one of opened.toReversed()) await one[Symbol.asyncDispose]();
+  };
+  try {
+    const checkpoints = await CheckpointStore.open({ path, log });
+    opened.push(checkpoints);
+    warnOfOrphans(config, checkpoints, log);
+    const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log });
+    opened.push(parking);
+    const stores = { checkpoints, parking };
+    const engine = new Engine({ config, stores, log, version: VERSION, repartition, failFast });
+    return new EmbeddedEngine({ engine, config, log, close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly engine: Engine;
+  readonly config: Config;
+  readonly log: Log;
+  /** Lets go of the data folder. */
+  readonly close: () => Promise<void>;
+}
+
+export class EmbeddedEngine {
+  readonly #parts: Parts;
+  readonly #stop = new AbortController();
+  #running: Promise<ExitCode> | undefined;
+  #closed: Promise<void> | undefined;
+
+  /** Made by `createEngine`. */
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Runs until `stop` (or `signal`) ends it, once: 0; or until no source is left, because positions were lost: 3. Everything
+   * is closed when it settles.
+   */
+  async run(signal?: AbortSignal): Promise<ExitCode> {
+    if (this.#running) throw new Error('an engine runs once: create another one');
+    this.#running = this.#run(signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal);
+    return this.#running;
+  }
+
+  /** Waits for what is under way, at most `shutdownTimeout`, and closes everything. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running?.catch(() => {});
+    await this.#close();
+  }
+
+  /** What `GET /status` says. */
+  status(): StatusReport {
+    return this.#parts.engine.status();
+  }
+
+  health(): HealthFacts {
+    return this.#parts.engine.health();
+  }
+
+  /** What `GET /metrics` says. */
+  async metrics(): Promise<string> {
+    return this.#parts.engine.metrics.text();
+  }
+
+  async #run(stop: AbortSignal): Promise<ExitCode> {
+    const { engine, config, log } = this.#parts;
+    const handlers = {
+      metrics: engine.metrics,
+      liveness: () => liveness(engine.health(), performance.now()),
+      readiness: () => readiness(engine.health(), performance.now()),
+      status: () => engine.status(),
+    };
+    let http: HttpServer | undefined;
+    try {
+      if (config.http) http = await startHttp({ ...config.http, handlers, log });
+      const code = await engine.run(stop);
+      log.info({ code }, 'Stopped.');
+      return code;
+    } finally {
+      await engine.close();
+      await http?.close();
+      await this.#close();
+    }
+  }
+
+  #close(): Promise<void> {
+    this.#closed ??= this.#parts.close();
+    return this.#closed;
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+    await access(path, constants.W_OK);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UserError(
+      'folder-unusable',
+      `the data folder cannot be used (${reason}). Give \`checkpoint.path\` a folder that this user may create and write to.`,
+      { cause: error },
+    );
+  }
+}
+
+/** A subscription that was renamed begins anew, and what lies between is not delivered: it must not go unsaid. */
+function warnOfOrphans(config: Config, checkpoints: CheckpointStore, log: Log): void {
+  const names = new Set(config.subscriptions.map(({ name }) => name));
+  const orphans = checkpoints.all().filter(({ subscription }) => !names.has(subscription));
+  const fresh = config.subscriptions.filter(({ name }) => !checkpoints.get(name));
+  if (orphans.length === 0 || fresh.length === 0) return;
+  log.warn(
+    { withoutSubscription: orphans.map(({ subscription }) => subscription), new: fresh.map(({ name }) => name) },
+    'There are checkpoints of subscriptions that are not configured, and subscriptions without one, which begin at `start`. ' +
+      'Was one renamed? Then give it its old name: under the new one, what was written in between is not delivered.',
+  );
+}
