@@ -62,10 +62,12 @@ function commandLine(outcome: Outcome): Command {
     )
     .option('--from <start>', 'latest, earliest, an ISO date, or seconds:increment', 'latest')
     .option('--format <format>', 'json, json-canonical or bson', 'json')
-    .action(async (uri: string, options: { ns?: string[]; from: string; format: string }) => {
+    .option('--mode <mode>', 'oplog, or changeStream where the oplog may not be read', 'oplog')
+    .option('--watch <what>', 'with --mode changeStream: deployment, a database, or db.coll', 'deployment')
+    .action(async (uri: string, options: TailFlags) => {
       const { tail } = await import('./commands/tail.ts');
-      const { ns: namespaces = [], from, format } = options;
-      outcome.exitCode = await tail({ uri, namespaces, from, format });
+      const { ns: namespaces = [], ...rest } = options;
+      outcome.exitCode = await tail({ uri, namespaces, ...rest });
     });
 
   const checkpoint = program.command('checkpoint').description('Where reading goes on after a stop.');
@@ -122,4 +124,12 @@ try {
   process.exitCode = outcome.exitCode;
 } catch (error) {
   process.exitCode = exitCodeOf(error);
+}
+
+interface TailFlags {
+  readonly ns?: string[];
+  readonly from: string;
+  readonly format: string;
+  readonly mode: string;
+  readonly watch: string;
 }

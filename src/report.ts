@@ -120,7 +120,7 @@ function subscriptionStatus(feed: Feed, subscription: number, parked: number): S
   return {
     source: feed.name,
     state: subscriptionState(feed, lanes),
-    watermark: resume?.kind === 'after' ? formatTs(resume.ts) : null,
+    watermark: resume && resume.kind !== 'from' ? formatTs(resume.ts) : null,
     parked,
     lanes: lanes.map(laneStatus),
   };

@@ -1,7 +1,7 @@
 /** The source's half of `tailrace check`: is it a replica set, may we read what we need, how far back, and what is in it. */
 import { MongoClient, ReadPreference, Timestamp } from 'mongodb';
 import type { Db, Document } from 'mongodb';
-import type { Config, SourceConfig } from '../config/config.ts';
+import type { ChangeStreamConfig, Config, SourceConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
 import { timeSeriesFault } from '../feed/time-series.ts';
 import { compareTs, formatTs } from '../source/position.ts';
@@ -24,9 +24,11 @@ export async function checkSource(source: SourceConfig, config: Config, findings
       connectTimeoutMS: CHECK_TIMEOUT_MS,
       socketTimeoutMS: CHECK_TIMEOUT_MS,
     });
-    if (!(await isReplicaSet(client.db('admin'), findings))) return;
-    await checkOplog(client.db('local'), source, findings);
-    await checkIdentity(client.db('local'), findings);
+    if (source.changeStream === undefined) {
+      if (!(await isReplicaSet(client.db('admin'), findings))) return;
+      await checkOplog(client.db('local'), source, findings);
+      await checkIdentity(client.db('local'), findings);
+    } else await checkStream(client, source.changeStream, findings);
     await showMatches(client, source, config, findings);
   } catch (error) {
     findings.fault(sayWhy(error, source.uri));
@@ -81,6 +83,42 @@ async function checkOplog(local: Db, source: SourceConfig, findings: Findings): 
     findings.warning(
       `start ${source.start.written} is older than the oldest entry: without a checkpoint, a run would stop with exit code 3 ` +
         'unless onPositionLost says otherwise',
+    );
+  }
+}
+
+/** What it takes to read a change stream: a server that has them, and the right to watch. */
+async function checkStream(client: MongoClient, config: ChangeStreamConfig, findings: Findings): Promise<void> {
+  const { watch, fullDocument, fullDocumentBeforeChange } = config;
+  const hello = await client.db('admin').command({ hello: 1 });
+  const { version } = await client.db('admin').command({ buildInfo: 1 });
+  if (hello['msg'] === 'isdbgrid') {
+    findings.ok(`a mongos of MongoDB ${String(version)}`);
+    findings.warning('through a mongos an `_id` can occur twice, and lag is not known: see docs/change-streams.md');
+  } else if (typeof hello['setName'] === 'string') {
+    findings.ok(`replica set ${hello['setName']}, member ${String(hello['me'])}, MongoDB ${String(version)}`);
+  } else {
+    findings.fault(
+      'this server is no member of a replica set, so it has no change streams (one is enough: rs.initiate())',
+    );
+    return;
+  }
+  const [db = '', ...coll] = watch.split('.');
+  const options = {
+    maxAwaitTimeMS: 100,
+    ...(fullDocument !== 'default' && { fullDocument }),
+    ...(fullDocumentBeforeChange !== 'off' && { fullDocumentBeforeChange }),
+  };
+  try {
+    const watched =
+      watch === 'deployment' ? client : coll.length === 0 ? client.db(db) : client.db(db).collection(coll.join('.'));
+    await using stream = watched.watch([], options);
+    await stream.tryNext();
+    findings.ok(`the change stream of ${watch} can be read`);
+  } catch (error) {
+    if (codeOf(error) !== UNAUTHORIZED) throw error;
+    findings.fault(
+      `the user may not watch ${watch}: grant it ${watch === 'deployment' ? 'the role `readAnyDatabase`' : `the role \`read\` on \`${db}\``}`,
     );
   }
 }

@@ -11,10 +11,29 @@ export interface TailOptions {
   readonly namespaces: readonly string[];
   readonly from: string;
   readonly format: string;
+  readonly mode?: string;
+  /** Of a change stream. */
+  readonly watch?: string;
 }
 
-export function tailConfig({ uri, namespaces, from, format }: TailOptions): Config {
+export function tailConfig({
+  uri,
+  namespaces,
+  from,
+  format,
+  mode = 'oplog',
+  watch = 'deployment',
+}: TailOptions): Config {
+  if (mode !== 'oplog' && mode !== 'changeStream') {
+    throw new UserError('usage', `--mode ${JSON.stringify(mode)}: expected oplog or changeStream`);
+  }
   const start = checkStart(from);
+  if (mode === 'changeStream' && start.kind === 'earliest') {
+    throw new UserError(
+      'usage',
+      '--from earliest: a change stream cannot be asked how far back it reaches; expected latest or a date',
+    );
+  }
   if (!/^mongodb(?:\+srv)?:\/\/./.test(uri)) {
     throw new UserError('usage', 'URI: expected one that begins with mongodb:// or mongodb+srv://');
   }
@@ -29,7 +48,18 @@ export function tailConfig({ uri, namespaces, from, format }: TailOptions): Conf
   const includes = namespaces.some((pattern) => !pattern.startsWith('!')) ? [] : ['*'];
   return {
     folder: process.cwd(),
-    sources: [{ name: 'tail', uri, mode: 'oplog', start, onPositionLost: 'stop' }],
+    sources: [
+      {
+        name: 'tail',
+        uri,
+        mode,
+        start,
+        onPositionLost: 'stop',
+        ...(mode === 'changeStream' && {
+          changeStream: { watch, fullDocument: 'default', fullDocumentBeforeChange: 'off', onOversizeEvent: 'park' },
+        }),
+      },
+    ],
     sinks: [],
     subscriptions: [
       {

@@ -5,6 +5,15 @@ import { UserError } from '../../src/errors.ts';
 
 const OPTIONS = { uri: 'mongodb://root:hunter2@h', namespaces: [], from: 'latest', format: 'json' };
 
+test('tail reads a change stream where it is told to', () => {
+  const [source] = tailConfig({ ...OPTIONS, mode: 'changeStream', watch: 'shop' }).sources;
+  assert.equal(source?.mode, 'changeStream');
+  assert.equal(source.changeStream?.watch, 'shop');
+  for (const faulty of [{ mode: 'both' }, { mode: 'changeStream', from: 'earliest' }]) {
+    assert.throws(() => tailConfig({ ...OPTIONS, ...faulty }), UserError);
+  }
+});
+
 test('tail reads everything of one source, to standard output, in one order', () => {
   const config = tailConfig(OPTIONS);
   assert.deepEqual(config.sources, [
