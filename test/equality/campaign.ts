@@ -111,10 +111,13 @@ export class Listeners implements AsyncDisposable {
 
   /** Performs the steps, and compares all that came of them. */
   async run(steps: readonly Step[]): Promise<{ events: number; kinds: string[]; differences: Difference[] }> {
+    // Beside the writes that follow, so that some fall into each of a restart's moments.
+    let restarted = Promise.resolve();
     for (const step of steps) {
-      if (step.kind === 'restart') await this.#engine.restart();
+      if (step.kind === 'restart') restarted = restarted.then(async () => this.#engine.restart());
       else await this.performer.perform(step);
     }
+    await restarted;
     return this.compare();
   }
 
