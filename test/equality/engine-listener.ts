@@ -22,6 +22,13 @@ const DATA = ['insert', 'update', 'replace', 'delete'] as const;
 const COMMANDS = ['drop', 'dropDatabase', 'rename'] as const;
 const EXPANDED_COMMANDS = ['create', 'createIndexes', 'dropIndexes', 'modify'] as const;
 
+const CHANGE_STREAM = {
+  watch: 'deployment',
+  fullDocument: 'default',
+  fullDocumentBeforeChange: 'off',
+  onOversizeEvent: 'stop',
+} as const;
+
 /** How it reads; it takes turns, a restart each, where there are several. */
 export type Mode = EngineOptions['config']['sources'][number]['mode'];
 
@@ -75,7 +82,11 @@ export class EngineListener implements AsyncDisposable {
     const base = tailConfig({ uri, namespaces: [], from: `${t}:${i}`, format: 'bson' });
     const config: EngineOptions['config'] = {
       ...base,
-      sources: base.sources.map((source) => ({ ...source, mode })),
+      sources: base.sources.map((source) => ({
+        ...source,
+        mode,
+        ...(mode === 'changeStream' && { changeStream: CHANGE_STREAM }),
+      })),
       subscriptions: base.subscriptions.map((subscription) => ({
         ...subscription,
         operations,

@@ -7,6 +7,7 @@ import { startCompared } from './server.ts';
 import { stepsOf } from './steps.ts';
 
 const OPERATIONS = 50_000;
+const FEWER = 10_000;
 const SEED = 20_261_124;
 
 describe('for a random workload', () => {
@@ -23,6 +24,20 @@ describe('for a random workload', () => {
   test("our events equal those of the server's own change stream, field by field", { timeout: 600_000 }, async (t) => {
     await assertEqual(t, { uri: mongo.uri, seed: SEED, operations: OPERATIONS });
   });
+
+  test('they do where a change stream is read, too', { timeout: 300_000 }, async (t) => {
+    await assertEqual(t, { uri: mongo.uri, seed: SEED + 1, operations: FEWER, modes: ['changeStream'] });
+  });
+
+  test(
+    'nothing is missing, double or different where a source is switched to the other mode and back under writes',
+    {
+      timeout: 300_000,
+    },
+    async (t) => {
+      await assertEqual(t, { uri: mongo.uri, seed: SEED + 2, operations: FEWER, modes: ['oplog', 'changeStream'] });
+    },
+  );
 });
 
 test('the same seed gives the same steps, another one others', () => {

@@ -8,6 +8,8 @@ import { assertEqual } from './assert-equal.ts';
 import { startCompared } from './server.ts';
 
 const OPERATIONS = 50_000;
+/** With a source that is switched between the oplog and a change stream. */
+const FEWER = 10_000;
 const SEED = 445_060;
 
 for (const version of [...OLDER_VERSIONS, undefined]) {
@@ -20,6 +22,8 @@ for (const version of [...OLDER_VERSIONS, undefined]) {
     if (mongo === undefined) return;
     try {
       await assertEqual(t, { uri: mongo.uri, seed: SEED, operations: OPERATIONS, version });
+      const modes = ['oplog', 'changeStream'] as const;
+      await assertEqual(t, { uri: mongo.uri, seed: SEED + 1, operations: FEWER, version, modes });
     } finally {
       await mongo.stop();
     }
