@@ -9,7 +9,17 @@ import type { Document } from 'bson';
 import { MalformedBson } from '../../src/worker/bson.ts';
 import { Random } from './damage.ts';
 import { START_SECONDS, batchOf, entry, insert, run } from './fixtures.ts';
-import { NEIGHBOURS, SEED, between, campaign, encode, everyType, hostilePlan as of, sameResult } from './hostile.ts';
+import {
+  CASES,
+  NEIGHBOURS,
+  SEED,
+  between,
+  campaign,
+  encode,
+  everyType,
+  hostilePlan as of,
+  sameResult,
+} from './hostile.ts';
 
 const lsid = { id: new UUID('3f2504e0-4f89-41d3-9a0c-0305e82c3301'), uid: new Binary(Buffer.alloc(32), 0) };
 const session = { lsid, txnNumber: Long.fromNumber(5) };
@@ -67,7 +77,7 @@ const originals = [
 
 test('damage inside entries never crashes, hangs, reads outside, or harms what lies around it', (t) => {
   const [before, middle, after] = ['before', 'between', 'after'].map((_id, k) => insert(0x7f00_0000 + k, { _id }));
-  campaign(t, { of, originals, good: [before!, middle!, after!] });
+  campaign(t, { of, originals, good: [before!, middle!, after!], cases: CASES });
 });
 
 test('damage to the frame of a batch is refused as malformed, or harms nothing but the batch', () => {
