@@ -8,12 +8,12 @@ import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { START, deliver, endOf, heldBytes, wholeOf } from '../lanes/deliver.ts';
 import { Floors, allBefore, comparePoints, doneBy, earliest } from '../lanes/floors.ts';
-import { Lane } from '../lanes/lane.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
 import { costOf } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
+import { LaneSet } from './lane-set.ts';
 import { SetAside } from './set-aside.ts';
 import { Starts } from './starts.ts';
 import { refuseTimeSeries } from './time-series.ts';
@@ -25,6 +25,7 @@ import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
 import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
+import type { Lane } from '../lanes/lane.ts';
 import type { Place, Stretch } from '../lanes/deliver.ts';
 import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
@@ -55,7 +56,7 @@ export class Feed {
   readonly routes: readonly Route[];
   readonly #o: FeedOptions;
   #ledger: Ledger;
-  readonly #lanes: (Lane | undefined)[] = [];
+  readonly #lanes: LaneSet;
   readonly #starts: Starts;
   readonly #setAside: SetAside;
   readonly #transactions: Transactions;
@@ -82,6 +83,7 @@ export class Feed {
     this.#starts = new Starts(options);
     this.#setAside = new SetAside(options);
     this.#transactions = new Transactions(options);
+    this.#lanes = new LaneSet({ ...options, partitions: options.pipeline.partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
   }
 
@@ -110,10 +112,7 @@ export class Feed {
   }
 
   lanesOf(subscription: number): Lane[] {
-    const { partitions } = this.#o.pipeline;
-    return this.#lanes
-      .slice(subscription * partitions, (subscription + 1) * partitions)
-      .filter((lane) => lane !== undefined);
+    return this.#lanes.of(subscription);
   }
 
   /** Where this subscription would read on after a crash; undefined before its start is known. */
@@ -188,7 +187,7 @@ export class Feed {
     stop.throwIfAborted();
     const now = this.#standings.map((_, s) => this.#standing(s));
     const standings = await this.#starts.goOn(error, now, stop);
-    for (const lane of this.#lanes) lane?.forgetPosition();
+    for (const lane of this.#lanes.all) lane.forgetPosition();
     this.#transactions.open.forgetAll();
     this.#ledger = this.#newLedger();
     this.#stand(standings);
@@ -216,19 +215,19 @@ export class Feed {
   /** Publishes nothing more and waits for what is under way to be answered. */
   async drain(): Promise<void> {
     this.#halt.abort(new Error('nothing more is delivered'));
-    await Promise.all(this.#lanes.flatMap((lane) => lane?.drain() ?? []));
+    await Promise.all(this.#lanes.all.map((lane) => lane.drain()));
   }
 
   async close(): Promise<void> {
     this.#halt.abort(new Error('the feed is being closed'));
     this.#setAside.close();
-    for (const lane of this.#lanes) lane?.close();
+    for (const lane of this.#lanes.all) lane.close();
     await this.source.close();
   }
 
   /** A confirm that never comes must not go unnoticed; called about every second. */
   checkOverdue(now: number): void {
-    for (const lane of this.#lanes) lane?.checkOverdue(now);
+    for (const lane of this.#lanes.all) lane.checkOverdue(now);
   }
 
   /** Of all subscriptions, at this moment. */
@@ -287,7 +286,7 @@ export class Feed {
     const before = this.#standings[subscription]!.lanes;
     return Array.from(
       { length: partitions },
-      (_, p) => this.#lanes[subscription * partitions + p]?.confirmedPosition ?? before[p],
+      (_, p) => this.#lanes.at(subscription, p)?.confirmedPosition ?? before[p],
     );
   }
 
@@ -422,49 +421,10 @@ export class Feed {
       ledger: this.#ledger,
       last,
       release: (bytes) => budget.give(bytes),
-      lane: (number) => this.#lane(number),
+      lane: (number) => this.#lanes.lane(number),
     });
     this.#delivering = last;
     setAside(ticket);
-  }
-
-  #lane(number: number): Lane {
-    const made = this.#lanes[number];
-    if (made) return made;
-    const { partitions } = this.#o.pipeline;
-    const subscription = Math.floor(number / partitions);
-    const { config, port, window, confirmTimeoutMs, meter } = this.routes[subscription]!;
-    const lane = new Lane({
-      subscription,
-      partition: number % partitions,
-      port,
-      window: config.order === 'strict' ? 1 : window,
-      maxEvents: config.batch.maxEvents,
-      maxBytes: config.batch.maxBytes,
-      lingerMs: config.batch.lingerMs,
-      onUnroutable: config.onUnroutable,
-      confirmTimeoutMs,
-      now: () => performance.now(),
-      park: (message, reason, detail) => this.#setAside.message(subscription, message, reason, detail),
-      observer: {
-        published: (events) => meter.published(events),
-        confirmed: (messages, waitedMs) => {
-          meter.confirmed(messages);
-          meter.confirmSeconds.observe(waitedMs / 1000);
-          this.#o.touch();
-        },
-        refused: (messages) => meter.nacked(messages),
-        returned: () => meter.returned(1),
-        held: (partition, hold) => {
-          const fields = { subscription: config.name, partition };
-          if (hold) this.#o.log.warn({ ...fields, reason: hold.reason, detail: hold.detail }, 'A lane is held.');
-          else this.#o.log.info(fields, 'The lane flows again.');
-        },
-      },
-    });
-    this.#lanes[number] = lane;
-    lane.start();
-    return lane;
   }
 
   #observe(results: readonly BatchResult[], readAt: number, encodedAt: number): void {

@@ -1,0 +1,77 @@
+/** The lanes of a source: one for each partition of each subscription, made when it is first needed. */
+import { Lane } from '../lanes/lane.ts';
+import type { Log } from '../observe/log.ts';
+import type { Route } from './route.ts';
+import type { SetAside } from './set-aside.ts';
+
+export interface LaneSetOptions {
+  readonly routes: readonly Route[];
+  readonly partitions: number;
+  readonly setAside: SetAside;
+  readonly log: Log;
+  /** Something was confirmed. */
+  readonly touch: () => void;
+}
+
+export class LaneSet {
+  readonly #o: LaneSetOptions;
+  /** By number: `subscription * partitions + partition`. */
+  readonly #lanes: (Lane | undefined)[] = [];
+
+  constructor(options: LaneSetOptions) {
+    this.#o = options;
+  }
+
+  get all(): Lane[] {
+    return this.#lanes.filter((lane) => lane !== undefined);
+  }
+
+  of(subscription: number): Lane[] {
+    return this.all.filter((lane) => lane.subscription === subscription);
+  }
+
+  /** Undefined as long as nothing came for it. */
+  at(subscription: number, partition: number): Lane | undefined {
+    return this.#lanes[subscription * this.#o.partitions + partition];
+  }
+
+  lane(number: number): Lane {
+    const { partitions } = this.#o;
+    return (this.#lanes[number] ??= this.#start(Math.floor(number / partitions), number % partitions));
+  }
+
+  #start(subscription: number, partition: number): Lane {
+    const { routes, setAside, log, touch } = this.#o;
+    const { config, port, window, confirmTimeoutMs, meter } = routes[subscription]!;
+    const lane = new Lane({
+      subscription,
+      partition,
+      port,
+      window: config.order === 'strict' ? 1 : window,
+      maxEvents: config.batch.maxEvents,
+      maxBytes: config.batch.maxBytes,
+      lingerMs: config.batch.lingerMs,
+      onUnroutable: config.onUnroutable,
+      confirmTimeoutMs,
+      now: () => performance.now(),
+      park: (message, reason, detail) => setAside.message(subscription, message, reason, detail),
+      observer: {
+        published: (events) => meter.published(events),
+        confirmed: (messages, waitedMs) => {
+          meter.confirmed(messages);
+          meter.confirmSeconds.observe(waitedMs / 1000);
+          touch();
+        },
+        refused: (messages) => meter.nacked(messages),
+        returned: () => meter.returned(1),
+        held: (which, hold) => {
+          const fields = { subscription: config.name, partition: which };
+          if (hold) log.warn({ ...fields, reason: hold.reason, detail: hold.detail }, 'A lane is held.');
+          else log.info(fields, 'The lane flows again.');
+        },
+      },
+    });
+    lane.start();
+    return lane;
+  }
+}
