@@ -27,7 +27,8 @@ const EXPANDED_ONLY: ReadonlySet<string> = new Set<DdlOperation>([
 ]);
 
 export function makeSource({ config, subscriptions, ...rest }: MakeSourceOptions): Source {
-  const { changeStream } = config;
+  const { changeStream, mode } = config;
+  if ((mode === 'changeStream') !== (changeStream !== undefined)) throw new Error('a mode without its settings');
   if (changeStream === undefined) return new OplogSource({ config, ...rest });
   return new ChangeStreamSource({
     config: { ...config, changeStream },
