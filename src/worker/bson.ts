@@ -156,17 +156,33 @@ export function checkDocument(bytes: Uint8Array, start: number, limit: number, d
   if (depth > MAX_DEPTH) malformed('documents are nested too deeply');
   const last = documentLast(bytes, start, limit);
   let at = start + 4;
-  while (at < last) at = checkValue(bytes, bytes[at]!, nameEnd(bytes, at + 1), last, depth);
+  while (at < last) {
+    const type = bytes[at]!;
+    const value = nameEnd(bytes, at + 1);
+    at = valueEnd(bytes, type, value, last);
+    if (holdsMore[type] === 1) checkInside(bytes, type, value, at, depth);
+  }
   if (at !== last) malformed('a document ends in the middle of a value');
 }
 
 /** The same for one value; the result is what lies behind it. */
-export function checkValue(bytes: Uint8Array, type: number, at: number, last: number, depth = 0): number {
+export function checkValue(bytes: Uint8Array, type: number, at: number, last: number): number {
   const end = valueEnd(bytes, type, at, last);
-  if (type === BsonType.document || type === BsonType.array) checkDocument(bytes, at, end, depth + 1);
-  else if (type === BsonType.codeWithScope) checkDocument(bytes, stringEnd(bytes, at + 4, end), end, depth + 1);
-  else if (type === BsonType.boolean && bytes[at]! > 1) malformed('a boolean is neither true nor false');
+  if (holdsMore[type] === 1) checkInside(bytes, type, at, end, 0);
   return end;
+}
+
+/** 1 for the types of which the length alone does not tell that a value is well-formed. */
+const holdsMore = new Uint8Array(256);
+holdsMore[BsonType.document] = 1;
+holdsMore[BsonType.array] = 1;
+holdsMore[BsonType.codeWithScope] = 1;
+holdsMore[BsonType.boolean] = 1;
+
+function checkInside(bytes: Uint8Array, type: number, at: number, end: number, depth: number): void {
+  if (type === BsonType.boolean) {
+    if (bytes[at]! > 1) malformed('a boolean is neither true nor false');
+  } else checkDocument(bytes, type === BsonType.codeWithScope ? stringEnd(bytes, at + 4, end) : at, end, depth + 1);
 }
 
 /** Where the element called `name` starts (its type byte), or -1. */
