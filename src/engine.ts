@@ -26,7 +26,7 @@ import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';
 import type { StatusReport } from './observe/status.ts';
 import type { LanePort } from './lanes/port.ts';
-import type { WorkerPlan } from './worker/protocol.ts';
+import type { CraftPlan, WorkerPlan } from './worker/protocol.ts';
 
 export interface EngineOptions {
   readonly config: Config;
@@ -265,7 +265,7 @@ function workerPlan(config: Config): WorkerPlan {
       }),
       subscriptions: config.subscriptions
         .filter(({ source }) => source === name)
-        .map(({ name, namespaces, operations, expanded, transactions, format, batch, to }) => ({
+        .map(({ name, namespaces, operations, expanded, transactions, format, batch, to, compression, ...asked }) => ({
           name,
           namespaces,
           operations,
@@ -276,7 +276,15 @@ function workerPlan(config: Config): WorkerPlan {
           maxBytes: batch.maxBytes,
           maxMessageBytes: ('sink' in to && maxMessageBytes.get(to.sink)) || Number.MAX_SAFE_INTEGER,
           routingKey: to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '',
+          craft: craftPlan(asked),
+          compression,
         })),
     })),
   };
+}
+
+/** Undefined where an event is wanted as it is. */
+function craftPlan({ where, fields, mask, headers, cloudEvents }: CraftPlan): CraftPlan | undefined {
+  const parts = { where, fields, mask, headers, cloudEvents };
+  return Object.values(parts).some((part) => part !== undefined) ? parts : undefined;
 }

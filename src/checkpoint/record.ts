@@ -71,9 +71,11 @@ export interface ParkedSummary {
   readonly detail: string;
   /** Milliseconds since 1970. */
   readonly at: number;
-  readonly payloadKind: 'entry' | 'message';
+  readonly payloadKind: 'entry' | 'event' | 'message';
   /** Only of a message. */
   readonly contentType?: string;
+  readonly contentEncoding?: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** The bytes are not what was once stored. */

@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { canonicalJson } from './canonical-json.ts';
+import { checkCraft } from './craft-checks.ts';
 import type { Path } from './faults.ts';
 import { formatPath } from './faults.ts';
 import { nearest } from './nearest.ts';
@@ -14,10 +15,10 @@ import type { FileSettings } from './schema.ts';
 import { templateAsGlob, usesPartition } from './templates.ts';
 
 type Settings = Loose<FileSettings>;
-type Subscription = Loose<FileSettings['subscriptions'][number]>;
+export type Subscription = Loose<FileSettings['subscriptions'][number]>;
 
 const DESTINATIONS = ['exchange', 'queue', 'file', 'stdout'] as const;
-type DestinationKind = (typeof DESTINATIONS)[number];
+export type DestinationKind = (typeof DESTINATIONS)[number];
 
 interface Checked {
   readonly path: Path;
@@ -85,9 +86,7 @@ function checkOne(settings: Settings, subscription: Subscription, path: Path, re
   const sink = brokered
     ? reference('sink', [...at, 'sink'], to.sink, Object.keys(settings.sinks ?? {}), report)
     : undefined;
-  if ((kind === 'file' || kind === 'stdout') && subscription.format === 'bson') {
-    report.expected([...path, 'format'], `json or json-canonical, because ${kind} takes lines of text`);
-  }
+  checkCraft(subscription, { path, kind, report });
   const limit = sink === undefined ? undefined : settings.sinks?.[sink]?.maxMessageBytes;
   const { maxEvents = 1, maxBytes = 0 } = subscription.batch ?? {};
   if (maxEvents > 1 && maxBytes > (limit ?? Infinity) && report.isWritten([...path, 'batch', 'maxBytes'])) {

@@ -4,6 +4,7 @@
  */
 import type { LanePort } from '../lanes/port.ts';
 import type { Ts } from '../source/position.ts';
+import type { WhereConfig } from './where.ts';
 
 export interface Config {
   /** Absolute; paths inside the file are relative to it. */
@@ -83,7 +84,14 @@ export interface SubscriptionConfig {
   readonly operations: readonly Operation[];
   /** Events show what MongoDB's `showExpandedEvents` adds. */
   readonly expanded: boolean;
-  readonly format: 'json' | 'json-canonical' | 'bson';
+  readonly format: Format;
+  /** Only with the format `cloudevents`. */
+  readonly cloudEvents?: CloudEventsConfig | undefined;
+  readonly compression?: 'gzip' | 'zstd' | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly where?: WhereConfig | undefined;
+  readonly fields?: FieldsConfig | undefined;
+  readonly mask?: readonly MaskConfig[] | undefined;
   readonly batch: { readonly maxEvents: number; readonly maxBytes: number; readonly lingerMs: number };
   readonly order: 'pipelined' | 'strict';
   /** `transactionBegin` and `transactionEnd` events as well. */
@@ -91,6 +99,28 @@ export interface SubscriptionConfig {
   readonly onUnroutable: 'hold' | 'park';
   readonly to: Destination;
 }
+
+export type Format = 'json' | 'json-canonical' | 'bson' | 'debezium' | 'cloudevents';
+
+export interface CloudEventsConfig {
+  readonly mode: 'structured' | 'binary';
+  /** Templates. */
+  readonly source: string;
+  readonly type: string;
+  readonly headerPrefix: string;
+}
+
+/** Dotted paths inside documents. */
+export interface FieldsConfig {
+  readonly include?: readonly string[] | undefined;
+  readonly exclude?: readonly string[] | undefined;
+}
+
+export type MaskConfig = { readonly fields: readonly string[] } & (
+  | { readonly kind: 'constant'; readonly value: string | number | boolean | null }
+  /** `key` is a secret. */
+  | { readonly kind: 'hash'; readonly key: string; readonly encoding: 'hex' | 'base64' }
+);
 
 export type Destination =
   | {

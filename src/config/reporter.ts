@@ -91,7 +91,10 @@ export class Reporter {
   #isSecret(path: Path, value: unknown): boolean {
     // A URI is a secret wherever it slipped to, and under `uri` so is anything else.
     return (
-      this.#expanded.isSecret(path) || path.at(-1) === 'uri' || (typeof value === 'string' && /:\/\/|@/.test(value))
+      this.#expanded.isSecret(path) ||
+      path.at(-1) === 'uri' ||
+      path.at(-2) === 'hash' ||
+      (typeof value === 'string' && /:\/\/|@/.test(value))
     );
   }
 

@@ -1,7 +1,7 @@
 /** From settings without faults to the configuration that the rest works with: references and defaults that depend on others. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import type { Config, Destination, SinkConfig, SubscriptionConfig } from './config.ts';
+import type { Config, Destination, MaskConfig, SinkConfig, SubscriptionConfig } from './config.ts';
 import type { FileSettings } from './schema.ts';
 
 type SubscriptionSettings = FileSettings['subscriptions'][number];
@@ -70,6 +70,7 @@ function resolveSubscription(
     operations: [...new Set(subscription.operations)],
     expanded: subscription.expanded,
     format: subscription.format,
+    ...resolveCraft(subscription),
     batch: {
       maxEvents: batch.maxEvents,
       maxBytes: Math.min(batch.maxBytes, sink?.maxMessageBytes ?? Infinity),
@@ -79,6 +80,21 @@ function resolveSubscription(
     transactions: subscription.transactions,
     onUnroutable: subscription.onUnroutable,
     to,
+  };
+}
+
+function resolveCraft(subscription: SubscriptionSettings) {
+  const { format, cloudevents, compression, headers, fields, mask, where, whenUnknown } = subscription;
+  const masks = mask.map(({ fields, with: value, hash }): MaskConfig =>
+    hash === undefined ? { fields, kind: 'constant', value: value ?? null } : { fields, kind: 'hash', ...hash },
+  );
+  return {
+    ...(format === 'cloudevents' && { cloudEvents: cloudevents }),
+    ...(compression !== 'none' && { compression }),
+    ...(Object.keys(headers).length > 0 && { headers }),
+    ...(where !== undefined && whenUnknown !== undefined && { where: { condition: where, whenUnknown } }),
+    ...((fields.include !== undefined || fields.exclude !== undefined) && { fields }),
+    ...(masks.length > 0 && { mask: masks }),
   };
 }
 

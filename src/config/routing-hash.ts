@@ -18,8 +18,7 @@ export function routingHash(subscription: SubscriptionConfig, { partitions, part
     operations: subscription.operations.toSorted(),
     // Shows what happens to views. Left out where it is off, as checkpoints have it from before there was the setting.
     ...(subscription.expanded && { expanded: true }),
-    // Filters on an event's content have no place in this version's files.
-    where: null,
+    where: subscription.where ?? null,
     destination: place(subscription.to),
   });
 }

@@ -3,10 +3,12 @@
  * Every leaf carries, as its error, the words for what is expected there; what needs two settings at once is in checks.ts.
  */
 import { z } from 'zod';
+import { craftShape } from './craft-schema.ts';
+import { choice, flag, fromText, template, text, written } from './leaves.ts';
 import { MAX_AMQP_MESSAGE_BYTES, MAX_SHORT_STRING } from './limits.ts';
 import { patternFault } from './patterns.ts';
 import { parseStart } from './start.ts';
-import { TEMPLATE_NAMES, templateFault } from './templates.ts';
+import { TEMPLATE_NAMES } from './templates.ts';
 import { formatBytes, formatDuration, parseBytes, parseDuration } from './units.ts';
 import type { Parsed } from './units.ts';
 
@@ -17,16 +19,6 @@ const TIB = 2 ** 40;
 
 const NAME = /^[A-Za-z0-9_-]+$/;
 export const NAME_EXPECTED = 'a name of letters, digits, _ and -';
-
-/** A leaf whose form zod does not know. `params.detail` may quote the value: it is shown only where the value may be. */
-function written<T>(parse: (value: unknown) => Parsed<T>) {
-  return z.unknown().transform((value, context): T => {
-    const parsed = parse(value);
-    if (parsed.ok) return parsed.value;
-    context.addIssue({ code: 'custom', message: parsed.expected, params: { detail: parsed.hint } });
-    return z.NEVER;
-  });
-}
 
 function size(min: number, max: number) {
   return written((value) => {
@@ -49,21 +41,6 @@ function count(min: number, max: number) {
   return z.preprocess(fromText, z.int({ error }).min(min, { error }).max(max, { error }));
 }
 
-function choice<const T extends readonly string[]>(...values: T) {
-  return z.enum(values, { error: `one of ${values.join(', ')}` });
-}
-
-function flag() {
-  return z.preprocess(fromText, z.boolean({ error: 'true or false' }));
-}
-
-/** What comes from the environment or from a file is text, whatever it says. */
-function fromText(value: unknown): unknown {
-  if (typeof value !== 'string') return value;
-  if (/^\d{1,15}$/.test(value)) return Number(value);
-  return value === 'true' || value === 'false' ? value === 'true' : value;
-}
-
 function uri(schemes: readonly string[]) {
   const error = `a URI that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`;
   return z
@@ -76,25 +53,12 @@ function uri(schemes: readonly string[]) {
     });
 }
 
-function text(error: string) {
-  return z.string({ error }).min(1, { error });
-}
-
 /** A name in AMQP: of an exchange or a queue. */
 function amqpName(what: string) {
   const error = `the name of ${what}, at most ${MAX_SHORT_STRING} bytes`;
   return text(error)
     .refine((value) => Buffer.byteLength(value) <= MAX_SHORT_STRING, { error })
     .refine((value) => !/[{}]/.test(value), { error: `the name of ${what} as it is: no {…} here` });
-}
-
-function template() {
-  return z.string({ error: 'a text, in quotes where it holds braces' }).superRefine((value, context) => {
-    const fault = templateFault(value);
-    if (fault !== undefined) {
-      context.addIssue({ code: 'custom', message: fault.expected, params: { detail: fault.detail } });
-    }
-  });
 }
 
 function patterns() {
@@ -285,9 +249,10 @@ const subscriptionSchema = z.strictObject({
         "Events also carry what MongoDB's `showExpandedEvents` adds: `collectionUUID`, `disambiguatedPaths` where the server " +
         'has it, the full description of a rename; and what is done to views shows.',
     }),
-  format: choice('json', 'json-canonical', 'bson').default('json').meta({
-    description: 'json is relaxed Extended JSON v2.',
+  format: choice('json', 'json-canonical', 'bson', 'debezium', 'cloudevents').default('json').meta({
+    description: 'json is relaxed Extended JSON v2; see docs/formats-and-shaping.md for the others.',
   }),
+  ...craftShape,
   batch: z
     .strictObject({
       maxEvents: count(1, 100_000).default(1).meta({

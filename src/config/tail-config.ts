@@ -16,6 +16,13 @@ export interface TailOptions {
   readonly watch?: string;
 }
 
+const CLOUD_EVENTS = {
+  mode: 'structured',
+  source: '/{source}/{db}/{coll}',
+  type: 'mongodb.{operationType}',
+  headerPrefix: 'cloudEvents:',
+} as const;
+
 export function tailConfig({
   uri,
   namespaces,
@@ -41,8 +48,11 @@ export function tailConfig({
     const fault = patternFault(pattern);
     if (fault !== undefined) throw new UserError('usage', `--ns ${JSON.stringify(pattern)}: expected ${fault}`);
   }
-  if (format !== 'json' && format !== 'json-canonical' && format !== 'bson') {
-    throw new UserError('usage', `--format ${JSON.stringify(format)}: expected json, json-canonical or bson`);
+  if (format !== 'json' && format !== 'json-canonical' && format !== 'bson' && format !== 'cloudevents') {
+    throw new UserError(
+      'usage',
+      `--format ${JSON.stringify(format)}: expected json, json-canonical, bson or cloudevents`,
+    );
   }
   // Only exclusions given: of everything.
   const includes = namespaces.some((pattern) => !pattern.startsWith('!')) ? [] : ['*'];
@@ -69,6 +79,7 @@ export function tailConfig({
         operations: ['insert', 'update', 'replace', 'delete'],
         expanded: false,
         format,
+        ...(format === 'cloudevents' && { cloudEvents: CLOUD_EVENTS }),
         batch: { maxEvents: 1, maxBytes: 64 * 2 ** 10, lingerMs: 0 },
         order: 'pipelined',
         transactions: false,

@@ -60,9 +60,19 @@ export class SetAside {
 
   /** Resolves once it is on disk; rejects only when closed. */
   message(subscription: number, message: LaneMessage, reason: ParkReason, detail: string): Promise<void> {
-    const { contentType } = this.#o.routes[subscription]!;
-    const { messageId: id, body, events } = message;
-    const record = { id, ns: '', reason, detail, payload: body, payloadKind: 'message' as const, contentType };
+    const { contentType, config } = this.#o.routes[subscription]!;
+    const { messageId: id, body, events, headers } = message;
+    const record = {
+      id,
+      ns: '',
+      reason,
+      detail,
+      payload: body,
+      payloadKind: 'message' as const,
+      contentType,
+      ...(config.compression !== undefined && { contentEncoding: config.compression }),
+      ...(headers !== undefined && { headers }),
+    };
     return this.#park(subscription, record, events);
   }
 
@@ -83,9 +93,10 @@ export class SetAside {
     return true;
   }
 
-  async #event({ subscription, id, ns, reason, detail, entry }: ParkedEvent, ticket: Ticket): Promise<void> {
+  async #event({ subscription, id, ns, reason, detail, entry, shaped }: ParkedEvent, ticket: Ticket): Promise<void> {
     try {
-      await this.#park(subscription, { id, ns, reason, detail, payload: entry, payloadKind: 'entry' }, 1);
+      const payloadKind = shaped ? 'event' : 'entry';
+      await this.#park(subscription, { id, ns, reason, detail, payload: entry, payloadKind }, 1);
     } catch {
       return; // Only a stop ends the attempt; the event comes again at the next start.
     }

@@ -60,7 +60,7 @@ export function deliver(
   { source, subscriptions, partitions, ledger, last, release, lane }: DeliverOptions,
 ): Ticket {
   const { result, from: start, to: end } = stretch;
-  const { records, bodies, routingKeys } = result;
+  const { records, bodies, routingKeys, headers } = result;
   const pending = new Uint32Array(subscriptions);
   for (let r = start.records; r < end.records; r++) {
     const at = r * RECORD_FIELDS;
@@ -76,6 +76,7 @@ export function deliver(
     records,
     bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
     routingKeys,
+    headers,
     gates: result.gates.map((arrivals) => new Gate(arrivals)),
   };
   for (let from = start.records; from < end.records;) {

@@ -3,7 +3,8 @@
  * end are joined with what followed, so that a backlog fills messages by itself; `lingerMs` bounds how long a message that
  * is not full may wait for company. A gate is never taken or joined over: the lane passes it.
  */
-import { recordField } from './run.ts';
+import { recordField, recordHeaders } from './run.ts';
+import type { MessageHeaders } from '../worker/protocol.ts';
 import { Field, GATE } from '../worker/protocol.ts';
 import type { Gate } from './gate.ts';
 import type { Part, Run } from './run.ts';
@@ -87,6 +88,7 @@ export class Intake {
     let events = 0;
     let bytes = 0;
     let key: string | undefined;
+    let headers: MessageHeaders | undefined;
     for (const run of this.#runs) {
       const { delivery, next, to } = run;
       for (let record = next; record < to; record++) {
@@ -94,13 +96,21 @@ export class Intake {
         const moreEvents = recordField(delivery, record, Field.events);
         const moreBytes = recordField(delivery, record, Field.length);
         const itsKey = delivery.routingKeys[recordField(delivery, record, Field.routingKey)];
-        if (parts.length > 0 && (events + moreEvents > maxEvents || bytes + moreBytes > maxBytes || itsKey !== key)) {
+        const itsHeaders = recordHeaders(delivery, record);
+        if (
+          parts.length > 0 &&
+          (events + moreEvents > maxEvents ||
+            bytes + moreBytes > maxBytes ||
+            itsKey !== key ||
+            !sameHeaders(itsHeaders, headers))
+        ) {
           return { parts, full: true };
         }
         parts.push({ delivery, record });
         events += moreEvents;
         bytes += moreBytes;
         key = itsKey;
+        headers = itsHeaders;
       }
     }
     return { parts, full: events >= maxEvents || bytes >= maxBytes };
@@ -129,4 +139,9 @@ export class Intake {
 
 function isGate({ delivery }: Run, record: number): boolean {
   return recordField(delivery, record, Field.type) === GATE;
+}
+
+/** Of different batches they are different objects. */
+function sameHeaders(a: MessageHeaders | undefined, b: MessageHeaders | undefined): boolean {
+  return a === b || (a !== undefined && b !== undefined && JSON.stringify(a) === JSON.stringify(b));
 }

@@ -2,6 +2,7 @@
  * What a lane needs of a sink: a way that takes messages one after another, numbers them from 1 each time it is opened, and
  * answers each by its number. AMQP channels are this, and so is a file; a test can be it too.
  */
+import type { MessageHeaders } from '../worker/protocol.ts';
 
 /** One message, ready to go. */
 export interface LaneMessage {
@@ -13,6 +14,7 @@ export interface LaneMessage {
   readonly events: number;
   /** Wall clock of the last event, seconds since 1970. */
   readonly wallSeconds: number;
+  readonly headers?: MessageHeaders | undefined;
 }
 
 /** Why a way was closed, and so what the lane does: a broker's code where there is one. */

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { BEGIN_INDEX, Field, MESSAGE_TYPES, RECORD_FIELDS, eventIdTail } from '../worker/protocol.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
+import type { MessageHeaders } from '../worker/protocol.ts';
 import type { Gate } from './gate.ts';
 import type { LaneMessage } from './port.ts';
 import type { Ticket } from './ledger.ts';
@@ -17,6 +18,7 @@ export interface Delivery {
   readonly records: Uint32Array;
   readonly bodies: Buffer;
   readonly routingKeys: readonly string[];
+  readonly headers?: readonly MessageHeaders[] | undefined;
   /** By the number that a gate's record holds. */
   readonly gates: readonly Gate[];
 }
@@ -30,6 +32,10 @@ export interface Run {
 
 export function recordField(delivery: Delivery, record: number, field: number): number {
   return delivery.records[record * RECORD_FIELDS + field]!;
+}
+
+export function recordHeaders(delivery: Delivery, record: number): MessageHeaders | undefined {
+  return delivery.headers?.[recordField(delivery, record, Field.headers) - 1];
 }
 
 /** The last operation of a message. */
@@ -79,6 +85,7 @@ export function composeMessage(parts: readonly Part[]): LaneMessage {
     messageId: messageId.length <= MAX_SHORT_STRING ? messageId : shortened(messageId),
     events,
     wallSeconds,
+    headers: recordHeaders(delivery, record),
   };
 }
 

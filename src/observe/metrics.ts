@@ -222,6 +222,8 @@ const PARK_REASONS = Object.keys({
   'too-large': true,
   'missing-field': true,
   'routing-key-too-long': true,
+  'headers-too-long': true,
+  'no-form': true,
   'unknown-op': true,
   'unsupported-transaction': true,
   'worker-crash': true,

@@ -14,6 +14,7 @@ export interface AmqpPortOptions {
   /** '' is the default exchange: routing keys are queue names. */
   readonly exchange: string;
   readonly contentType: string;
+  readonly contentEncoding: string | undefined;
   readonly isBlocked: () => boolean;
   /** Declares a queue whose name depends on the event, before the first message for it; undefined where none does. */
   readonly prepareQueue: ((name: string) => Promise<void>) | undefined;
@@ -21,6 +22,7 @@ export interface AmqpPortOptions {
 }
 
 const APP_ID = 'tailrace';
+const NO_HEADERS = {};
 
 export class AmqpPort implements OpenPort {
   readonly #o: AmqpPortOptions;
@@ -37,12 +39,13 @@ export class AmqpPort implements OpenPort {
       persistent: true,
       mandatory: true,
       contentType: options.contentType,
+      ...(options.contentEncoding !== undefined && { contentEncoding: options.contentEncoding }),
       appId: APP_ID,
       type: '',
       messageId: '',
       timestamp: 0,
     };
-    const { channel, listener, outbox, exchange, contentType } = options;
+    const { channel, listener, outbox, exchange, contentType, contentEncoding } = options;
     this.#frames =
       outbox &&
       new PublishFrames({
@@ -50,6 +53,7 @@ export class AmqpPort implements OpenPort {
         channel: (channel as unknown as { ch: number }).ch,
         exchange,
         contentType,
+        contentEncoding,
         appId: APP_ID,
       });
     let closedBy: Error | undefined;
@@ -95,6 +99,7 @@ export class AmqpPort implements OpenPort {
     options.type = message.type;
     options.messageId = message.messageId;
     options.timestamp = message.wallSeconds;
+    options.headers = message.headers ?? NO_HEADERS;
     // False: taken, but the channel's buffer is full; `drain` follows.
     if (!this.#o.channel.publish(this.#o.exchange, message.routingKey, message.body, options)) this.#full = true;
   }
@@ -129,6 +134,8 @@ async function closeQuietly(channel: ConfirmChannel): Promise<void> {
 }
 
 export function contentTypeOf(subscription: SubscriptionConfig): string {
-  if (subscription.format === 'bson') return 'application/bson';
+  const { format, cloudEvents } = subscription;
+  if (format === 'bson') return 'application/bson';
+  if (cloudEvents?.mode === 'structured') return 'application/cloudevents+json; charset=utf-8';
   return subscription.batch.maxEvents > 1 ? 'application/x-ndjson' : 'application/json';
 }

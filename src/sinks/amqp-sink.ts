@@ -138,6 +138,7 @@ export class AmqpSink {
         outbox,
         exchange: topology.exchange ?? '',
         contentType: contentTypeOf(subscription),
+        contentEncoding: subscription.compression,
         isBlocked: () => this.#blockedFor !== undefined,
         prepareQueue: topology.dynamic ? (name) => this.#ensureQueue(name, topology) : undefined,
         onClose: () => this.#ports.delete(port),

@@ -8,7 +8,7 @@
 import { BsonType, encodeText, findElement, malformed, nameEnd, nameIs, valueEnd } from './bson.ts';
 import type { OpTime } from '../source/position.ts';
 import { EntryHead, Op, readEntry, readPrevious } from './entry.ts';
-import { Crud } from './route.ts';
+import { Crud } from './crud.ts';
 
 const names = {
   id: encodeText('_id'),

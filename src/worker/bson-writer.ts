@@ -8,7 +8,7 @@ import type { EventView } from './event.ts';
 import { putUnsigned } from './json-text.ts';
 import { put, wordsOf } from './output.ts';
 import type { Output, Words } from './output.ts';
-import { CRUD, Crud } from './route.ts';
+import { CRUD, Crud } from './crud.ts';
 import type { Route } from './route.ts';
 import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
 

@@ -11,6 +11,8 @@ import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { BsonType, MalformedBson, encodeText, findElement, nameEnd, readInt64, viewOf } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
+import { compress, compressRecords } from './compress.ts';
+import type { Crafted, Crafter } from './craft.ts';
 import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts';
 import { disambiguatedPaths } from './disambiguated-paths.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
@@ -19,8 +21,9 @@ import { putJsonEvent } from './json-event.ts';
 import { Output, SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { BEGIN_INDEX, Field, GATE, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
-import type { BatchJob, BatchResult, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
-import { BSON_FORMAT, Crud, Router } from './route.ts';
+import type { BatchJob, BatchResult, MessageHeaders, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
+import { Crud } from './crud.ts';
+import { BSON_FORMAT, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
 import { BatchScan, DELIVERY_FIELDS, ROW_FIELDS, Row } from './scan.ts';
 import { renderTemplate } from './template.ts';
@@ -68,6 +71,8 @@ class SourceEncoder {
   #pos = 0;
   #keys: string[] = [];
   #keyIndexes = new Map<string, number>();
+  #headers: MessageHeaders[] = [];
+  #headerIndexes = new Map<string, number>();
   #events = new Uint32Array(0);
   /** Where an operation was already written in a format, for the next subscription: start and length, 0 for not yet. */
   #written: (Int32Array | undefined)[] = [];
@@ -86,6 +91,8 @@ class SourceEncoder {
     this.#pos = 0;
     this.#keys = [];
     this.#keyIndexes = new Map();
+    this.#headers = [];
+    this.#headerIndexes = new Map();
     this.#events = new Uint32Array(router.subscriptions.length);
     router.useCollated(job.collated);
     scan.scan(job);
@@ -102,11 +109,13 @@ class SourceEncoder {
       } else marks.push(mark);
     }
     this.#encodeLanes(job, from, scan.deliveryCount);
+    const records = this.#records.slice(0, this.#recordCount * RECORD_FIELDS);
     const result: BatchResult = {
       kind: 'done',
-      records: this.#records.slice(0, this.#recordCount * RECORD_FIELDS),
-      bodies: exactCopy(this.#pos),
+      records,
+      bodies: this.#bodies(records),
       routingKeys: this.#keys,
+      headers: this.#headers.length > 0 ? this.#headers : undefined,
       parked: scan.parking.records,
       gates: scan.gates,
       marks,
@@ -124,6 +133,12 @@ class SourceEncoder {
     viewOf(noBytes);
     if (scratch.bytes.length > KEEP_BYTES) scratch = new Output(START_BYTES);
     return result;
+  }
+
+  #bodies(records: Uint32Array): Uint8Array {
+    const { subscriptions, partitions } = this.#router;
+    if (subscriptions.every(({ compression }) => compression === undefined)) return exactCopy(this.#pos);
+    return compressRecords(records, scratch.bytes, (lane) => subscriptions[Math.floor(lane / partitions)]!.compression);
   }
 
   /** The deliveries `from` … `to - 1`, lane by lane. */
@@ -178,22 +193,33 @@ class SourceEncoder {
     const start = this.#pos;
     const batched = subscription.maxEvents > 1;
     const lineFeed = batched && subscription.format !== BSON_FORMAT ? 1 : 0;
+    const { crafter } = subscription;
     let key = -1;
+    let headers = 0;
     try {
-      key = this.#routingKey(job.bytes, row, route, targetNumber, lane);
-      if (key < 0) return;
-      const length = this.#write(job, number, row, route, subscription) + lineFeed;
-      if (length > subscription.maxMessageBytes) {
+      let length: number;
+      if (crafter === undefined) {
+        key = this.#routingKey(job.bytes, row, route, targetNumber, lane);
+        if (key < 0) return;
+        length = this.#write(job, number, row, route, subscription) + lineFeed;
+      } else {
+        const crafted = this.#craft(job, row, route, lane, subscription, crafter);
+        if (crafted === undefined) return;
+        key = this.#keyIndex(crafted.key);
+        headers = this.#headersIndex(crafted.headers);
+        length = crafted.end - start + lineFeed;
+      }
+      if (length > subscription.surelyFits && !fitsCompressed(start, length, subscription)) {
         // What was written is not kept, and the next event takes its place: nobody may copy it from there.
         this.#written[subscription.form]?.fill(0, number * 2, number * 2 + 2);
         const detail = `${length} bytes, more than the limit of ${subscription.maxMessageBytes}`;
-        this.#park(row, route, subscription, 'too-large', detail);
+        this.#park(row, route, subscription, 'too-large', detail, crafter?.parkable);
         return;
       }
       this.#pos = start + length;
     } catch (error) {
       if (!(error instanceof MalformedBson)) throw error;
-      this.#park(row, route, subscription, 'undecodable', error.message);
+      this.#park(row, route, subscription, 'undecodable', error.message, crafter?.shapes ? noBytes : undefined);
       return;
     }
     if (lineFeed === 1) {
@@ -201,7 +227,43 @@ class SourceEncoder {
       scratch.bytes[this.#pos - 1] = LINE_FEED;
     }
     const length = this.#pos - start;
-    this.#record(job.bytes, row, lane, key, start, length, batched && joins, batched, subscription);
+    this.#record(job.bytes, row, lane, key, headers, start, length, batched && joins, batched, subscription);
+  }
+
+  /** Undefined when nothing is to be sent. */
+  #craft(
+    job: BatchJob,
+    row: number,
+    route: Route,
+    lane: number,
+    subscription: CompiledSubscription,
+    crafter: Crafter,
+  ): (Crafted & { kind: 'written' }) | undefined {
+    const view = this.#view(job, row, route, subscription.expanded);
+    const to = { out: scratch, pos: this.#pos, limit: subscription.maxRawBytes };
+    const crafted = crafter.craft(view, lane % this.#router.partitions, to);
+    switch (crafted.kind) {
+      case 'written':
+        return crafted;
+      case 'filtered':
+        this.#scan.filtered++;
+        return undefined;
+      case 'parked':
+        this.#park(row, route, subscription, crafted.reason, crafted.detail, crafter.parkable);
+        return undefined;
+    }
+  }
+
+  /** The number of a set of headers among the batch's, counted from 1. */
+  #headersIndex(headers: MessageHeaders | undefined): number {
+    if (headers === undefined) return 0;
+    const text = JSON.stringify(headers);
+    let index = this.#headerIndexes.get(text);
+    if (index === undefined) {
+      index = this.#headers.push(headers);
+      this.#headerIndexes.set(text, index);
+    }
+    return index;
   }
 
   /** Plain parameters: an object for them would be the only one made per event. */
@@ -210,6 +272,7 @@ class SourceEncoder {
     row: number,
     lane: number,
     key: number,
+    headers: number,
     start: number,
     length: number,
     joins: boolean,
@@ -230,6 +293,7 @@ class SourceEncoder {
       at >= this.#joinFrom * RECORD_FIELDS &&
       records[at + Field.lane] === lane &&
       records[at + Field.routingKey] === key &&
+      records[at + Field.headers] === headers &&
       records[at + Field.events]! < subscription.maxEvents &&
       records[at + Field.length]! + length <= subscription.maxBytes;
     if (joined) {
@@ -240,6 +304,7 @@ class SourceEncoder {
       records = this.#records;
       records[at + Field.lane] = lane;
       records[at + Field.routingKey] = key;
+      records[at + Field.headers] = headers;
       records[at + Field.type] = batched ? BATCH_TYPE : rows[row + Row.type]!;
       records[at + Field.offset] = start;
       records[at + Field.length] = length;
@@ -272,25 +337,25 @@ class SourceEncoder {
    * event over the subscription's limit is only measured, so that no update's dotted paths can make the buffer boundless.
    */
   #write(job: BatchJob, number: number, row: number, route: Route, subscription: CompiledSubscription): number {
-    const { format, maxMessageBytes } = subscription;
+    const { format, maxRawBytes } = subscription;
     const written = this.#written[subscription.form];
     const start = this.#pos;
     if (written !== undefined && written[number * 2 + 1]! > 0) {
       const from = written[number * 2]!;
       const length = written[number * 2 + 1]!;
-      if (length > maxMessageBytes) return length;
+      if (length > maxRawBytes) return length;
       if (start + length > scratch.bytes.length) scratch.grow(start + length, start);
       scratch.bytes.copyWithin(start, from, from + length);
       return length;
     }
     const event = this.#view(job, row, route, subscription.expanded);
     let end = writeEvent(event, start, format);
-    if (end > scratch.bytes.length - SLACK && end - start <= maxMessageBytes) {
+    if (end > scratch.bytes.length - SLACK && end - start <= maxRawBytes) {
       scratch.grow(end, start);
       end = writeEvent(event, start, format);
     }
     const length = end - start;
-    if (written !== undefined && length <= maxMessageBytes) {
+    if (written !== undefined && length <= maxRawBytes) {
       written[number * 2] = start;
       written[number * 2 + 1] = length;
     }
@@ -386,6 +451,11 @@ class SourceEncoder {
       this.#park(row, route, subscription, 'routing-key-too-long', detail);
       return -1;
     }
+    return this.#keyIndex(key);
+  }
+
+  /** The key's place among the batch's. */
+  #keyIndex(key: string): number {
     let index = this.#keyIndexes.get(key);
     if (index === undefined) {
       index = this.#keys.push(key) - 1;
@@ -424,7 +494,14 @@ class SourceEncoder {
     });
   }
 
-  #park(row: number, route: Route, subscription: CompiledSubscription, reason: ParkReason, detail: string): void {
+  #park(
+    row: number,
+    route: Route,
+    subscription: CompiledSubscription,
+    reason: ParkReason,
+    detail: string,
+    event?: Uint8Array,
+  ): void {
     const rows = this.#scan.operations;
     this.#scan.parking.park({
       subscription: subscription.index,
@@ -435,6 +512,7 @@ class SourceEncoder {
       detail,
       entryStart: rows[row + Row.entryStart]!,
       entryEnd: rows[row + Row.entryEnd]!,
+      event,
     });
   }
 }
@@ -457,6 +535,13 @@ function writeEvent(event: EventView, pos: number, format: number): number {
 }
 
 /** `slice` is the cheapest way to a buffer of its own: no zeros are written first, unlike with a new one. */
+/** Whether a body that is over the limit, or nearly, is within it once it is compressed. */
+function fitsCompressed(start: number, length: number, subscription: CompiledSubscription): boolean {
+  const { compression, maxRawBytes, maxMessageBytes } = subscription;
+  if (compression === undefined || length > maxRawBytes) return false;
+  return compress(scratch.bytes.subarray(start, start + length), compression).length <= maxMessageBytes;
+}
+
 function exactCopy(length: number): Uint8Array {
   return scratch.bytes.slice(0, length);
 }

@@ -9,7 +9,7 @@ import { putInt32, putInt64, putText } from './json-text.ts';
 import { putDate, putJsonDocument, putJsonValue, putTimestamp } from './json-writer.ts';
 import { put, textWords } from './output.ts';
 import type { Output, Words } from './output.ts';
-import { CRUD, Crud } from './route.ts';
+import { CRUD, Crud } from './crud.ts';
 import type { Route } from './route.ts';
 import { TRUNCATED_FIELDS, UPDATED_FIELDS } from './update.ts';
 

@@ -17,7 +17,12 @@ export interface Parked {
   readonly detail: string;
   readonly entryStart: number;
   readonly entryEnd: number;
+  /** What is set aside instead of the entry, where the entry may not be seen; it may have no bytes. */
+  readonly event?: Uint8Array | undefined;
 }
+
+/** Behind the reason why an event is parked without its bytes. */
+const NOT_KEPT = '; its bytes are not kept, because what `fields` and `mask` hide could not be taken out of them';
 
 export class Parking {
   readonly #source: string;
@@ -35,12 +40,17 @@ export class Parking {
     this.records = [];
   }
 
-  park({ subscription, ts, index, ns, reason, detail, entryStart, entryEnd }: Parked): void {
+  park({ subscription, ts, index, ns, reason, detail, entryStart, entryEnd, event }: Parked): void {
     const bytes = this.#bytes;
     const id =
       ts >= 0
         ? `${this.#source}:${eventIdTail(tsSeconds(bytes, ts), tsIncrement(bytes, ts), index)}`
         : `${this.#source}:damaged.${fingerprint(bytes, entryStart, entryEnd)}.${index}`;
+    if (event !== undefined) {
+      const kept = event.length > 0 ? detail : `${detail}${NOT_KEPT}`;
+      this.records.push({ subscription, id, ns, reason, detail: kept, entry: event, shaped: true });
+      return;
+    }
     let entry = this.#copies.get(entryStart);
     if (entry === undefined) {
       entry = copyBytes(bytes, entryStart, entryEnd);

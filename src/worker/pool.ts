@@ -14,7 +14,7 @@ import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { eventIdTail } from './protocol.ts';
-import type { BatchJob, BatchReply, BatchResult, WorkerPlan } from './protocol.ts';
+import type { BatchJob, BatchReply, BatchResult, CraftPlan, WorkerPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
   readonly plan: WorkerPlan;
@@ -36,6 +36,10 @@ const HEAP_MB = 256;
 const EMPTY_BATCH = Uint8Array.of(5, 0, 0, 0, 0);
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
+
+function hidesFields(craft: CraftPlan | undefined): boolean {
+  return craft?.fields !== undefined || craft?.mask !== undefined;
+}
 
 export class WorkerPool {
   readonly #plan: WorkerPlan;
@@ -200,7 +204,7 @@ export class WorkerPool {
       records: new Uint32Array(),
       bodies: new Uint8Array(),
       routingKeys: [],
-      parked: source.subscriptions.map((_, subscription) => ({
+      parked: source.subscriptions.map(({ craft }, subscription) => ({
         subscription,
         id: at
           ? `${source.name}:${eventIdTail(at.ts.seconds, at.ts.increment, at.index)}`
@@ -208,7 +212,8 @@ export class WorkerPool {
         ns: '',
         reason: 'worker-crash',
         detail: `no worker could encode this entry: ${this.#lastFault}`,
-        entry: bytes.slice(),
+        // Nothing could take out of it what the subscription may not see.
+        ...(hidesFields(craft) ? { entry: new Uint8Array(0), shaped: true } : { entry: bytes.slice() }),
       })),
       gates: [],
       marks: [],

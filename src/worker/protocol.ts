@@ -2,7 +2,8 @@
  * What main and the workers say to each other: plain data and bytes, failures too (piscina would strip an error of its
  * class and code). The plan is given once, when a worker starts; a job holds all else, so that any worker takes any batch.
  */
-import type { Operation } from '../config/config.ts';
+import type { CloudEventsConfig, FieldsConfig, Format, MaskConfig, Operation } from '../config/config.ts';
+import type { WhereConfig } from '../config/where.ts';
 import type { OpTime } from '../source/position.ts';
 
 /** Everything a worker needs to know for as long as it lives (piscina's `workerData`). */
@@ -28,7 +29,7 @@ export interface SubscriptionPlan {
   readonly expanded: boolean;
   /** Whether `transactionBegin` and `transactionEnd` go with its transactions. */
   readonly transactions: boolean;
-  readonly format: 'json' | 'json-canonical' | 'bson';
+  readonly format: Format;
   /** 1: each event is a message of its own. More: JSON lines or BSON documents back to back. */
   readonly maxEvents: number;
   readonly maxBytes: number;
@@ -36,7 +37,23 @@ export interface SubscriptionPlan {
   readonly maxMessageBytes: number;
   /** A template: the routing key, or the queue's name where the default exchange is used; '' where there is neither. */
   readonly routingKey: string;
+  /** What is asked for beyond the event as it is; left out where nothing is. */
+  readonly craft?: CraftPlan | undefined;
+  /** Of whole bodies. `maxMessageBytes` then holds for what is compressed. */
+  readonly compression?: 'gzip' | 'zstd' | undefined;
 }
+
+export interface CraftPlan {
+  readonly where?: WhereConfig | undefined;
+  readonly fields?: FieldsConfig | undefined;
+  readonly mask?: readonly MaskConfig[] | undefined;
+  /** Templates by header. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly cloudEvents?: CloudEventsConfig | undefined;
+}
+
+/** A message's headers: texts only. */
+export type MessageHeaders = Readonly<Record<string, string>>;
 
 export interface BatchJob {
   /** Index into `WorkerPlan.sources`. */
@@ -88,6 +105,8 @@ export interface BatchResult {
   readonly bodies: Uint8Array;
   /** The distinct routing keys that records point to. */
   readonly routingKeys: readonly string[];
+  /** The distinct sets of headers that records point to; left out where no record has any. */
+  readonly headers?: readonly MessageHeaders[] | undefined;
   readonly parked: readonly ParkedEvent[];
   /** By the number that a gate record names: how many counted arrivals open it. */
   readonly gates: readonly number[];
@@ -151,8 +170,10 @@ export interface ParkedEvent {
   readonly reason: ParkReason;
   /** For people: what was wrong, exactly. */
   readonly detail: string;
-  /** The raw oplog entry. */
+  /** The raw oplog entry; of a subscription that hides fields, the event as it may be seen (BSON), or nothing. */
   readonly entry: Uint8Array;
+  /** `entry` is no oplog entry but an event. */
+  readonly shaped?: true;
 }
 
 export type ParkReason =
@@ -160,13 +181,15 @@ export type ParkReason =
   | 'too-large'
   | 'missing-field'
   | 'routing-key-too-long'
+  | 'headers-too-long'
+  | 'no-form'
   | 'unknown-op'
   | 'unsupported-transaction'
   | 'worker-crash'
   | 'refused'
   | 'unroutable';
 
-export const RECORD_FIELDS = 13;
+export const RECORD_FIELDS = 14;
 
 /** Offsets inside one record. All values are unsigned 32-bit numbers. */
 export const Field = {
@@ -188,6 +211,8 @@ export const Field = {
   lastIndex: 11,
   /** Wall clock of the last event, seconds since 1970. */
   wallSeconds: 12,
+  /** Number in `headers`, counted from 1; 0: the message has none. */
+  headers: 13,
 } as const;
 
 /** AMQP's `type` property. The order of the first four is that of `CRUD`. */

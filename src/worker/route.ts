@@ -6,14 +6,14 @@ import type { BatchJob, SourcePlan, WorkerPlan } from './protocol.ts';
 import type { DdlOperation, Operation } from '../config/config.ts';
 import { copyBytes, decodeText, encodeText, readInt32 } from './bson.ts';
 import { hashNamespace, toPartition } from './partition.ts';
+import { surelyFits } from './compress.ts';
+import type { Compression } from './compress.ts';
+import { Crafter, isCrafted } from './craft.ts';
+import { CRUD } from './crud.ts';
 import { compilePatterns } from './pattern.ts';
 import type { Matcher } from './pattern.ts';
 import { compileTemplate } from './template.ts';
 import type { Template } from './template.ts';
-
-/** Data operations as small numbers: the order of `MESSAGE_TYPES`. */
-export const CRUD = ['insert', 'update', 'replace', 'delete'] as const satisfies readonly Operation[];
-export const Crud = { insert: 0, update: 1, replace: 2, delete: 3 } as const;
 
 export interface CompiledSubscription {
   readonly index: number;
@@ -26,16 +26,25 @@ export interface CompiledSubscription {
   readonly transactions: boolean;
   /** 0 json, 1 json-canonical, 2 bson. */
   readonly format: number;
-  /** Subscriptions of the same form get the same bytes of an event: by format, the expanded ones after the others. */
+  /** Subscriptions of the same form get the same bytes of an event: by format, the expanded ones after the others; -1 for crafted ones. */
   readonly form: number;
   readonly maxEvents: number;
   readonly maxBytes: number;
   readonly maxMessageBytes: number;
+  /** A body up to here is within the limit whatever becomes of it; a larger one may be, once it is compressed. */
+  readonly surelyFits: number;
+  /** Larger bodies are not even made. */
+  readonly maxRawBytes: number;
   readonly template: Template;
+  /** For what the plain way does not do. */
+  readonly crafter: Crafter | undefined;
+  readonly compression: Compression | undefined;
 }
 
 const FORMATS = ['json', 'json-canonical', 'bson'] as const;
 export const BSON_FORMAT = 2;
+/** How many times its limit a body may have before it is compressed. */
+const MAX_RATIO = 8;
 
 /** One subscription that wants one operation of one namespace, with the routing keys that stay the same for all its events. */
 export class Target {
@@ -98,6 +107,14 @@ export class Router {
     this.partitions = plan.partitions;
     this.subscriptions = source.subscriptions.map((subscription, index) => {
       const operations = new Set(subscription.operations);
+      const crafter = isCrafted(subscription) ? new Crafter(subscription, source.name) : undefined;
+      const { maxMessageBytes, compression } = subscription;
+      const fits = compression === undefined ? maxMessageBytes : surelyFits(maxMessageBytes);
+      // An envelope is JSON, whatever is in it.
+      const format = Math.max(
+        0,
+        FORMATS.findIndex((one) => one === subscription.format),
+      );
       return {
         index,
         name: subscription.name,
@@ -106,12 +123,16 @@ export class Router {
         operations,
         expanded: subscription.expanded,
         transactions: subscription.transactions,
-        format: FORMATS.indexOf(subscription.format),
-        form: FORMATS.indexOf(subscription.format) + (subscription.expanded ? FORMATS.length : 0),
+        format,
+        form: crafter === undefined ? format + (subscription.expanded ? FORMATS.length : 0) : -1,
         maxEvents: subscription.maxEvents,
-        maxBytes: Math.min(subscription.maxBytes, subscription.maxMessageBytes),
-        maxMessageBytes: subscription.maxMessageBytes,
+        maxBytes: Math.min(subscription.maxBytes, fits),
+        maxMessageBytes,
+        surelyFits: fits,
+        maxRawBytes: compression === undefined ? maxMessageBytes : maxMessageBytes * MAX_RATIO,
         template: compileTemplate(subscription.routingKey, { source: source.name, subscription: subscription.name }),
+        crafter,
+        compression,
       };
     });
     const sharding: readonly DdlOperation[] = ['shardCollection', 'reshardCollection', 'refineCollectionShardKey'];

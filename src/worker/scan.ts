@@ -572,6 +572,7 @@ export class BatchScan implements CommandSink {
       detail,
       entryStart: this.#entryStart,
       entryEnd: this.#entryEnd,
+      event: subscription.crafter?.shapes ? noBytes : undefined,
     });
   }
 

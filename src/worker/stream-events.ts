@@ -13,7 +13,7 @@ import type { CommandSink, Commands } from './commands.ts';
 import type { EntryHead } from './entry.ts';
 import { hashId, toPartition } from './partition.ts';
 import type { ParkReason } from './protocol.ts';
-import { CRUD } from './route.ts';
+import { CRUD } from './crud.ts';
 import type { Route, Router } from './route.ts';
 
 const idName = encodeText('_id');

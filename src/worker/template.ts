@@ -109,7 +109,7 @@ export function renderTemplate(template: Template, event: TemplateEvent): { key:
         key += simpleText(part.name, event);
         break;
       case 'path': {
-        const text = pathText(part, event);
+        const text = partText(part, event);
         if (text === undefined) return { missing: part.name };
         key += text;
       }
@@ -137,14 +137,23 @@ function simpleText(name: SimpleName, event: TemplateEvent): string {
 
 const idName = encodeText('_id');
 
-function pathText({ root, path }: Part & { kind: 'path' }, event: TemplateEvent): string | undefined {
-  const { bytes, limit } = event;
+function partText({ root, path }: Part & { kind: 'path' }, event: TemplateEvent): string | undefined {
   let start = root === 'fullDocument' ? event.fullDocument : event.documentKey;
   if (root === 'documentKey' && start < 0) {
     if (!sameName(path[0]!, idName)) return undefined;
     start = event.fullDocument;
   }
-  if (start < 0) return undefined;
+  return start < 0 ? undefined : pathText(event.bytes, start, event.limit, path);
+}
+
+/** What lies at a path of a document, as text; undefined where nothing does, or what has no text. */
+export function pathText(
+  bytes: Uint8Array,
+  document: number,
+  limit: number,
+  path: readonly Uint8Array[],
+): string | undefined {
+  let start = document;
   for (let k = 0; ; k++) {
     const element = findElement(bytes, start, limit, path[k]!);
     if (element < 0) return undefined;

@@ -3,7 +3,7 @@ import { BSON, Binary, Long, Timestamp } from 'bson';
 import type { Document } from 'bson';
 import { encodeBatch } from '../../src/worker/encode-batch.ts';
 import { Field, MESSAGE_TYPES, RECORD_FIELDS } from '../../src/worker/protocol.ts';
-import type { BatchJob, BatchResult, SubscriptionPlan, WorkerPlan } from '../../src/worker/protocol.ts';
+import type { BatchJob, BatchResult, MessageHeaders, SubscriptionPlan, WorkerPlan } from '../../src/worker/protocol.ts';
 
 export const START_SECONDS = 1_795_327_615;
 export const WALL = new Date(1_795_327_615_756);
@@ -88,6 +88,7 @@ export interface Message {
   readonly first: readonly [number, number, number];
   readonly last: readonly [number, number, number];
   readonly wallSeconds: number;
+  readonly headers: MessageHeaders | undefined;
 }
 
 export function messages(result: BatchResult): Message[] {
@@ -103,6 +104,7 @@ export function messages(result: BatchResult): Message[] {
       first: [at(Field.firstSeconds), at(Field.firstIncrement), at(Field.firstIndex)],
       last: [at(Field.lastSeconds), at(Field.lastIncrement), at(Field.lastIndex)],
       wallSeconds: at(Field.wallSeconds),
+      headers: result.headers?.[at(Field.headers) - 1],
     };
   });
 }
