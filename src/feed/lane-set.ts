@@ -48,7 +48,8 @@ export class LaneSet {
       partition,
       port,
       window: config.order === 'strict' ? 1 : window,
-      maxEvents: config.batch.maxEvents,
+      // Frames of zstd behind one another are legal, but Node's own decoder reads the first and drops the rest without a word.
+      maxEvents: config.compression === 'zstd' ? 1 : config.batch.maxEvents,
       maxBytes: config.batch.maxBytes,
       lingerMs: config.batch.lingerMs,
       onUnroutable: config.onUnroutable,

@@ -1,6 +1,6 @@
 /**
- * Compressed bodies. A message is compressed as a whole, once all that the worker joined is in it; what main joins later is
- * members (gzip) or frames (zstd) one behind the other, which decoders of either read as one text.
+ * Compressed bodies. A message is compressed as a whole, once all that the worker joined is in it. What main joins later is
+ * members of gzip one behind the other, which decoders read as one text; bodies of zstd are not joined (see lane-set.ts).
  * Invariant: what is sent is never above the subscription's limit; an event that could be is tried before it is taken.
  */
 import zlib from 'node:zlib';
