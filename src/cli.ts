@@ -61,7 +61,7 @@ function commandLine(outcome: Outcome): Command {
       collect,
     )
     .option('--from <start>', 'latest, earliest, an ISO date, or seconds:increment', 'latest')
-    .option('--format <format>', 'json, json-canonical or bson', 'json')
+    .option('--format <format>', 'json, json-canonical, bson or cloudevents', 'json')
     .option('--mode <mode>', 'oplog, or changeStream where the oplog may not be read', 'oplog')
     .option('--watch <what>', 'with --mode changeStream: deployment, a database, or db.coll', 'deployment')
     .action(async (uri: string, options: TailFlags) => {

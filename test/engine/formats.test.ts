@@ -155,7 +155,7 @@ describe('formats, headers, compression and shaping, as a consumer sees them', (
     try {
       const channel = await connection.createChannel();
       const messages: ConsumeMessage[] = [];
-      let failed: unknown;
+      const failed: unknown[] = [];
       await channel.consume(
         `formats-${name}`,
         (message) => {
@@ -164,16 +164,16 @@ describe('formats, headers, compression and shaping, as a consumer sees them', (
             each(message);
             messages.push(message);
           } catch (error) {
-            failed = error;
+            failed.push(error);
           }
         },
         { noAck: true },
       );
-      for (let tries = 0; !done() && failed === undefined; tries++) {
+      for (let tries = 0; !done() && failed.length === 0; tries++) {
         assert.ok(tries < 600, `${name}: only ${messages.length} messages came`);
         await sleep(50);
       }
-      if (failed !== undefined) throw failed as Error;
+      if (failed.length > 0) throw failed[0] as Error;
       return messages;
     } finally {
       await connection.close();
