@@ -75,6 +75,28 @@ test('a message has the properties that amqplib would have given it', async () =
   await channel.close();
 });
 
+test('headers and an encoding stand where amqplib would have put them, and only in messages that have them', async () => {
+  const channel = await model.createConfirmChannel();
+  const queue = await tempQueue(channel);
+  const { ch } = channel as unknown as { ch: number };
+  const to = { outbox, channel: ch, exchange: '', contentType: 'application/json', appId: 'tailrace' };
+  const ours = new PublishFrames({ ...to, contentEncoding: 'gzip' });
+  const headers = { tenant: 'ä'.repeat(200), 'cloudEvents:id': 'shop:1.2.0', empty: '' };
+  const large = Buffer.alloc(200_000, 'x');
+  ours.write({ ...message(queue, Buffer.from('{}'), 1), headers });
+  ours.write(message(queue, large, 2));
+  ours.write({ ...message(queue, large, 3), headers });
+  outbox.flush();
+  const [first, second, third] = await read(channel, queue, 3);
+  assert.deepEqual(first!.properties.headers, headers);
+  assert.deepEqual([first!.properties.contentEncoding, first!.properties.deliveryMode], ['gzip', 2]);
+  assert.equal(first!.properties.messageId, 'shop:1795327615.1.0');
+  assert.deepEqual(second!.properties.headers ?? {}, {});
+  assert.equal(second!.properties.contentEncoding, 'gzip');
+  assert.deepEqual([third!.properties.headers, third!.content], [headers, large]);
+  await channel.close();
+});
+
 test('bodies of every size arrive whole and in order, on channels that take turns', async () => {
   const sizes = [1, 4_095, 4_096, 4_097, 60_000, 131_063, 131_064, 131_065, 262_128, 1_000_000, 2];
   const lanes = await Promise.all(
