@@ -4,7 +4,7 @@ import { BSON, Long, Timestamp, UUID as Uuid } from 'bson';
 import type { Document } from 'bson';
 import fc from 'fast-check';
 import type { SubscriptionPlan, WorkerPlan } from '../../src/worker/protocol.ts';
-import { GATE } from '../../src/worker/protocol.ts';
+import { GATE, RECORD_FIELDS } from '../../src/worker/protocol.ts';
 import { START_SECONDS, WALL, batchOf, entry, insert, json, jsonEvents, messages, plan, run } from './fixtures.ts';
 
 const UUID = new Uuid(Buffer.alloc(16, 7));
@@ -196,7 +196,7 @@ test('a damaged event is parked and the rest delivered, wherever a byte is wrong
 });
 
 function withoutGates(records: Uint32Array): Uint32Array {
-  const fields = 13;
+  const fields = RECORD_FIELDS;
   const kept: number[] = [];
   for (let at = 0; at < records.length; at += fields) {
     if (records[at + 2] !== GATE) kept.push(...records.subarray(at, at + fields));
