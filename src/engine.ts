@@ -214,7 +214,8 @@ export class Engine {
       config,
       port: this.#port(config),
       window: sink?.window ?? STREAM_WINDOW,
-      confirmTimeoutMs: sink?.confirmTimeoutMs ?? STREAM_CONFIRM_TIMEOUT_MS,
+      // A loop in this program may take its time over an event.
+      confirmTimeoutMs: to.kind === 'port' ? Infinity : (sink?.confirmTimeoutMs ?? STREAM_CONFIRM_TIMEOUT_MS),
       meter: this.metrics.lane(config.name),
       contentType: contentTypeOf(config),
       routing: routingHash(config, pipeline),

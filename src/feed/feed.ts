@@ -23,10 +23,11 @@ import type { CheckpointRecord, LanePosition } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
-import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
+import type { OpTime, Position, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
 import type { Place, Stretch } from '../lanes/deliver.ts';
+import { END_INDEX } from '../worker/protocol.ts';
 import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { Checkpoints, Parking, Route } from './route.ts';
@@ -275,7 +276,7 @@ export class Feed {
     const watermark = this.#ledger.watermark(subscription);
     return {
       resume: this.resume(subscription)!,
-      watermark: watermark ? { t: watermark.t, ...doneBy(watermark) } : before.watermark,
+      watermark: furthest(watermark && { t: watermark.t, ...doneBy(watermark) }, before.watermark),
       torn: before.torn,
       lanes: this.#lanePositions(subscription),
     };
@@ -377,7 +378,9 @@ export class Feed {
           this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering);
           from = mark;
           open.committed(mark.session, mark.at);
-          await this.#commit(mark, batch, job);
+          if (isDone(mark.at.ts, job.floors)) this.#settleAt(mark.at);
+          else await this.#commit(mark, batch, job);
+          if (this.#halt.signal.aborted) return;
       }
     }
     this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering);
@@ -454,6 +457,22 @@ export class Feed {
     const [major = 0, minor = 0] = (this.#identity?.serverVersion ?? '6.0').split('.').map(Number);
     return major * 100 + minor;
   }
+}
+
+/** Reading may begin before what is done: a transaction was open there. */
+function furthest(a: Position | undefined, b: Position | undefined): Position | undefined {
+  if (!a || !b) return a ?? b;
+  return (compareTs(a.ts, b.ts) || a.index - b.index) >= 0 ? a : b;
+}
+
+/** Whether every lane had all of the transaction that takes effect here in an earlier life. */
+function isDone(ts: Ts, floors: Uint32Array | undefined): boolean {
+  if (!floors) return false;
+  for (let at = 0; at < floors.length; at += 3) {
+    const order = compareTs({ seconds: floors[at]!, increment: floors[at + 1]! }, ts);
+    if (order < 0 || (order === 0 && floors[at + 2]! < END_INDEX)) return false;
+  }
+  return true;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -4,7 +4,16 @@
  * it is, and it makes no difference whether its beginning was read by this process, an earlier one, or nobody.
  * Invariant: the pieces hold every operation of the chain once, first to last.
  */
-import { BsonType, documentLast, encodeText, malformed, nameEnd, nameIs, valueEnd } from '../worker/bson.ts';
+import {
+  BsonType,
+  MalformedBson,
+  documentLast,
+  encodeText,
+  malformed,
+  nameEnd,
+  nameIs,
+  valueEnd,
+} from '../worker/bson.ts';
 import { readApplyOps } from '../worker/apply-ops.ts';
 import { EntryHead, readEntry } from '../worker/entry.ts';
 import type { Found, OplogHistory } from '../source/history.ts';
@@ -47,19 +56,28 @@ export interface PiecesOptions {
   readonly commit: Uint8Array;
 }
 
-/** Throws `EntryGoneError` where the oplog has lost a part since the walk. */
+/** Throws `EntryGoneError` where the oplog has lost a part since the walk, and `DamagedPartError`. */
 export async function* pieces({ history, chain, commit }: PiecesOptions, stop: AbortSignal): AsyncGenerator<Piece> {
   const head = new EntryHead();
   readEntry(head, commit, 0, commit.length);
   const envelope = envelopeOf(commit, head);
   let firstIndex = 0;
   let ready: Group | undefined;
-  for await (const group of groupsOf({ history, chain, commit }, head, stop)) {
+  try {
+    for await (const group of groupsOf({ history, chain, commit }, head, stop)) {
+      if (ready) {
+        yield { bytes: wrap(envelope, ready.operations), firstIndex, last: false };
+        firstIndex += ready.count;
+      }
+      ready = group;
+    }
+  } catch (error) {
+    if (!(error instanceof MalformedBson)) throw error;
     if (ready) {
-      yield { bytes: wrap(envelope, ready.operations), firstIndex, last: false };
+      yield { bytes: wrap(envelope, ready.operations), firstIndex, last: true };
       firstIndex += ready.count;
     }
-    ready = group;
+    throw new DamagedPartError(firstIndex, error);
   }
   if (ready) yield { bytes: wrap(envelope, ready.operations), firstIndex, last: true };
 }
@@ -81,6 +99,18 @@ async function* groupsOf(
     yield* groups(found.value);
   }
   if (holdsOperations(commit, head)) yield* groups(commit);
+}
+
+/** A part that cannot be taken apart into operations; so those behind it have no numbers either. */
+export class DamagedPartError extends Error {
+  override readonly name = 'DamagedPartError';
+  /** The number of the first operation that cannot be delivered. */
+  readonly firstIndex: number;
+
+  constructor(firstIndex: number, cause: MalformedBson) {
+    super(cause.message, { cause });
+    this.firstIndex = firstIndex;
+  }
 }
 
 export class EntryGoneError extends Error {

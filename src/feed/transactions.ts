@@ -9,7 +9,8 @@
 import { PositionLostError } from '../errors.ts';
 import { ByteBudget } from '../source/byte-budget.ts';
 import { compareTs, formatTs } from '../source/position.ts';
-import { EntryGoneError, pieces, walkBack } from './pieces.ts';
+import { DamagedPartError, EntryGoneError, pieces, walkBack } from './pieces.ts';
+import { NOTHING, eventIdTail } from '../worker/protocol.ts';
 import { OpenTransactions } from './open-transactions.ts';
 import type { SourceConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
@@ -70,14 +71,37 @@ export class Transactions {
         stop.throwIfAborted();
         const whole = { ...job, piece: { ...piece, ...(tally && { tally }) } };
         for (const result of await pool.encode({ bytes, entries: 1, last: commit.at }, whole)) {
+          stop.throwIfAborted();
           tally = result.tally ?? tally;
           deliver(result);
         }
       }
     } catch (error) {
-      if (!(error instanceof EntryGoneError)) throw error;
-      await this.#gone(error.gone, commit, torn);
+      if (error instanceof DamagedPartError) deliver(this.#damaged(error, commit, entry));
+      else if (error instanceof EntryGoneError) await this.#gone(error.gone, commit, torn);
+      else throw error;
     }
+  }
+
+  /** Everybody's, as its operations cannot be told apart: the entry at which it takes effect, which leads to the others. */
+  #damaged({ firstIndex, message }: DamagedPartError, { at }: TransactionCommit, entry: Uint8Array): BatchResult {
+    const { source, routes } = this.#o;
+    const id = `${source.name}:${eventIdTail(at.ts.seconds, at.ts.increment, firstIndex)}`;
+    const detail = `the transaction's operations from number ${firstIndex} on: ${message}`;
+    const bytes = new Uint8Array(entry);
+    return {
+      ...NOTHING,
+      parked: routes.map((_, subscription) => ({
+        subscription,
+        id,
+        ns: '',
+        reason: 'undecodable',
+        detail,
+        entry: bytes,
+      })),
+      last: at,
+      events: new Uint32Array(routes.length),
+    };
   }
 
   /** Going on in place loses least, whatever the policy names: nothing else is missing. */

@@ -82,7 +82,7 @@ export class EmbeddedEngine {
    * is closed when it settles.
    */
   async run(signal?: AbortSignal): Promise<ExitCode> {
-    if (this.#running) throw new Error('an engine runs once: create another one');
+    if (this.#running || this.#closed) throw new Error('an engine runs once: create another one');
     this.#running = this.#run(signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal);
     return this.#running;
   }

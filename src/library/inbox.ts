@@ -14,7 +14,10 @@ export class Inbox {
   /** For one lane. */
   readonly port: LanePort = {
     open: async (listener) => {
+      // What was not confirmed on the way before comes again, and is counted from 1.
       this.#listener = listener;
+      this.#messages = [];
+      this.#taken = 0;
       return this.#open();
     },
     mend: async () => {},
@@ -30,8 +33,9 @@ export class Inbox {
     for (;;) {
       const message = this.#messages.shift();
       if (message) {
+        const listener = this.#listener;
         yield message;
-        this.#listener?.confirmed(++this.#taken, false);
+        if (listener && listener === this.#listener) listener.confirmed(++this.#taken, false);
       } else if (this.#ended) {
         if (this.#ended.error !== undefined) throw this.#ended.error;
         return;

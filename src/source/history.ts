@@ -24,10 +24,14 @@ export interface OplogHistory {
   previous(at: OpTime, stop: AbortSignal): Promise<Found<OpTime | undefined>>;
 }
 
-export async function findEntry(member: Member, at: OpTime, signal: AbortSignal): Promise<Found<Uint8Array>> {
+/** `behind`: this member, or its majority, has not come as far yet. */
+export type Looked<T> = Found<T> | { readonly kind: 'behind' };
+
+export async function findEntry(member: Member, at: OpTime, signal: AbortSignal): Promise<Looked<Uint8Array>> {
   const raw = await member.client.db('local').command(lookUp(at), { signal, raw: true });
   const { batch, last } = readReply(rawCursor(raw));
-  if (last === undefined || !sameOpTime(last, at)) return gone(member, at, signal);
+  if (last === undefined) return { kind: 'behind' };
+  if (!sameOpTime(last, at)) return gone(member, at, signal);
   return { kind: 'found', value: entryAt(batch, 0).bytes };
 }
 
@@ -35,12 +39,13 @@ export async function findPrevious(
   member: Member,
   at: OpTime,
   signal: AbortSignal,
-): Promise<Found<OpTime | undefined>> {
+): Promise<Looked<OpTime | undefined>> {
   const projection = { ts: 1, t: 1, prevOpTime: 1 };
   const reply = await member.client.db('local').command({ ...lookUp(at), projection }, { signal });
   const found = reply['cursor']?.firstBatch?.[0];
   const itself = opTimeOf(found);
-  if (itself === undefined || !sameOpTime(itself, at)) return gone(member, at, signal);
+  if (itself === undefined) return { kind: 'behind' };
+  if (!sameOpTime(itself, at)) return gone(member, at, signal);
   const previous = opTimeOf(found.prevOpTime);
   const isFirst = previous === undefined || (previous.ts.seconds === 0 && previous.ts.increment === 0);
   return { kind: 'found', value: isFirst ? undefined : previous };

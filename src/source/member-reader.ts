@@ -65,6 +65,8 @@ export class MemberReader {
   readonly #monitors = new Set<Promise<void>>();
   readonly #tails = new Set<Tail>();
   #member: Member | undefined;
+  /** The tail and look-ups beside it share what one of them finds. */
+  #reaching: Promise<Member> | undefined;
   #identity: SourceIdentity | undefined;
   #state: SourceState = 'connecting';
   #window: SourceWindow | undefined;
@@ -106,15 +108,16 @@ export class MemberReader {
     const until = this.#until(stop);
     let at = point;
     while (!until.aborted) {
+      let member: Member | undefined;
       try {
-        const member = await this.#reach(until);
+        member = await this.#reach(until);
         for await (const batch of this.#tail(member, at, until)) {
           if (batch.last !== undefined) at = pointAfter(batch.last);
           yield batch;
         }
       } catch (error) {
         if (until.aborted) break;
-        await this.#recover(error, until);
+        await this.#recover(error, member, until);
       }
     }
     this.#become('stopped');
@@ -125,14 +128,16 @@ export class MemberReader {
     const until = this.#until(stop);
     for (;;) {
       until.throwIfAborted();
+      let member: Member | undefined;
       try {
-        const member = await this.#reach(until);
+        member = await this.#reach(until);
         const value = await use(member, AbortSignal.any([until, member.left]));
         this.#backoff.reset();
+        if (this.#tails.size > 0 && this.#state === 'reconnecting') this.#become('reading');
         return value;
       } catch (error) {
         until.throwIfAborted();
-        await this.#recover(error, until);
+        await this.#recover(error, member, until);
       }
     }
   }
@@ -140,6 +145,7 @@ export class MemberReader {
   async close(): Promise<void> {
     this.#closing.abort(new Error('the source is being closed'));
     await Promise.all([...this.#tails].map((tail) => tail.close()));
+    await this.#reaching?.catch(() => undefined);
     if (this.#member !== undefined) this.set.release(this.#member);
     this.#member = undefined;
     await Promise.all(this.#monitors);
@@ -204,6 +210,17 @@ export class MemberReader {
   /** The member that is connected, or a new one. */
   async #reach(stop: AbortSignal): Promise<Member> {
     if (this.#member !== undefined && !this.#member.left.aborted) return this.#member;
+    // Under no caller's signal: another may be waiting for the same member.
+    this.#reaching ??= this.#find(this.#closing.signal).finally(() => (this.#reaching = undefined));
+    const reaching = this.#reaching;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(new Error('given up waiting for a member', { cause: stop.reason }));
+      stop.addEventListener('abort', abort, { once: true });
+      reaching.then(resolve, reject).finally(() => stop.removeEventListener('abort', abort));
+    });
+  }
+
+  async #find(stop: AbortSignal): Promise<Member> {
     if (this.#member !== undefined) this.#drop(this.#member);
     const { name, log, onReconnect } = this.#o;
     const { member, hello } = await this.set.pick(stop);
@@ -216,6 +233,7 @@ export class MemberReader {
         log.info({ source: name, member: member.address }, 'Connected to the replica set again.');
       }
       this.#identity ??= identity;
+      stop.throwIfAborted();
     } catch (error) {
       this.set.avoid(member.address);
       this.set.release(member);
@@ -255,8 +273,11 @@ export class MemberReader {
     this.set.release(member);
   }
 
-  /** Rethrows what waiting does not mend; otherwise makes the next try possible, and waits as long as is right. */
-  async #recover(error: unknown, stop: AbortSignal): Promise<void> {
+  /**
+   * Rethrows what waiting does not mend; otherwise makes the next try possible, and waits as long as is right. `used` is the
+   * member it failed with: somebody else may have found a better one since.
+   */
+  async #recover(error: unknown, used: Member | undefined, stop: AbortSignal): Promise<void> {
     if (error instanceof PositionLostError) {
       this.#become('position_lost');
       throw error;
@@ -282,7 +303,7 @@ export class MemberReader {
       case 'transient':
         if (error instanceof UserError && (!running || error.code === 'event-too-large')) throw error;
         if (error instanceof CursorEndedError) break;
-        if (this.#member !== undefined) this.#drop(this.#member);
+        if (used !== undefined && this.#member === used) this.#drop(used);
         break;
     }
     this.#become(running ? 'reconnecting' : 'connecting');

@@ -33,7 +33,7 @@ export interface Opened {
 }
 
 /** How long a member may take to come as far as the position. */
-const BEHIND_MS = 15_000;
+export const BEHIND_MS = 15_000;
 
 export async function openAt(options: OpeningOptions, signal: AbortSignal): Promise<Opened> {
   const { member, point, awaitMs, batchSize } = options;

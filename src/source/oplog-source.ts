@@ -14,11 +14,12 @@ import { collatedNamespaces } from './collations.ts';
 import { refusal } from './failures.ts';
 import type { Hello } from './hello.ts';
 import { findEntry, findPrevious } from './history.ts';
-import type { Found, OplogHistory } from './history.ts';
+import type { Found, Looked, OplogHistory } from './history.ts';
 import { MemberReader } from './member-reader.ts';
 import type { Tail } from './member-reader.ts';
+import { MemberUnfitError } from './member.ts';
 import type { Member } from './member.ts';
-import { contradict, openAt } from './opening.ts';
+import { BEHIND_MS, contradict, openAt } from './opening.ts';
 import { sameOpTime } from './position.ts';
 import type { OpTime, ResumePoint } from './position.ts';
 import type { Reply } from './reply.ts';
@@ -115,14 +116,24 @@ export class OplogSource implements Source {
 
   /** Members' oplogs are not equally long: a longer one is asked before an entry counts as gone. */
   async #lookUp<T>(
-    find: (member: Member, at: OpTime, signal: AbortSignal) => Promise<Found<T>>,
+    find: (member: Member, at: OpTime, signal: AbortSignal) => Promise<Looked<T>>,
     at: OpTime,
     stop: AbortSignal,
   ): Promise<Found<T>> {
     return this.#reader.withMember(async (member, signal) => {
-      const found = await find(member, at, signal);
-      if (found.kind === 'gone') await contradict({ set: this.#reader.set, member, point: at }, found.reason, signal);
-      return found;
+      const since = performance.now();
+      for (;;) {
+        const found = await find(member, at, signal);
+        if (found.kind === 'gone') await contradict({ set: this.#reader.set, member, point: at }, found.reason, signal);
+        if (found.kind !== 'behind') return found;
+        if (performance.now() - since > BEHIND_MS) {
+          throw new MemberUnfitError(
+            `${member.address} has not come as far as a part of a transaction that was read already`,
+          );
+        }
+        await sleep(POLL_MS, signal);
+        signal.throwIfAborted();
+      }
     }, stop);
   }
 

@@ -127,14 +127,14 @@ export class Commands {
    * A collection that a subscription follows was replaced as a whole by one that it does not follow, or that the server filled
    * for this: no events lead from what was there to what is there now. Nobody has to ask to be told.
    */
-  #resync({ db, coll, to }: Command, { head, index }: Place): void {
+  #resync({ db, coll, to }: Command, { entry, index }: Place): void {
     if (!to || isInternal(to.db, to.coll)) return;
     const ns = `${to.db}.${to.coll}`;
     const home = this.#route(ns);
     for (const subscription of this.#router.subscriptions) {
       if (!subscription.matches(ns)) continue;
       if (subscription.matches(`${db}.${coll}`) && !isSwap(coll)) continue;
-      const document = resyncDocument(this.#bytes, { ...to, from: { db, coll } }, head, {
+      const document = resyncDocument(this.#bytes, { ...to, from: { db, coll } }, entry, {
         ...this.#shown,
         expanded: subscription.expanded,
       });

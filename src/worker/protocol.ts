@@ -129,6 +129,24 @@ export interface BatchResult {
   readonly decodeMs: number;
 }
 
+/** A result without anything in it. */
+export const NOTHING: BatchResult = {
+  kind: 'done',
+  records: new Uint32Array(),
+  bodies: new Uint8Array(),
+  routingKeys: [],
+  parked: [],
+  gates: [],
+  marks: [],
+  last: undefined,
+  lastWallMs: 0,
+  entries: 1,
+  events: new Uint32Array(),
+  filtered: 0,
+  unknownOps: {},
+  decodeMs: 0,
+};
+
 /**
  * A transaction whose operations do not lie in one entry: begun (parts of it, or prepared), given up, or taking effect here.
  * `session` names it: a session has one open transaction at most.

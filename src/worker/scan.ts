@@ -274,6 +274,7 @@ export class BatchScan implements CommandSink {
       this.parking.records.length = parkedCount;
       if (this.#events === undefined) this.#parkDamaged(head, error.message);
       else this.#events.parkDamaged(this.#bytes, error.message);
+      if (this.#piece && this.router.wantsTransactions) this.#passOver(this.#piece, head);
     }
   }
 
@@ -354,6 +355,12 @@ export class BatchScan implements CommandSink {
       const of = { bytes: this.#bytes, head, wallTime: this.#wallTime, lane, subscription: subscription.index, route };
       this.addDocument(this.#transaction.begin(of));
     }
+  }
+
+  /** A damaged piece changes nothing of what the others say of their transaction. */
+  #passOver({ tally, last }: TransactionPiece, head: EntryHead): void {
+    this.#transaction.reset(tally, (ns) => this.router.routeOf(ns));
+    if (last) this.#end(head);
   }
 
   #end(head: EntryHead): void {

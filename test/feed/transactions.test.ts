@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { BSON, Long, Timestamp, UUID } from 'bson';
 import type { Document } from 'bson';
 import { PositionLostError } from '../../src/errors.ts';
-import { EntryGoneError, pieces, walkBack } from '../../src/feed/pieces.ts';
+import { DamagedPartError, EntryGoneError, pieces, walkBack } from '../../src/feed/pieces.ts';
 import { Transactions } from '../../src/feed/transactions.ts';
 import type { GapRecord } from '../../src/checkpoint/record.ts';
 import type { OplogHistory } from '../../src/source/history.ts';
@@ -102,6 +102,23 @@ test('a part that leaves the oplog between the walk and its turn is noticed', as
   const last = part(9, behind(5), [3], { count: Long.fromNumber(4) });
   const all = pieces({ history: historyOf([]), chain: [at(5)], commit: BSON.serialize(last) }, stop);
   await assert.rejects(all.next(), EntryGoneError);
+});
+
+test('a part that cannot be taken apart ends the pieces with the number of its first operation', async () => {
+  const damaged = BSON.serialize(part(5, behind(2), [2], { partialTxn: true }));
+  // The length of the only operation, behind the heads of `o`, `applyOps` and the element itself.
+  const place = Buffer.from(damaged).indexOf('applyOps') + 'applyOps'.length + 1 + 4 + 3;
+  damaged[place] = damaged[place]! + 1;
+  const whole = historyOf([part(2, none, [0, 1], { partialTxn: true })]);
+  const history: OplogHistory = {
+    ...whole,
+    entry: async (where, signal) =>
+      where.ts.increment === 5 ? { kind: 'found', value: damaged } : whole.entry(where, signal),
+  };
+  const last = BSON.serialize(part(9, behind(5), [3], { count: Long.fromNumber(4) }));
+  const all = pieces({ history, chain: [at(2), at(5)], commit: last }, stop);
+  assert.deepEqual((await all.next()).value?.firstIndex, 0);
+  await assert.rejects(all.next(), (error) => error instanceof DamagedPartError && error.firstIndex === 2);
 });
 
 describe('a transaction whose beginning is gone', () => {
