@@ -22,19 +22,13 @@ import { toPartition } from './partition.ts';
 import type { MessageType, ParkReason } from './protocol.ts';
 import { isInternal } from './route.ts';
 import type { CompiledSubscription, Route, Router } from './route.ts';
+import type { DocumentRow } from './rows.ts';
 
 /** What a command leaves in the batch that is being scanned. */
 export interface CommandSink {
   /** Whether an earlier life had this operation of the entry confirmed in this lane. */
   isConfirmed(lane: number, index: number): boolean;
-  addDocument(row: {
-    readonly type: MessageType;
-    readonly document: Uint8Array;
-    readonly subscription: number;
-    readonly lane: number;
-    readonly index: number;
-    readonly route: Route;
-  }): boolean;
+  addDocument(row: DocumentRow): boolean;
   newGate(arrivals: number): number;
   addGate(lane: number, gate: number, counts: boolean): void;
   park(subscription: CompiledSubscription, ns: string, reason: ParkReason, detail: string, index: number): void;

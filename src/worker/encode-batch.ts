@@ -25,7 +25,8 @@ import type { BatchJob, BatchResult, MessageHeaders, ParkReason, TransactionMark
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
-import { BatchScan, DELIVERY_FIELDS, ROW_FIELDS, Row } from './scan.ts';
+import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
+import { BatchScan } from './scan.ts';
 import { renderTemplate } from './template.ts';
 import type { Template } from './template.ts';
 
@@ -96,7 +97,9 @@ class SourceEncoder {
     this.#events = new Uint32Array(router.subscriptions.length);
     router.useCollated(job.collated);
     scan.scan(job);
-    this.#written = router.formUsers.map((users) => (users > 1 ? new Int32Array(scan.operationCount * 2) : undefined));
+    this.#written = router.formUsers.map((users) =>
+      users > 1 ? new Int32Array(scan.rows.operationCount * 2) : undefined,
+    );
     const marks: TransactionMark[] = [];
     let from = 0;
     for (const mark of scan.marks) {
@@ -108,7 +111,7 @@ class SourceEncoder {
         from = deliveries;
       } else marks.push(mark);
     }
-    this.#encodeLanes(job, from, scan.deliveryCount);
+    this.#encodeLanes(job, from, scan.rows.deliveryCount);
     const records = this.#records.slice(0, this.#recordCount * RECORD_FIELDS);
     const result: BatchResult = {
       kind: 'done',
@@ -117,7 +120,7 @@ class SourceEncoder {
       routingKeys: this.#keys,
       headers: this.#headers.length > 0 ? this.#headers : undefined,
       parked: scan.parking.records,
-      gates: scan.gates,
+      gates: scan.rows.gates,
       marks,
       ...(scan.tally && { tally: scan.tally }),
       last: scan.last,
@@ -145,7 +148,7 @@ class SourceEncoder {
   #encodeLanes(job: BatchJob, from: number, to: number): void {
     const order = this.#sortByLane(from, to);
     this.#joinFrom = this.#recordCount;
-    const { deliveries } = this.#scan;
+    const { deliveries } = this.#scan.rows;
     let lane = -1;
     let joins = false;
     for (let k = 0; k < order.length; k++) {
@@ -161,7 +164,7 @@ class SourceEncoder {
 
   /** The deliveries' numbers by lane, each lane's in the order in which they came. */
   #sortByLane(from: number, to: number): Int32Array {
-    const { deliveries } = this.#scan;
+    const { deliveries } = this.#scan.rows;
     const { subscriptions, partitions } = this.#router;
     const starts = new Int32Array(subscriptions.length * partitions + 1);
     for (let k = from; k < to; k++) starts[deliveries[k * DELIVERY_FIELDS]! + 1]!++;
@@ -183,9 +186,9 @@ class SourceEncoder {
   }
 
   #deliver(job: BatchJob, lane: number, number: number, targetNumber: number, joins: boolean): void {
-    const rows = this.#scan.operations;
+    const rows = this.#scan.rows.operations;
     const row = number * ROW_FIELDS;
-    const route = this.#scan.routes[rows[row + Row.route]!]!;
+    const route = this.#scan.rows.routes[rows[row + Row.route]!]!;
     const subscription =
       rows[row + Row.document]! < 0
         ? route.targets[rows[row + Row.type]!]![targetNumber]!.subscription
@@ -279,7 +282,7 @@ class SourceEncoder {
     batched: boolean,
     subscription: CompiledSubscription,
   ): void {
-    const rows = this.#scan.operations;
+    const rows = this.#scan.rows.operations;
     const ts = rows[row + Row.ts]!;
     const wall = rows[row + Row.wall]!;
     const wallMs = wall < 0 ? 0 : readInt64(bytes, wall);
@@ -363,7 +366,7 @@ class SourceEncoder {
   }
 
   #view(job: BatchJob, row: number, route: Route, expanded: boolean): EventView {
-    const rows = this.#scan.operations;
+    const rows = this.#scan.rows.operations;
     const bytes = job.bytes;
     const event = (this.#event ??= new EventView(route));
     const crud = rows[row + Row.type]!;
@@ -378,7 +381,7 @@ class SourceEncoder {
     event.increment = tsIncrement(bytes, ts);
     event.document = rows[row + Row.document]!;
     if (event.document >= 0) {
-      event.bytes = this.#scan.documents;
+      event.bytes = this.#scan.rows.documents;
       event.limit = rows[row + Row.last]!;
       return event;
     }
@@ -403,7 +406,7 @@ class SourceEncoder {
 
   /** The key's place among the batch's keys; -1 when there is none and the event was parked. */
   #routingKey(bytes: Uint8Array, row: number, route: Route, targetNumber: number, lane: number): number {
-    const rows = this.#scan.operations;
+    const rows = this.#scan.rows.operations;
     const partition = lane % this.#router.partitions;
     if (rows[row + Row.document]! >= 0) {
       return this.#renderKey(bytes, row, route, this.#router.subscriptions[targetNumber]!, partition);
@@ -471,7 +474,7 @@ class SourceEncoder {
     route: Route,
     partition: number,
   ): { key: string } | { missing: string } {
-    const { documents, operations: rows } = this.#scan;
+    const { documents, operations: rows } = this.#scan.rows;
     const type = rows[row + Row.type]!;
     const o = rows[row + Row.o]!;
     const limit = rows[row + Row.last]!;
@@ -502,7 +505,7 @@ class SourceEncoder {
     detail: string,
     event?: Uint8Array,
   ): void {
-    const rows = this.#scan.operations;
+    const rows = this.#scan.rows.operations;
     this.#scan.parking.park({
       subscription: subscription.index,
       ts: rows[row + Row.ts]!,

@@ -26,46 +26,16 @@ import { StreamEvents } from './stream-events.ts';
 import { hashId, toPartition } from './partition.ts';
 import type {
   BatchJob,
-  MessageType,
   ParkReason,
   TransactionCommit,
   TransactionMark,
   TransactionPiece,
   TransactionTally,
 } from './protocol.ts';
-import { BEGIN_INDEX, MESSAGE_TYPES } from './protocol.ts';
+import { Row, Rows } from './rows.ts';
+import type { DocumentRow } from './rows.ts';
 import type { CompiledSubscription, Route, Router, Target } from './route.ts';
 import { TransactionEvents } from './transaction-events.ts';
-
-/** Offsets in one row of `BatchScan.operations`; what is a place is an offset into the batch, -1 where there is nothing. */
-export const Row = {
-  /** Index into `MESSAGE_TYPES`. */
-  type: 0,
-  /** The closing zero of the operation's own document. */
-  last: 1,
-  ts: 2,
-  index: 3,
-  o: 4,
-  o2: 5,
-  wall: 6,
-  /** Index into `routes`. */
-  route: 7,
-  lsid: 8,
-  txnNumber: 9,
-  entryStart: 10,
-  entryEnd: 11,
-  /** For what is no operation on a document: where the finished event lies in `documents`. */
-  document: 12,
-  /** The collection's UUID. */
-  ui: 13,
-} as const;
-export const ROW_FIELDS = 14;
-
-/**
- * Numbers per delivery: its lane; its row's number; its place in the route's list of targets, or the subscription's number for
- * an event that lies there finished. For a gate: its lane, -1 minus its number, and whether the lane's arrival counts.
- */
-export const DELIVERY_FIELDS = 3;
 
 /** `op` values that a damaged or hostile batch could make up without end. */
 const MAX_UNKNOWN_OPS = 100;
@@ -86,28 +56,9 @@ export type ScanMark =
       'records'
     >);
 
-export interface DocumentRow {
-  readonly type: MessageType;
-  readonly document: Uint8Array;
-  /** Its number. */
-  readonly subscription: number;
-  readonly lane: number;
-  readonly index: number;
-  readonly route: Route;
-}
-
 export class BatchScan implements CommandSink {
   readonly router: Router;
-  operations = new Int32Array(8192 * ROW_FIELDS);
-  operationCount = 0;
-  deliveries = new Int32Array(8192 * DELIVERY_FIELDS);
-  deliveryCount = 0;
-  /** The routes that `operations` points to. */
-  routes: Route[] = [];
-  /** Finished events. */
-  documents = new Uint8Array(0);
-  /** By gate: how many arrivals open it. */
-  gates: number[] = [];
+  readonly rows = new Rows();
   marks: ScanMark[] = [];
   readonly parking: Parking;
   unknownOps = new Map<string, number>();
@@ -119,10 +70,6 @@ export class BatchScan implements CommandSink {
   lastWall = -1;
 
   #bytes: Uint8Array = new Uint8Array(0);
-  #floors: Uint32Array | undefined;
-  #routeNumbers = new Map<Route, number>();
-  #latestRoute: Route | undefined;
-  #latestNumber = 0;
   #head = new EntryHead();
   #element = new EntryHead();
   #entryStart = 0;
@@ -134,7 +81,6 @@ export class BatchScan implements CommandSink {
   /** Places of the `ts` and `t` of the entry before this one. */
   #beforeTs = -1;
   #beforeTerm = -1;
-  #documentsLength = 0;
   readonly #commands: Commands;
   /** Of a change stream, whose batches hold events instead of entries. */
   readonly #events: StreamEvents | undefined;
@@ -171,15 +117,7 @@ export class BatchScan implements CommandSink {
 
   #reset(bytes: Uint8Array, floors: Uint32Array | undefined): void {
     this.#bytes = bytes;
-    this.#floors = floors;
-    this.operationCount = 0;
-    this.deliveryCount = 0;
-    this.routes = [];
-    this.#routeNumbers.clear();
-    this.#latestRoute = undefined;
-    this.documents = noBytes;
-    this.#documentsLength = 0;
-    this.gates = [];
+    this.rows.reset(bytes, floors);
     this.marks = [];
     this.parking.reset(bytes);
     this.unknownOps = new Map();
@@ -195,54 +133,24 @@ export class BatchScan implements CommandSink {
     this.#reset(noBytes, undefined);
   }
 
-  /**
-   * Notes a finished event of one subscription for one lane; `document` is BSON without an `_id`. `index` is its number inside
-   * its entry. False when an earlier life had it confirmed.
-   */
-  addDocument({ type, document, subscription, lane, index, route }: DocumentRow): boolean {
-    const head = this.#head;
-    // A begin does not come again once an operation behind it was confirmed.
-    const position = index === BEGIN_INDEX ? 0 : index;
-    if (this.#floors !== undefined && this.#confirmed(this.#floors, lane * 3, head.ts, position)) return false;
-    const at = this.#documentsLength;
-    const end = at + document.length;
-    if (end > this.documents.length) {
-      // Of a change stream every event comes here.
-      const larger = new Uint8Array(Math.max(end * 2, this.#events === undefined ? 0 : this.#bytes.length));
-      larger.set(this.documents.subarray(0, at));
-      this.documents = larger;
-    }
-    this.documents.set(document, at);
-    this.#documentsLength = end;
-    this.#deliver(lane, this.operationCount, subscription);
-    const row = this.#newRow();
-    const rows = this.operations;
-    rows.fill(-1, row, row + ROW_FIELDS);
-    rows[row + Row.type] = MESSAGE_TYPES.indexOf(type);
-    rows[row + Row.last] = end;
-    rows[row + Row.ts] = head.ts;
-    rows[row + Row.index] = index;
-    rows[row + Row.wall] = head.wall;
-    rows[row + Row.route] = this.#routeNumber(route);
-    rows[row + Row.entryStart] = this.#entryStart;
-    rows[row + Row.entryEnd] = this.#entryEnd;
-    rows[row + Row.document] = at;
-    return true;
+  addDocument(row: DocumentRow): boolean {
+    // Of a change stream every event comes here.
+    const expectedBytes = this.#events === undefined ? 0 : this.#bytes.length;
+    const entry = { head: this.#head, start: this.#entryStart, end: this.#entryEnd };
+    return this.rows.addDocument(row, entry, expectedBytes);
   }
 
-  /** A new gate, which opens once `arrivals` lanes have come to it; its number. */
   newGate(arrivals: number): number {
-    return this.gates.push(arrivals) - 1;
+    return this.rows.newGate(arrivals);
   }
 
-  /** The lane waits here until the gate is open; where its arrival `counts`, it helps to open it. */
   addGate(lane: number, gate: number, counts: boolean): void {
-    this.#deliver(lane, -1 - gate, counts ? 1 : 0);
+    this.rows.addGate(lane, gate, counts);
   }
 
   #entry(start: number, end: number): void {
-    const { operationCount, deliveryCount, filtered } = this;
-    const gates = this.gates.length;
+    const { filtered } = this;
+    this.rows.begin();
     const marks = this.marks.length;
     const parkedCount = this.parking.records.length;
     this.#entryStart = start;
@@ -266,10 +174,8 @@ export class BatchScan implements CommandSink {
       this.#operation(head);
     } catch (error) {
       if (!(error instanceof MalformedBson)) throw error;
-      this.operationCount = operationCount;
-      this.deliveryCount = deliveryCount;
+      this.rows.undo();
       this.filtered = filtered;
-      this.gates.length = gates;
       this.marks.length = marks;
       this.parking.records.length = parkedCount;
       if (this.#events === undefined) this.#parkDamaged(head, error.message);
@@ -315,31 +221,32 @@ export class BatchScan implements CommandSink {
     if (head.o < 0 || (head.op === Op.update && head.o2 < 0)) malformed('an operation without its documents');
     const partition = route.partition >= 0 ? route.partition : this.#partitionOfId(head, route);
     if (transaction && this.router.wantsTransactions) this.#begin(entry, route, targets, partition);
-    const number = this.operationCount;
+    const { rows } = this;
+    const number = rows.operationCount;
     let wanted = false;
     for (let k = 0; k < targets.length; k++) {
       const lane = targets[k]!.subscription.index * this.router.partitions + partition;
-      if (this.#floors !== undefined && this.#confirmed(this.#floors, lane * 3, entry.ts, index)) continue;
-      this.#deliver(lane, number, k);
+      if (rows.isConfirmed(lane, entry.ts, index)) continue;
+      rows.deliver(lane, number, k);
       wanted = true;
     }
     if (!wanted) return;
-    const row = this.#newRow();
-    const rows = this.operations;
-    rows[row + Row.type] = crud;
-    rows[row + Row.last] = head.last;
-    rows[row + Row.ts] = entry.ts;
-    rows[row + Row.index] = index;
-    rows[row + Row.o] = head.o;
-    rows[row + Row.o2] = head.o2;
-    rows[row + Row.wall] = entry.wall;
-    rows[row + Row.route] = route === this.#latestRoute ? this.#latestNumber : this.#routeNumber(route);
-    rows[row + Row.lsid] = transaction ? entry.lsid : -1;
-    rows[row + Row.txnNumber] = transaction ? entry.txnNumber : -1;
-    rows[row + Row.entryStart] = this.#entryStart;
-    rows[row + Row.entryEnd] = this.#entryEnd;
-    rows[row + Row.document] = -1;
-    rows[row + Row.ui] = head.ui;
+    const row = rows.newRow();
+    const operations = rows.operations;
+    operations[row + Row.type] = crud;
+    operations[row + Row.last] = head.last;
+    operations[row + Row.ts] = entry.ts;
+    operations[row + Row.index] = index;
+    operations[row + Row.o] = head.o;
+    operations[row + Row.o2] = head.o2;
+    operations[row + Row.wall] = entry.wall;
+    operations[row + Row.route] = rows.routeNumber(route);
+    operations[row + Row.lsid] = transaction ? entry.lsid : -1;
+    operations[row + Row.txnNumber] = transaction ? entry.txnNumber : -1;
+    operations[row + Row.entryStart] = this.#entryStart;
+    operations[row + Row.entryEnd] = this.#entryEnd;
+    operations[row + Row.document] = -1;
+    operations[row + Row.ui] = head.ui;
   }
 
   /** What a piece hands on to the next one. */
@@ -366,42 +273,6 @@ export class BatchScan implements CommandSink {
   #end(head: EntryHead): void {
     const of = { bytes: this.#bytes, head, wallTime: this.#wallTime };
     for (const row of this.#transaction.ends(of, this.router.partitions)) this.addDocument(row);
-  }
-
-  /** Where the next row begins. */
-  #newRow(): number {
-    const row = this.operationCount * ROW_FIELDS;
-    if (row + ROW_FIELDS > this.operations.length) this.operations = grown(this.operations);
-    this.operationCount++;
-    return row;
-  }
-
-  #routeNumber(route: Route): number {
-    let number = this.#routeNumbers.get(route);
-    if (number === undefined) {
-      number = this.routes.push(route) - 1;
-      this.#routeNumbers.set(route, number);
-    }
-    this.#latestRoute = route;
-    this.#latestNumber = number;
-    return number;
-  }
-
-  #deliver(lane: number, number: number, target: number): void {
-    const at = this.deliveryCount * DELIVERY_FIELDS;
-    if (at + DELIVERY_FIELDS > this.deliveries.length) this.deliveries = grown(this.deliveries);
-    this.deliveries[at] = lane;
-    this.deliveries[at + 1] = number;
-    this.deliveries[at + 2] = target;
-    this.deliveryCount++;
-  }
-
-  #confirmed(floors: Uint32Array, at: number, ts: number, index: number): boolean {
-    const seconds = tsSeconds(this.#bytes, ts);
-    if (seconds !== floors[at]!) return seconds < floors[at]!;
-    const increment = tsIncrement(this.#bytes, ts);
-    if (increment !== floors[at + 1]!) return increment < floors[at + 1]!;
-    return index <= floors[at + 2]!;
   }
 
   #partitionOfId(head: EntryHead, route: Route): number {
@@ -456,7 +327,7 @@ export class BatchScan implements CommandSink {
     this.marks.push({
       kind: 'commit',
       session: this.#session(head),
-      deliveries: this.deliveryCount,
+      deliveries: this.rows.deliveryCount,
       parked: this.parking.records.length,
       before: this.#opTime(this.#beforeTs, this.#beforeTerm),
       at: this.last!,
@@ -548,7 +419,7 @@ export class BatchScan implements CommandSink {
   }
 
   isConfirmed(lane: number, index: number): boolean {
-    return this.#floors !== undefined && this.#confirmed(this.#floors, lane * 3, this.#head.ts, index);
+    return this.rows.isConfirmed(lane, this.#head.ts, index);
   }
 
   countUnknown(op: string): void {
@@ -603,9 +474,3 @@ export class BatchScan implements CommandSink {
 }
 
 const noBytes = new Uint8Array(0);
-
-function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(array.length * 2);
-  larger.set(array);
-  return larger;
-}

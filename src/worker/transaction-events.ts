@@ -10,7 +10,7 @@ import { tsIncrement, tsSeconds } from './entry.ts';
 import type { EntryHead } from './entry.ts';
 import type { TransactionTally } from './protocol.ts';
 import type { Route } from './route.ts';
-import type { DocumentRow } from './scan.ts';
+import type { DocumentRow } from './rows.ts';
 
 export class TransactionEvents {
   /** By lane: the namespace of its first operation, which routes its begin and its end. */
