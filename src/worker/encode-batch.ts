@@ -9,7 +9,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
-import { BsonType, MalformedBson, encodeText, findElement, nameEnd, readInt64, viewOf } from './bson.ts';
+import { BsonType, MalformedBson, encodeText, findElement, nameEnd, viewOf } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
 import { compress, compressRecords } from './compress.ts';
 import type { Crafted, Crafter } from './craft.ts';
@@ -20,17 +20,17 @@ import { EventView } from './event.ts';
 import { putJsonEvent } from './json-event.ts';
 import { Output, SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
-import { BEGIN_INDEX, Field, GATE, MESSAGE_TYPES, RECORD_FIELDS } from './protocol.ts';
-import type { BatchJob, BatchResult, MessageHeaders, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
+import { MESSAGE_TYPES } from './protocol.ts';
+import type { BatchJob, BatchResult, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
+import { RecordTable } from './records.ts';
 import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
 import { BatchScan } from './scan.ts';
 import { renderTemplate } from './template.ts';
 import type { Template } from './template.ts';
 
-const BATCH_TYPE = MESSAGE_TYPES.indexOf('batch');
 const idName = encodeText('_id');
 const fullDocumentName = encodeText('fullDocument');
 const documentKeyName = encodeText('documentKey');
@@ -65,15 +65,8 @@ class SourceEncoder {
   #idPrefix: Words;
   #event: EventView | undefined;
   #batch = 0;
-  #records = new Uint32Array(8192 * RECORD_FIELDS);
-  #recordCount = 0;
-  /** The first record that an event may join: what was written before the last gate or commit stays as it is. */
-  #joinFrom = 0;
+  readonly #records = new RecordTable();
   #pos = 0;
-  #keys: string[] = [];
-  #keyIndexes = new Map<string, number>();
-  #headers: MessageHeaders[] = [];
-  #headerIndexes = new Map<string, number>();
   #events = new Uint32Array(0);
   /** Where an operation was already written in a format, for the next subscription: start and length, 0 for not yet. */
   #written: (Int32Array | undefined)[] = [];
@@ -88,12 +81,8 @@ class SourceEncoder {
     const router = this.#router;
     const scan = this.#scan;
     this.#batch++;
-    this.#recordCount = 0;
+    this.#records.reset();
     this.#pos = 0;
-    this.#keys = [];
-    this.#keyIndexes = new Map();
-    this.#headers = [];
-    this.#headerIndexes = new Map();
     this.#events = new Uint32Array(router.subscriptions.length);
     router.useCollated(job.collated);
     scan.scan(job);
@@ -107,18 +96,18 @@ class SourceEncoder {
         // What comes before a commit must be ready to go before what comes after it.
         const { deliveries, ...commit } = mark;
         this.#encodeLanes(job, from, deliveries);
-        marks.push({ ...commit, records: this.#recordCount });
+        marks.push({ ...commit, records: this.#records.count });
         from = deliveries;
       } else marks.push(mark);
     }
     this.#encodeLanes(job, from, scan.rows.deliveryCount);
-    const records = this.#records.slice(0, this.#recordCount * RECORD_FIELDS);
+    const records = this.#records.copy();
     const result: BatchResult = {
       kind: 'done',
       records,
       bodies: this.#bodies(records),
-      routingKeys: this.#keys,
-      headers: this.#headers.length > 0 ? this.#headers : undefined,
+      routingKeys: this.#records.keys,
+      headers: this.#records.headers.length > 0 ? this.#records.headers : undefined,
       parked: scan.parking.records,
       gates: scan.rows.gates,
       marks,
@@ -147,7 +136,7 @@ class SourceEncoder {
   /** The deliveries `from` … `to - 1`, lane by lane. */
   #encodeLanes(job: BatchJob, from: number, to: number): void {
     const order = this.#sortByLane(from, to);
-    this.#joinFrom = this.#recordCount;
+    this.#records.seal();
     const { deliveries } = this.#scan.rows;
     let lane = -1;
     let joins = false;
@@ -156,7 +145,7 @@ class SourceEncoder {
       joins &&= deliveries[delivery] === lane;
       lane = deliveries[delivery]!;
       const number = deliveries[delivery + 1]!;
-      if (number < 0) this.#gate(lane, -1 - number, deliveries[delivery + 2]!);
+      if (number < 0) this.#records.gate(lane, -1 - number, deliveries[delivery + 2]!);
       else this.#deliver(job, lane, number, deliveries[delivery + 2]!, joins);
       joins = number >= 0;
     }
@@ -172,17 +161,6 @@ class SourceEncoder {
     const order = new Int32Array(to - from);
     for (let k = from; k < to; k++) order[starts[deliveries[k * DELIVERY_FIELDS]!]!++] = k;
     return order;
-  }
-
-  #gate(lane: number, gate: number, counts: number): void {
-    const at = this.#newRecord();
-    const records = this.#records;
-    records.fill(0, at, at + RECORD_FIELDS);
-    records[at + Field.lane] = lane;
-    records[at + Field.type] = GATE;
-    records[at + Field.offset] = gate;
-    records[at + Field.events] = counts;
-    this.#joinFrom = this.#recordCount;
   }
 
   #deliver(job: BatchJob, lane: number, number: number, targetNumber: number, joins: boolean): void {
@@ -208,8 +186,8 @@ class SourceEncoder {
       } else {
         const crafted = this.#craft(job, row, route, lane, subscription, crafter);
         if (crafted === undefined) return;
-        key = this.#keyIndex(crafted.key);
-        headers = this.#headersIndex(crafted.headers);
+        key = this.#records.keyNumber(crafted.key);
+        headers = this.#records.headersNumber(crafted.headers);
         length = crafted.end - start + lineFeed;
       }
       if (length > subscription.surelyFits && !fitsCompressed(start, length, subscription)) {
@@ -230,7 +208,9 @@ class SourceEncoder {
       scratch.bytes[this.#pos - 1] = LINE_FEED;
     }
     const length = this.#pos - start;
-    this.#record(job.bytes, row, lane, key, headers, start, length, batched && joins, batched, subscription);
+    const { operations } = this.#scan.rows;
+    this.#records.add(job.bytes, operations, row, lane, key, headers, start, length, joins, subscription);
+    this.#events[subscription.index]!++;
   }
 
   /** Undefined when nothing is to be sent. */
@@ -255,84 +235,6 @@ class SourceEncoder {
         this.#park(row, route, subscription, crafted.reason, crafted.detail, crafter.parkable);
         return undefined;
     }
-  }
-
-  /** The number of a set of headers among the batch's, counted from 1. */
-  #headersIndex(headers: MessageHeaders | undefined): number {
-    if (headers === undefined) return 0;
-    const text = JSON.stringify(headers);
-    let index = this.#headerIndexes.get(text);
-    if (index === undefined) {
-      index = this.#headers.push(headers);
-      this.#headerIndexes.set(text, index);
-    }
-    return index;
-  }
-
-  /** Plain parameters: an object for them would be the only one made per event. */
-  #record(
-    bytes: Uint8Array,
-    row: number,
-    lane: number,
-    key: number,
-    headers: number,
-    start: number,
-    length: number,
-    joins: boolean,
-    batched: boolean,
-    subscription: CompiledSubscription,
-  ): void {
-    const rows = this.#scan.rows.operations;
-    const ts = rows[row + Row.ts]!;
-    const wall = rows[row + Row.wall]!;
-    const wallMs = wall < 0 ? 0 : readInt64(bytes, wall);
-    const index = rows[row + Row.index]! >>> 0;
-    const seconds = tsSeconds(bytes, ts);
-    const increment = index === BEGIN_INDEX ? tsIncrement(bytes, ts) - 1 : tsIncrement(bytes, ts);
-    let records = this.#records;
-    let at = (this.#recordCount - 1) * RECORD_FIELDS;
-    const joined =
-      joins &&
-      at >= this.#joinFrom * RECORD_FIELDS &&
-      records[at + Field.lane] === lane &&
-      records[at + Field.routingKey] === key &&
-      records[at + Field.headers] === headers &&
-      records[at + Field.events]! < subscription.maxEvents &&
-      records[at + Field.length]! + length <= subscription.maxBytes;
-    if (joined) {
-      records[at + Field.length]! += length;
-      records[at + Field.events]!++;
-    } else {
-      at = this.#newRecord();
-      records = this.#records;
-      records[at + Field.lane] = lane;
-      records[at + Field.routingKey] = key;
-      records[at + Field.headers] = headers;
-      records[at + Field.type] = batched ? BATCH_TYPE : rows[row + Row.type]!;
-      records[at + Field.offset] = start;
-      records[at + Field.length] = length;
-      records[at + Field.events] = 1;
-      records[at + Field.firstSeconds] = seconds;
-      records[at + Field.firstIncrement] = increment;
-      records[at + Field.firstIndex] = index;
-    }
-    records[at + Field.lastSeconds] = seconds;
-    records[at + Field.lastIncrement] = increment;
-    records[at + Field.lastIndex] = index;
-    records[at + Field.wallSeconds] = wallMs > 0 ? Math.min(Math.floor(wallMs / 1000), 0xffff_ffff) : 0;
-    this.#events[subscription.index]!++;
-  }
-
-  /** Where the next record begins; `#records` may be another array after it. */
-  #newRecord(): number {
-    const at = this.#recordCount * RECORD_FIELDS;
-    if (at + RECORD_FIELDS > this.#records.length) {
-      const larger = new Uint32Array(this.#records.length * 2);
-      larger.set(this.#records);
-      this.#records = larger;
-    }
-    this.#recordCount++;
-    return at;
   }
 
   /**
@@ -454,17 +356,7 @@ class SourceEncoder {
       this.#park(row, route, subscription, 'routing-key-too-long', detail);
       return -1;
     }
-    return this.#keyIndex(key);
-  }
-
-  /** The key's place among the batch's. */
-  #keyIndex(key: string): number {
-    let index = this.#keyIndexes.get(key);
-    if (index === undefined) {
-      index = this.#keys.push(key) - 1;
-      this.#keyIndexes.set(key, index);
-    }
-    return index;
+    return this.#records.keyNumber(key);
   }
 
   #render(
@@ -537,7 +429,6 @@ function writeEvent(event: EventView, pos: number, format: number): number {
   return putJsonEvent(scratch, pos, event, format === 0);
 }
 
-/** `slice` is the cheapest way to a buffer of its own: no zeros are written first, unlike with a new one. */
 /** Whether a body that is over the limit, or nearly, is within it once it is compressed. */
 function fitsCompressed(start: number, length: number, subscription: CompiledSubscription): boolean {
   const { compression, maxRawBytes, maxMessageBytes } = subscription;
@@ -545,6 +436,7 @@ function fitsCompressed(start: number, length: number, subscription: CompiledSub
   return compress(scratch.bytes.subarray(start, start + length), compression).length <= maxMessageBytes;
 }
 
+/** `slice` is the cheapest way to a buffer of its own: no zeros are written first, unlike with a new one. */
 function exactCopy(length: number): Uint8Array {
   return scratch.bytes.slice(0, length);
 }
