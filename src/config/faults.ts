@@ -16,10 +16,13 @@ export interface Fault {
 
 export class ConfigFaults {
   readonly file: string;
+  /** Whether lines and columns mean anything to whoever wrote it. */
+  readonly #places: boolean;
   readonly #faults: Fault[] = [];
 
-  constructor(file: string) {
+  constructor(file: string, { places = true }: { readonly places?: boolean } = {}) {
     this.file = file;
+    this.#places = places;
   }
 
   get count(): number {
@@ -38,7 +41,7 @@ export class ConfigFaults {
     const faults = this.#faults.toSorted(
       (a, b) => (a.at?.line ?? 0) - (b.at?.line ?? 0) || (a.at?.column ?? 0) - (b.at?.column ?? 0),
     );
-    const lines = new Set(faults.map(formatFault));
+    const lines = new Set(faults.map((fault) => formatFault(this.#places ? fault : { ...fault, at: undefined })));
     const head = `${this.file} has ${lines.size === 1 ? 'a fault' : `${lines.size} faults`}; nothing was started:`;
     return new UserError('config-invalid', [head, ...[...lines].map((line) => `  ${line}`)].join('\n'));
   }

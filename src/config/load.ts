@@ -18,12 +18,12 @@ import { isMapping, salvage } from './salvage.ts';
 import { fileSchema } from './schema.ts';
 
 export async function loadConfig(path: string, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
-  return check({ text: await read(path), name: path, folder: dirname(resolve(path)) }, env);
+  return check({ text: await read(path), name: path, folder: dirname(resolve(path)), places: true }, env);
 }
 
 /** What such a file would hold, as an object; paths in it are relative to the working directory. */
 export async function readConfig(values: object, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
-  return check({ text: stringify(values), name: 'config', folder: process.cwd() }, env);
+  return check({ text: stringify(values), name: 'config', folder: process.cwd(), places: false }, env);
 }
 
 interface Written {
@@ -31,13 +31,15 @@ interface Written {
   /** In messages. */
   readonly name: string;
   readonly folder: string;
+  /** Whether somebody wrote this very text. */
+  readonly places: boolean;
 }
 
 async function check(
-  { text, name, folder }: Written,
+  { text, name, folder, places }: Written,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<Config> {
-  const faults = new ConfigFaults(name);
+  const faults = new ConfigFaults(name, { places });
 
   const document = readDocument(text, faults);
   if (document === undefined) throw faults.toError();

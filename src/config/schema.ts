@@ -99,6 +99,24 @@ const workers = written((found): Parsed<number | 'auto'> => {
   return sound ? { ok: true, value } : { ok: false, expected: 'auto, or a whole number from 1 to 64' };
 });
 
+/** As MongoDB's `operationType` says them. */
+export const OPERATIONS = [
+  'insert',
+  'update',
+  'replace',
+  'delete',
+  'create',
+  'createIndexes',
+  'drop',
+  'dropDatabase',
+  'dropIndexes',
+  'modify',
+  'rename',
+  'refineCollectionShardKey',
+  'reshardCollection',
+  'shardCollection',
+] as const;
+
 const queueType = choice('classic', 'quorum', 'stream');
 const queueArguments = z
   .record(z.string(), z.unknown())
@@ -221,24 +239,7 @@ const subscriptionSchema = z.strictObject({
       'Patterns over "db.coll"; `*` stands for any characters, dots too; a `!` excludes, wherever it stands.',
   }),
   operations: z
-    .array(
-      choice(
-        'insert',
-        'update',
-        'replace',
-        'delete',
-        'create',
-        'createIndexes',
-        'drop',
-        'dropDatabase',
-        'dropIndexes',
-        'modify',
-        'rename',
-        'refineCollectionShardKey',
-        'reshardCollection',
-        'shardCollection',
-      ),
-    )
+    .array(choice(...OPERATIONS))
     .min(1, { error: 'at least one operation' })
     .default(['insert', 'update', 'replace', 'delete'])
     .meta({ description: 'Which operations; DDL only where it is named here.' }),

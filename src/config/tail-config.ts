@@ -1,20 +1,47 @@
-/** The configuration behind `tailrace tail`: one source, everything to standard output, nothing kept. */
+/** The configuration behind `tailrace tail` and the library's `tail`: one source, everything in one order, nothing kept. */
 import { UserError } from '../errors.ts';
-import type { Config, Start } from './config.ts';
+import type { Config, Operation, Start } from './config.ts';
 import { patternFault } from './patterns.ts';
 import { autoWorkers } from './resolve.ts';
+import { OPERATIONS } from './schema.ts';
 import { parseStart } from './start.ts';
 
 export interface TailOptions {
   readonly uri: string;
   /** Empty for everything. */
   readonly namespaces: readonly string[];
-  readonly from: string;
+  readonly from: string | Start;
   readonly format: string;
   readonly mode?: string;
   /** Of a change stream. */
   readonly watch?: string;
+  /** Inserts, updates, replaces and deletes by default. */
+  readonly operations?: readonly string[];
+  readonly expanded?: boolean;
+  readonly transactions?: boolean;
+  /** What messages call the options. */
+  readonly names?: OptionNames;
 }
+
+interface OptionNames {
+  readonly uri: string;
+  readonly mode: string;
+  readonly from: string;
+  readonly namespaces: string;
+  readonly format: string;
+  readonly operations: string;
+}
+
+const FLAGS: OptionNames = {
+  uri: 'URI',
+  mode: '--mode',
+  from: '--from',
+  namespaces: '--ns',
+  format: '--format',
+  operations: '--operations',
+};
+
+const DEFAULT_OPERATIONS: readonly Operation[] = ['insert', 'update', 'replace', 'delete'];
 
 const CLOUD_EVENTS = {
   mode: 'structured',
@@ -30,28 +57,39 @@ export function tailConfig({
   format,
   mode = 'oplog',
   watch = 'deployment',
+  operations = DEFAULT_OPERATIONS,
+  expanded = false,
+  transactions = false,
+  names = FLAGS,
 }: TailOptions): Config {
   if (mode !== 'oplog' && mode !== 'changeStream') {
-    throw new UserError('usage', `--mode ${JSON.stringify(mode)}: expected oplog or changeStream`);
+    throw new UserError('usage', `${names.mode} ${JSON.stringify(mode)}: expected oplog or changeStream`);
   }
-  const start = checkStart(from);
+  const start = typeof from === 'string' ? checkStart(from, names) : from;
   if (mode === 'changeStream' && start.kind === 'earliest') {
     throw new UserError(
       'usage',
-      '--from earliest: a change stream cannot be asked how far back it reaches; expected latest or a date',
+      `${names.from} earliest: a change stream cannot be asked how far back it reaches; expected latest or a date`,
+    );
+  }
+  if (mode === 'changeStream' && transactions) {
+    throw new UserError(
+      'usage',
+      'transactions: a change stream does not show where a transaction ends; expected false',
     );
   }
   if (!/^mongodb(?:\+srv)?:\/\/./.test(uri)) {
-    throw new UserError('usage', 'URI: expected one that begins with mongodb:// or mongodb+srv://');
+    throw new UserError('usage', `${names.uri}: expected one that begins with mongodb:// or mongodb+srv://`);
   }
   for (const pattern of namespaces) {
     const fault = patternFault(pattern);
-    if (fault !== undefined) throw new UserError('usage', `--ns ${JSON.stringify(pattern)}: expected ${fault}`);
+    if (fault !== undefined)
+      throw new UserError('usage', `${names.namespaces} ${JSON.stringify(pattern)}: expected ${fault}`);
   }
   if (format !== 'json' && format !== 'json-canonical' && format !== 'bson' && format !== 'cloudevents') {
     throw new UserError(
       'usage',
-      `--format ${JSON.stringify(format)}: expected json, json-canonical, bson or cloudevents`,
+      `${names.format} ${JSON.stringify(format)}: expected json, json-canonical, bson or cloudevents`,
     );
   }
   // Only exclusions given: of everything.
@@ -76,13 +114,13 @@ export function tailConfig({
         name: 'tail',
         source: 'tail',
         namespaces: [...includes, ...namespaces],
-        operations: ['insert', 'update', 'replace', 'delete'],
-        expanded: false,
+        operations: checkOperations(operations, names),
+        expanded,
         format,
         ...(format === 'cloudevents' && { cloudEvents: CLOUD_EVENTS }),
         batch: { maxEvents: 1, maxBytes: 64 * 2 ** 10, lingerMs: 0 },
         order: 'pipelined',
-        transactions: false,
+        transactions,
         onUnroutable: 'hold',
         to: { kind: 'stdout' },
       },
@@ -97,13 +135,24 @@ export function tailConfig({
   };
 }
 
-function checkStart(from: string): Start {
+function checkStart(from: string, names: OptionNames): Start {
   const start = parseStart(from);
   if (start === undefined) {
     throw new UserError(
       'usage',
-      `--from ${JSON.stringify(from)}: expected latest, earliest, an ISO date or seconds:increment`,
+      `${names.from} ${JSON.stringify(from)}: expected latest, earliest, an ISO date or seconds:increment`,
     );
   }
   return start;
+}
+
+/** A name that is not known would be waited for without a word. */
+function checkOperations(operations: readonly string[], names: OptionNames): Operation[] {
+  const known = OPERATIONS.filter((operation) => operations.includes(operation));
+  const unknown = operations.find((operation) => !OPERATIONS.some((one) => one === operation));
+  if (known.length > 0 && unknown === undefined) return known;
+  throw new UserError(
+    'usage',
+    `${names.operations} ${JSON.stringify(unknown ?? [])}: expected one or more of ${OPERATIONS.join(', ')}`,
+  );
 }

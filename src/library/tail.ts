@@ -28,6 +28,10 @@ export interface TailOptions {
   readonly expanded?: boolean;
   /** `transactionBegin` and `transactionEnd` events as well. */
   readonly transactions?: boolean;
+  /** `oplog` by default; a change stream where the oplog may not be read. */
+  readonly mode?: 'oplog' | 'changeStream';
+  /** What a change stream watches: "deployment" (the default), a database, or "db.coll". */
+  readonly watch?: string;
   /** Ends the loop. */
   readonly signal?: AbortSignal;
   /** How the bson package makes values of an event; as the driver's by default. */
@@ -63,23 +67,33 @@ export async function* tail<T extends Document = Document>(
   }
 }
 
+const NAMES = {
+  uri: 'uri',
+  mode: 'mode',
+  from: 'from',
+  namespaces: 'namespaces',
+  format: 'format',
+  operations: 'operations',
+} as const;
+
 function configOf(uri: string, options: TailOptions, { port }: Inbox): Config {
-  const { namespaces = [], operations, from = 'latest', expanded = false, transactions = false } = options;
-  const config = tailConfig({ uri, namespaces, from: 'latest', format: 'bson' });
-  const [source] = config.sources;
+  const { namespaces = [], from = 'latest', operations, expanded, transactions, mode, watch } = options;
+  const config = tailConfig({
+    uri,
+    namespaces,
+    from: startOf(from),
+    format: 'bson',
+    ...(operations && { operations }),
+    ...(expanded !== undefined && { expanded }),
+    ...(transactions !== undefined && { transactions }),
+    ...(mode && { mode }),
+    ...(watch !== undefined && { watch }),
+    names: NAMES,
+  });
   const [subscription] = config.subscriptions;
   return {
     ...config,
-    sources: [{ ...source!, start: startOf(from) }],
-    subscriptions: [
-      {
-        ...subscription!,
-        ...(operations && { operations: [...new Set(operations)] }),
-        expanded,
-        transactions,
-        to: { kind: 'port', port },
-      },
-    ],
+    subscriptions: [{ ...subscription!, to: { kind: 'port', port } }],
     // Nobody waits for an answer of the loop: it may be in the middle of anything.
     shutdownTimeoutMs: 0,
   };

@@ -82,12 +82,15 @@ describe('tail, as a loop', () => {
     await orders.insertOne({ _id: 5, n: 5 });
     const options = { namespaces: ['lib_resume.*'] };
     const all = await take(6, tail<Order>(mongo.uri, { ...options, from }));
-    for (const [k, event] of all.slice(0, -1).entries()) {
-      const rest = await take(all.length - 1 - k, tail<Order>(mongo.uri, { ...options, from: event }));
-      assert.deepEqual(
-        rest.map(({ _id }) => _id),
-        all.slice(k + 1).map(({ _id }) => _id),
-      );
+    for (const mode of ['oplog', 'changeStream'] as const) {
+      for (const [k, event] of all.slice(0, -1).entries()) {
+        const rest = await take(all.length - 1 - k, tail<Order>(mongo.uri, { ...options, mode, from: event }));
+        assert.deepEqual(
+          rest.map(({ _id }) => _id),
+          all.slice(k + 1).map(({ _id }) => _id),
+          `${mode}, behind event ${k}`,
+        );
+      }
     }
   });
 
@@ -113,6 +116,13 @@ describe('tail, as a loop', () => {
     await assert.rejects(take(1, tail('http://nowhere')), UserError);
     await assert.rejects(take(1, tail(mongo.uri, { from: 'yesterday' })), /from "yesterday": expected latest/);
     await assert.rejects(take(1, tail(mongo.uri, { from: '2020-01-01' })), PositionLostError);
+    await assert.rejects(take(1, tail(mongo.uri, { namespaces: ['shop'] })), /^UserError: namespaces "shop": expected/);
+    // From JavaScript, where no compiler says so; it would be waited for without end.
+    const operations = ['insert', 'upsert'] as unknown as ['insert'];
+    await assert.rejects(
+      take(1, tail(mongo.uri, { operations })),
+      /operations "upsert": expected one or more of insert, /,
+    );
   });
 
   test('a signal ends the loop without an error', async () => {
@@ -163,7 +173,15 @@ describe('tail, as a loop', () => {
       assert.equal(await running, 0);
       await assert.rejects(engine.run(), /runs once/);
     }
-    await assert.rejects(createEngine({ config: { ...config, sources: {} } }), UserError);
+    // The same words as for a file, without lines and columns of a text that nobody wrote.
+    await assert.rejects(createEngine({ config: { ...config, parked: { maxBytes: 'much' } } }), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.match(
+        error.message,
+        /^config has a fault; nothing was started:\n {2}parked\.maxBytes: found "much"; expected /,
+      );
+      return true;
+    });
     await rm(folder, { recursive: true });
   });
 });
