@@ -125,8 +125,8 @@ const queueArguments = z
   })
   .prefault({});
 
-const WATCHED = /^[^\s.$"\\/]{1,63}(?:\.[^\s$][^\s]*)?$/;
-const watchError = 'deployment, the name of a database, or "database.collection"';
+export const WATCHED = /^[^\s.$"\\/]{1,63}(?:\.[^\s$][^\s]*)?$/;
+export const watchError = 'deployment, the name of a database, or "database.collection"';
 
 const changeStreamSchema = z
   .strictObject({

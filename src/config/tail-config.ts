@@ -3,7 +3,7 @@ import { UserError } from '../errors.ts';
 import type { Config, Operation, Start } from './config.ts';
 import { patternFault } from './patterns.ts';
 import { autoWorkers } from './resolve.ts';
-import { OPERATIONS } from './schema.ts';
+import { OPERATIONS, WATCHED, watchError } from './schema.ts';
 import { parseStart } from './start.ts';
 
 export interface TailOptions {
@@ -26,6 +26,7 @@ export interface TailOptions {
 interface OptionNames {
   readonly uri: string;
   readonly mode: string;
+  readonly watch: string;
   readonly from: string;
   readonly namespaces: string;
   readonly format: string;
@@ -35,6 +36,7 @@ interface OptionNames {
 const FLAGS: OptionNames = {
   uri: 'URI',
   mode: '--mode',
+  watch: '--watch',
   from: '--from',
   namespaces: '--ns',
   format: '--format',
@@ -71,6 +73,9 @@ export function tailConfig({
       'usage',
       `${names.from} earliest: a change stream cannot be asked how far back it reaches; expected latest or a date`,
     );
+  }
+  if (mode === 'changeStream' && !WATCHED.test(watch)) {
+    throw new UserError('usage', `${names.watch} ${JSON.stringify(watch)}: expected ${watchError}`);
   }
   if (mode === 'changeStream' && transactions) {
     throw new UserError(

@@ -70,6 +70,7 @@ export async function* tail<T extends Document = Document>(
 const NAMES = {
   uri: 'uri',
   mode: 'mode',
+  watch: 'watch',
   from: 'from',
   namespaces: 'namespaces',
   format: 'format',

@@ -9,7 +9,14 @@ test('tail reads a change stream where it is told to', () => {
   const [source] = tailConfig({ ...OPTIONS, mode: 'changeStream', watch: 'shop' }).sources;
   assert.equal(source?.mode, 'changeStream');
   assert.equal(source.changeStream?.watch, 'shop');
-  for (const faulty of [{ mode: 'both' }, { mode: 'changeStream', from: 'earliest' }]) {
+  for (const faulty of [
+    { mode: 'both' },
+    { mode: 'changeStream', from: 'earliest' },
+    { mode: 'changeStream', watch: '$shop' },
+    { mode: 'changeStream', transactions: true },
+    { operations: ['upsert'] },
+    { operations: [] },
+  ]) {
     assert.throws(() => tailConfig({ ...OPTIONS, ...faulty }), UserError);
   }
 });
