@@ -2,6 +2,7 @@
  * The checked configuration: what `tailrace.yaml` becomes once defaults are filled in, units are numbers (`…Ms`, `…Bytes`)
  * and names are resolved. Everything behind the loader works with this and never sees the file.
  */
+import type { Operation } from './operations.ts';
 import type { LanePort } from '../lanes/port.ts';
 import type { Ts } from '../source/position.ts';
 import type { WhereConfig } from './where.ts';
@@ -62,19 +63,7 @@ export interface SinkConfig {
   readonly maxMessageBytes: number;
 }
 
-export type Operation = 'insert' | 'update' | 'replace' | 'delete' | DdlOperation;
-
-export type DdlOperation =
-  | 'create'
-  | 'createIndexes'
-  | 'drop'
-  | 'dropDatabase'
-  | 'dropIndexes'
-  | 'modify'
-  | 'rename'
-  | 'refineCollectionShardKey'
-  | 'reshardCollection'
-  | 'shardCollection';
+export type { DdlOperation, Operation } from './operations.ts';
 
 export interface SubscriptionConfig {
   readonly name: string;

@@ -1,11 +1,12 @@
 /** What formats, headers, compression and shaping need of each other and of the destination. */
+import { DATA_OPERATIONS } from './operations.ts';
 import { ZSTD_KNOWN } from '../worker/compress.ts';
 import type { DestinationKind, Subscription } from './checks.ts';
 import { MAX_SHORT_STRING } from './limits.ts';
 import type { Path } from './faults.ts';
 import type { Reporter } from './reporter.ts';
 
-const CRUD: ReadonlySet<string> = new Set(['insert', 'update', 'replace', 'delete']);
+const CRUD: ReadonlySet<string> = new Set(DATA_OPERATIONS);
 /** RabbitMQ takes these for further routing keys, and closes the channel where they are no lists. */
 const TAKEN_HEADERS: ReadonlySet<string> = new Set(['cc', 'bcc']);
 

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { craftShape } from './craft-schema.ts';
 import { choice, flag, fromText, template, text, written } from './leaves.ts';
 import { MAX_AMQP_MESSAGE_BYTES, MAX_SHORT_STRING } from './limits.ts';
+import { OPERATIONS } from './operations.ts';
 import { patternFault } from './patterns.ts';
 import { parseStart } from './start.ts';
 import { TEMPLATE_NAMES } from './templates.ts';
@@ -98,24 +99,6 @@ const workers = written((found): Parsed<number | 'auto'> => {
   const sound = value === 'auto' || (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 64);
   return sound ? { ok: true, value } : { ok: false, expected: 'auto, or a whole number from 1 to 64' };
 });
-
-/** As MongoDB's `operationType` says them. */
-export const OPERATIONS = [
-  'insert',
-  'update',
-  'replace',
-  'delete',
-  'create',
-  'createIndexes',
-  'drop',
-  'dropDatabase',
-  'dropIndexes',
-  'modify',
-  'rename',
-  'refineCollectionShardKey',
-  'reshardCollection',
-  'shardCollection',
-] as const;
 
 const queueType = choice('classic', 'quorum', 'stream');
 const queueArguments = z

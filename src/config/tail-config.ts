@@ -3,7 +3,8 @@ import { UserError } from '../errors.ts';
 import type { Config, Operation, Start } from './config.ts';
 import { patternFault } from './patterns.ts';
 import { autoWorkers } from './resolve.ts';
-import { OPERATIONS, WATCHED, watchError } from './schema.ts';
+import { DATA_OPERATIONS, OPERATIONS } from './operations.ts';
+import { WATCHED, watchError } from './schema.ts';
 import { parseStart } from './start.ts';
 
 export interface TailOptions {
@@ -43,8 +44,6 @@ const FLAGS: OptionNames = {
   operations: '--operations',
 };
 
-const DEFAULT_OPERATIONS: readonly Operation[] = ['insert', 'update', 'replace', 'delete'];
-
 const CLOUD_EVENTS = {
   mode: 'structured',
   source: '/{source}/{db}/{coll}',
@@ -59,7 +58,7 @@ export function tailConfig({
   format,
   mode = 'oplog',
   watch = 'deployment',
-  operations = DEFAULT_OPERATIONS,
+  operations = DATA_OPERATIONS,
   expanded = false,
   transactions = false,
   names = FLAGS,

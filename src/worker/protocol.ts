@@ -2,6 +2,7 @@
  * What main and the workers say to each other: plain data and bytes, failures too (piscina would strip an error of its
  * class and code). The plan is given once, when a worker starts; a job holds all else, so that any worker takes any batch.
  */
+import { DATA_OPERATIONS, DDL_OPERATIONS } from '../config/operations.ts';
 import type { CloudEventsConfig, FieldsConfig, Format, MaskConfig, Operation } from '../config/config.ts';
 import type { WhereConfig } from '../config/where.ts';
 import type { OpTime } from '../source/position.ts';
@@ -235,21 +236,9 @@ export const Field = {
 
 /** AMQP's `type` property. The order of the first four is that of `CRUD`. */
 export const MESSAGE_TYPES = [
-  'insert',
-  'update',
-  'replace',
-  'delete',
+  ...DATA_OPERATIONS,
   'batch',
-  'create',
-  'createIndexes',
-  'drop',
-  'dropDatabase',
-  'dropIndexes',
-  'modify',
-  'rename',
-  'refineCollectionShardKey',
-  'reshardCollection',
-  'shardCollection',
+  ...DDL_OPERATIONS,
   'resync',
   'transactionBegin',
   'transactionEnd',

@@ -5,7 +5,8 @@
  * Invariant: an event that cannot be delivered is parked for everybody who may have wanted it, but an `invalidate`, which tells
  * of the stream and not of the data.
  */
-import type { DdlOperation } from '../config/config.ts';
+import { DDL_OPERATIONS } from '../config/operations.ts';
+import type { DdlOperation } from '../config/operations.ts';
 import { decodeText, documentLast, encodeText, findElement, malformed } from './bson.ts';
 import { ChangeEvent, readChangeEvent, shapedEvent } from './change-event.ts';
 import type { NamespacePlaces } from './change-event.ts';
@@ -20,18 +21,7 @@ const idName = encodeText('_id');
 
 /** They tell of the stream, or of no change. */
 const SILENT = new Set(['invalidate', 'endOfTransaction']);
-const DDL: ReadonlySet<string> = new Set<DdlOperation>([
-  'create',
-  'createIndexes',
-  'drop',
-  'dropDatabase',
-  'dropIndexes',
-  'modify',
-  'rename',
-  'refineCollectionShardKey',
-  'reshardCollection',
-  'shardCollection',
-]);
+const DDL: ReadonlySet<string> = new Set(DDL_OPERATIONS);
 /** What streams without `showExpandedEvents` show as well; it shows them for views too. */
 const ALWAYS_SHOWN = new Set(['drop', 'dropDatabase', 'rename']);
 const ON_VIEWS = new Set(['create', 'drop', 'modify']);

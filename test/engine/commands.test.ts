@@ -4,29 +4,14 @@ import { BSON } from 'bson';
 import { MongoClient, Timestamp } from 'mongodb';
 import { batchOf, json, messages, plan, run } from '../worker/fixtures.ts';
 import { sharedMongo } from '../servers/with-servers.ts';
-import type { Operation } from '../../src/config/config.ts';
+import { OPERATIONS } from '../../src/config/operations.ts';
+import type { Operation } from '../../src/config/operations.ts';
 import type { Shared } from '../servers/with-servers.ts';
 import type { BatchResult, SubscriptionPlan } from '../../src/worker/protocol.ts';
 
 const DB = 'commands';
 const OTHER = 'commands2';
 
-const everything: readonly Operation[] = [
-  'insert',
-  'update',
-  'replace',
-  'delete',
-  'create',
-  'createIndexes',
-  'drop',
-  'dropDatabase',
-  'dropIndexes',
-  'modify',
-  'rename',
-  'refineCollectionShardKey',
-  'reshardCollection',
-  'shardCollection',
-];
 /** What streams without `showExpandedEvents` show. */
 const plain: readonly Operation[] = ['insert', 'update', 'replace', 'delete', 'drop', 'dropDatabase', 'rename'];
 
@@ -50,7 +35,7 @@ describe('events of commands', () => {
 
   for (const expanded of [true, false]) {
     test(`are the server's own, field by field and in its order, ${expanded ? 'with' : 'without'} expanded`, async () => {
-      const operations = expanded ? everything : plain;
+      const operations = expanded ? OPERATIONS : plain;
       const [ours, theirs] = await Promise.all([
         oursOf(client, from, { operations, expanded }),
         theirsOf(client, from, expanded),

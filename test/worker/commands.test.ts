@@ -4,24 +4,12 @@ import { Binary, Long, Timestamp, UUID } from 'bson';
 import type { Document } from 'bson';
 import { hashNamespace, toPartition } from '../../src/worker/partition.ts';
 import { Field, GATE, MESSAGE_TYPES, RECORD_FIELDS } from '../../src/worker/protocol.ts';
+import { DDL_OPERATIONS } from '../../src/config/operations.ts';
 import type { BatchResult } from '../../src/worker/protocol.ts';
 import { START_SECONDS, WALL, entry, insert, json, jsonEvents, messages, plan, run } from './fixtures.ts';
 
 const PARTITIONS = 4;
 const ui = new UUID('3f2504e0-4f89-41d3-9a0c-0305e82c3301');
-const DDL = [
-  'create',
-  'createIndexes',
-  'drop',
-  'dropDatabase',
-  'dropIndexes',
-  'modify',
-  'rename',
-  'refineCollectionShardKey',
-  'reshardCollection',
-  'shardCollection',
-] as const;
-
 function command(i: number, o: Document, { ns = 'shop.$cmd', ...more }: Document = {}): Document {
   return entry(i, { op: 'c', ns, ui, o, ...more });
 }
@@ -65,7 +53,7 @@ test('a command goes to those who named its operation and follow its collection,
     entry(14, { op: 'n', ns: 'shop.orders', o: {}, o2: { refineCollectionShardKey: 'shop.orders' } }),
     entry(15, { op: 'n', ns: 'shop.orders', o: {}, o2: { migrateChunkToNewShard: 'shop.orders' } }),
   ];
-  const result = run(plan([{ operations: DDL }, { operations: ['drop'], namespaces: ['*'] }, {}]), entries);
+  const result = run(plan([{ operations: DDL_OPERATIONS }, { operations: ['drop'], namespaces: ['*'] }, {}]), entries);
   assert.deepEqual(result.parked, []);
   assert.deepEqual(
     messages(result)
@@ -194,7 +182,7 @@ test('what change streams hide stays hidden', () => {
     command(9, { renameCollection: 'shop.tmp', to: 'shop.orders' }, { fromMigrate: true }),
     entry(10, { op: 'n', ns: 'shop.orders', o: {}, o2: { shardCollection: 'shop.orders' }, fromMigrate: true }),
   ];
-  const result = run(plan([{ operations: DDL, namespaces: ['*'], expanded: true }]), entries);
+  const result = run(plan([{ operations: DDL_OPERATIONS, namespaces: ['*'], expanded: true }]), entries);
   assert.deepEqual(jsonEvents(result), []);
   assert.deepEqual(result.parked, []);
 });
@@ -206,7 +194,7 @@ test('views show with expanded alone', () => {
     entry(2, { op: 'u', ns: 'shop.system.views', ui, o: view, o2: { _id: 'shop.big' } }),
     entry(3, { op: 'd', ns: 'shop.system.views', ui, o: { _id: 'shop.big' } }),
   ];
-  const events = jsonEvents(run(plan([{ operations: DDL, expanded: true }]), entries));
+  const events = jsonEvents(run(plan([{ operations: DDL_OPERATIONS, expanded: true }]), entries));
   assert.deepEqual(
     events.map(({ operationType, ns, operationDescription, collectionUUID }) => [
       operationType,
@@ -220,7 +208,7 @@ test('views show with expanded alone', () => {
       ['drop', 'big', undefined, undefined],
     ],
   );
-  assert.deepEqual(jsonEvents(run(plan([{ operations: DDL }]), entries)), []);
+  assert.deepEqual(jsonEvents(run(plan([{ operations: DDL_OPERATIONS }]), entries)), []);
 });
 
 test('create events of servers from 8.1 on say what was created', () => {
@@ -298,7 +286,7 @@ test('a command this version has never heard of is parked for those who follow i
 
 test('a damaged command is parked as a whole, and leaves neither event nor gate', () => {
   for (const o of [{ drop: 5 }, { renameCollection: 'shop.orders' }, { renameCollection: 'shop.a', to: 3 }]) {
-    const result = run(plan([{ operations: DDL, namespaces: ['*'] }]), [command(1, o)]);
+    const result = run(plan([{ operations: DDL_OPERATIONS, namespaces: ['*'] }]), [command(1, o)]);
     assert.deepEqual(
       result.parked.map(({ reason }) => reason),
       ['undecodable'],
