@@ -73,7 +73,14 @@ export function earliest(points: readonly ResumePoint[]): ResumePoint {
 }
 
 export function comparePoints(a: ResumePoint, b: ResumePoint): number {
-  return compareTs(a.ts, b.ts) || doneAt(a) - doneAt(b);
+  return compareTs(a.ts, b.ts) || doneAt(a) - doneAt(b) || compareTokens(a, b);
+}
+
+/** Through a mongos several events share a position; their tokens have the order in which they come, as text too. */
+function compareTokens(a: ResumePoint, b: ResumePoint): number {
+  if (a.kind !== 'token' || b.kind !== 'token' || a.token.watch !== b.token.watch) return 0;
+  if (a.token.data === b.token.data) return 0;
+  return a.token.data < b.token.data ? -1 : 1;
 }
 
 /** How many of the operations at its very time are done. */

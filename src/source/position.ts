@@ -27,6 +27,10 @@ export interface StreamToken {
   readonly index: number;
   /** What the stream watches: a token is good for a stream over the same only. */
   readonly watch: string;
+  /** Of a fragment: no stream knows it once the event splits in another way, or not at all. */
+  readonly split?: true;
+  /** Of a stream with `showExpandedEvents`: another one may not know its event. */
+  readonly expanded?: true;
 }
 
 /** One operation: an entry, and the number of the operation inside it (0 unless it holds many). */

@@ -9,7 +9,7 @@ import type { BatchSize } from './batch-size.ts';
 import { CursorEndedError, rawCursor } from './cursor.ts';
 import { toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
-import type { ResumePoint } from './position.ts';
+import type { ResumePoint, StreamToken } from './position.ts';
 import { readStreamReply } from './reply.ts';
 import type { StreamReply } from './reply.ts';
 
@@ -118,7 +118,7 @@ function pipelineOf({ config, features, point, reduced = false }: StreamOptions)
   const stream: Document = {
     ...(watch === 'deployment' && { allChangesForCluster: true }),
     ...(features.expanded && { showExpandedEvents: true }),
-    ...startOf(point),
+    ...startOf(point, features),
     // A document that is not wanted is not looked up either.
     ...(fullDocument !== 'default' && !reduced && { fullDocument }),
     ...(fullDocumentBeforeChange !== 'off' && !reduced && { fullDocumentBeforeChange }),
@@ -130,12 +130,18 @@ function pipelineOf({ config, features, point, reduced = false }: StreamOptions)
   ];
 }
 
-function startOf(point: ResumePoint | undefined): Document {
+/** Whether a stream of these features certainly has the token. One that does not begins at its time, with what is done already. */
+export function isKnown({ split, expanded }: StreamToken, features: StreamFeatures): boolean {
+  return split === undefined && (expanded === true) === features.expanded;
+}
+
+function startOf(point: ResumePoint | undefined, features: StreamFeatures): Document {
   switch (point?.kind) {
     case undefined:
       return {};
     case 'token': {
       const { data, typeBits } = point.token;
+      if (!isKnown(point.token, features)) return { startAtOperationTime: toTimestamp(point.ts) };
       // Unlike `resumeAfter` it goes on behind an invalidate, too.
       const bits = typeBits === undefined ? {} : { _typeBits: new Binary(Buffer.from(typeBits, 'base64')) };
       return { startAfter: { _data: data, ...bits } };

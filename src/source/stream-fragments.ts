@@ -30,33 +30,60 @@ const ORDER = [
   'txnNumber',
 ];
 
+export interface JoinedReply extends StreamReply {
+  /** The token is a fragment's. */
+  readonly split: boolean;
+}
+
 export class Fragments {
   /** The whole event's documents so far. */
   #held: Uint8Array[] = [];
+  /** The token of the last event's last fragment. A reply without events may repeat it. */
+  #lastPart: Uint8Array | undefined;
 
   /** The reply as if there were no fragments; one that holds only the beginning of an event has no entries and no token. */
-  join(reply: StreamReply): StreamReply {
-    if (this.#held.length === 0 && !holdsFragment(reply.batch)) return reply;
+  join(reply: StreamReply): JoinedReply {
+    if (this.#held.length === 0 && !holdsFragment(reply.batch)) return { ...reply, split: this.#isPart(reply.token) };
     const whole: Uint8Array[] = [];
+    let behind: Uint8Array | undefined;
     for (const document of documentsOf(reply.batch)) {
       if (!isFragment(document, 0)) {
         whole.push(document);
+        behind = valueOf(document, idName);
         continue;
       }
       this.#held.push(document);
       const { fragment, of } = deserialize(valueOf(document, splitName)!);
       if (fragment < of) continue;
       whole.push(merged(this.#held));
+      // Behind the first fragment's token there would still be the others.
+      behind = valueOf(document, idName);
+      this.#lastPart = behind;
       this.#held = [];
     }
+    const token = this.#held.length === 0 ? reply.token : behind;
     return {
       cursorId: reply.cursorId,
       batch: arrayOf(whole),
       entries: whole.length,
-      token: this.#held.length === 0 ? reply.token : whole.length === 0 ? undefined : valueOf(whole.at(-1)!, idName),
+      token,
+      split: this.#isPart(token),
     };
   }
+
+  #isPart(token: Uint8Array | undefined): boolean {
+    return token !== undefined && this.#lastPart !== undefined && Buffer.compare(token, this.#lastPart) === 0;
+  }
 }
+
+/** The events behind a place, of a batch that may begin before it; undefined where that is all of them. */
+export function eventsBehind(batch: Uint8Array, isBehind: (event: Uint8Array) => boolean): Behind | undefined {
+  const all = documentsOf(batch);
+  const behind = all.filter(isBehind);
+  return behind.length === all.length ? undefined : { batch: arrayOf(behind), entries: behind.length };
+}
+
+type Behind = Pick<StreamReply, 'batch' | 'entries'>;
 
 /** A batch of this one event, marked. */
 export function markedTooLarge(event: Uint8Array): Uint8Array {

@@ -11,15 +11,15 @@ import type { Log } from '../observe/log.ts';
 import { CursorEndedError } from './cursor.ts';
 import { codeOf } from './failures.ts';
 import type { Tail } from './member-reader.ts';
-import { formatTs, pointAfter } from './position.ts';
-import type { OpTime, ResumePoint } from './position.ts';
+import { compareTs, formatTs, pointAfter } from './position.ts';
+import type { OpTime, ResumePoint, Ts } from './position.ts';
 import { documentAt } from './reply.ts';
 import type { StreamReply } from './reply.ts';
-import { opTimeOfToken } from './resume-token.ts';
+import { opTimeOfToken, placeOfEvent } from './resume-token.ts';
 import type { RawBatch } from './source.ts';
-import { StreamCursor } from './stream-cursor.ts';
-import type { StreamOptions } from './stream-cursor.ts';
-import { Fragments, markedTooLarge } from './stream-fragments.ts';
+import { StreamCursor, isKnown } from './stream-cursor.ts';
+import type { StreamFeatures, StreamOptions } from './stream-cursor.ts';
+import { Fragments, eventsBehind, markedTooLarge } from './stream-fragments.ts';
 
 export interface StreamTailOptions extends Omit<StreamOptions, 'point' | 'reduced'> {
   readonly source: string;
@@ -27,6 +27,8 @@ export interface StreamTailOptions extends Omit<StreamOptions, 'point' | 'reduce
   readonly sharded: boolean;
   readonly log: Log;
 }
+
+type TokenPoint = ResumePoint & { readonly kind: 'token' };
 
 /** BSONObjectTooLarge */
 const TOO_LARGE = 10_334;
@@ -48,6 +50,8 @@ export class StreamTail implements Tail {
   /** Event by event, up to the one that is too large. */
   #careful = false;
   #closed = false;
+  /** While it may still come again, as the stream had to begin before it. */
+  #done: TokenPoint | undefined;
   /** Where the server ended the stream the last time. */
   #endedAt: ResumePoint | undefined;
 
@@ -103,7 +107,7 @@ export class StreamTail implements Tail {
     const { batchSize } = this.#o;
     const entries = this.#careful ? 1 : batchSize.entries;
     try {
-      const cursor = await StreamCursor.open({ ...this.#o, point: this.#at }, entries, signal);
+      const cursor = await this.#opened({ ...this.#o, point: this.#at }, entries, signal);
       this.#cursor = cursor;
       this.#fragments = new Fragments();
       if (this.#closed) await this.#drop();
@@ -113,18 +117,42 @@ export class StreamTail implements Tail {
     }
   }
 
-  #given(reply: StreamReply): RawBatch {
-    const { batch, entries, token } = this.#o.features.split ? this.#fragments.join(reply) : reply;
-    const last = token === undefined ? undefined : this.#opTimeOf(token);
-    if (last !== undefined) this.#at = pointAfter(last);
-    return { bytes: batch, entries, last };
+  async #opened(options: StreamOptions, entries: number, signal: AbortSignal): Promise<StreamCursor> {
+    const at = this.#at;
+    if (at.kind === 'token' && !isKnown(at.token, this.#o.features)) {
+      if (this.#done === undefined || compareDone({ ts: at.ts, index: at.token.index }, this.#done) > 0)
+        this.#done = at;
+    }
+    return await StreamCursor.open(options, entries, signal);
   }
 
-  #opTimeOf(document: Uint8Array): OpTime {
+  #given(reply: StreamReply): RawBatch {
+    const { expanded, split } = this.#o.features;
+    const joined = split ? this.#fragments.join(reply) : undefined;
+    const { batch, entries, token } = joined ?? reply;
+    const last = token === undefined ? undefined : this.#opTimeOf(token, { split: joined?.split === true, expanded });
+    if (last !== undefined) this.#at = pointAfter(last);
+    if (this.#done === undefined) return { bytes: batch, entries, last };
+    return this.#without(this.#done, { bytes: batch, entries, last });
+  }
+
+  /** Where the stream began at the time of the position: what was done by then is not given again. */
+  #without(done: TokenPoint, { bytes, entries, last }: RawBatch): RawBatch {
+    const order = last?.token === undefined ? -1 : compareDone({ ts: last.ts, index: last.token.index }, done);
+    if (order > 0) this.#done = undefined;
+    const fewer = eventsBehind(bytes, (event) => {
+      const place = placeOfEvent(event);
+      return place === undefined || compareDone(place, done) > 0;
+    });
+    // The position does not go back.
+    return { bytes: fewer?.batch ?? bytes, entries: fewer?.entries ?? entries, last: order < 0 ? undefined : last };
+  }
+
+  #opTimeOf(document: Uint8Array, { split, expanded }: StreamFeatures): OpTime {
     const { config, sharded } = this.#o;
-    const opTime = opTimeOfToken(document, config.watch);
-    const { token } = opTime;
-    return sharded && token.index >= 0 ? { ...opTime, token: { ...token, index: token.index - 1 } } : opTime;
+    const { token, ...opTime } = opTimeOfToken(document, config.watch);
+    const index = sharded && token.index >= 0 ? token.index - 1 : token.index;
+    return { ...opTime, token: { ...token, index, ...(split && { split }), ...(expanded && { expanded }) } };
   }
 
   /** A batch with an event that the server cannot send. */
@@ -162,13 +190,16 @@ export class StreamTail implements Tail {
   async #reduced(signal: AbortSignal): Promise<RawBatch> {
     await this.#drop();
     this.#fragments = new Fragments();
-    const cursor = await StreamCursor.open({ ...this.#o, point: this.#at, reduced: true }, 1, signal);
+    let cursor: StreamCursor | undefined;
     try {
+      cursor = await this.#opened({ ...this.#o, point: this.#at, reduced: true }, 1, signal);
       let reply = cursor.first;
       while (reply.entries === 0) reply = await cursor.next({ entries: 1 }, signal);
       return this.#given({ ...reply, batch: markedTooLarge(documentAt(reply.batch, 0)), entries: 1 });
+    } catch (error) {
+      throw lostPosition(error, this.#o.source, this.#at) ?? error;
     } finally {
-      await cursor.close();
+      await cursor?.close();
     }
   }
 
@@ -177,6 +208,10 @@ export class StreamTail implements Tail {
     this.#cursor = undefined;
     await cursor?.close();
   }
+}
+
+function compareDone(place: { readonly ts: Ts; readonly index: number }, done: TokenPoint): number {
+  return compareTs(place.ts, done.ts) || place.index - done.token.index;
 }
 
 export function isTooLarge(error: unknown): boolean {

@@ -34,3 +34,13 @@ test('where shards share positions, only what stands before one is known to be d
   assert.deepEqual(allBefore({ ts, index: 2 }), { ts, index: 1 });
   assert.deepEqual(allBefore({ ts, index: 0 }), before);
 });
+
+test('where shards share a position, the token that comes first is the earliest', () => {
+  const of = (data: string): ResumePoint => ({ kind: 'token', ts, token: { data, index: -1, watch: 'deployment' } });
+  const mark = of('8200000064000000052B0229296E04');
+  const one = of('8200000064000000052B022C0100296E5A1004AA');
+  const other = of('8200000064000000052B022C0100296E5A1004BB');
+  assert.equal(earliest([other, mark]), mark);
+  assert.equal(earliest([other, one, mark]), mark);
+  assert.equal(earliest([other, one]), one);
+});

@@ -157,6 +157,22 @@ describe('one member', () => {
     assert.deepEqual(numbers((await reading).events, 'restart'), upTo(20));
   });
 
+  test('a stream with other events goes on behind each of them, and gives none again', async (t) => {
+    const kindsOf = (events: readonly Document[]): string[] => events.map((it) => it['operationType']);
+    const wide = streamOver(t, mongo.uri, { watch: 'e' }, { expanded: true });
+    const point = await wide.source.resolve(LATEST, patience);
+    await client.db('e').createCollection('made');
+    const { at } = await readEvents(wide, point, (all) => all.length >= 1);
+    await insert(client, 'e.made', [1, 2]);
+    const narrow = streamOver(t, mongo.uri, { watch: 'e' });
+    await narrow.source.verify(at, patience);
+    const { events, at: inserted } = await readEvents(narrow, at, (all) => all.length >= 2);
+    assert.deepEqual(kindsOf(events), ['insert', 'insert']);
+    await client.db('e').collection('made').createIndex({ n: 1 });
+    const rest = await readEvents(wide, inserted, (all) => all.length >= 1);
+    assert.deepEqual(kindsOf(rest.events), ['createIndexes']);
+  });
+
   test('a token that this history does not know is a lost position', async (t) => {
     const over = streamOver(t, mongo.uri);
     const point = await over.source.resolve(LATEST, patience);
@@ -310,3 +326,32 @@ test('an event that the server splits comes whole, with its fields in order', { 
   await over.source.close();
   assert.equal(over.budget.used, 0);
 });
+
+test(
+  'behind an event that was split, reading goes on even when it cannot be split again',
+  { timeout: 180_000 },
+  async (t) => {
+    const mongo = await startMongo({ version: '6.0.27' }).catch((error: unknown) => {
+      if (!(error instanceof ServersUnavailable)) throw error;
+      t.skip(error.message);
+    });
+    if (mongo === undefined) return;
+    t.after(() => mongo.stop());
+    const client = await new MongoClient(mongo.uri).connect();
+    t.after(() => client.close());
+    const over = streamOver(t, mongo.uri, { fullDocument: 'updateLookup' });
+    const big = client.db('a').collection<Document & { _id: number }>('big');
+    await big.insertOne({ _id: 1 });
+    const point = await over.source.resolve(LATEST, patience);
+    await big.updateOne({ _id: 1 }, { $set: { filling: 'x'.repeat(9 << 20) } });
+    const { events, at } = await readEvents(over, point, (all) => all.length >= 1);
+    assert.equal(events[0]!['fullDocument'].filling.length, 9 << 20);
+    await big.deleteOne({ _id: 1 });
+    await over.source.verify(at, patience);
+    const rest = await readEvents(over, at, (all) => all.length >= 1);
+    assert.deepEqual(
+      rest.events.map(({ operationType }) => operationType),
+      ['delete'],
+    );
+  },
+);
