@@ -6,7 +6,7 @@ import { planStart } from '../checkpoint/plan-start.ts';
 import { PositionLostError, UserError } from '../errors.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { compareTs, formatTs } from '../source/position.ts';
-import { adaptedTo } from '../source/resume-token.ts';
+import { adaptedTo, lanesHold } from '../source/resume-token.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { PipelineConfig, SourceConfig, Start } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
@@ -157,9 +157,10 @@ export class Starts {
     if (plan.kind === 'fresh') return undefined;
     if (plan.warning !== undefined) log.warn({ subscription: route.config.name }, plan.warning);
     // The other mode's positions are boundaries here; what was done at that very time is then in the watermark alone.
-    const resume = adaptedTo(config.changeStream?.watch, plan.resume);
+    const watch = config.changeStream?.watch;
+    const resume = adaptedTo(watch, plan.resume);
     const watermark = resume === plan.resume ? plan.watermark : { t: -1, ...floorOf(plan) };
-    return { resume, watermark, torn: plan.torn, lanes: plan.lanes };
+    return { resume, watermark, torn: plan.torn, lanes: lanesHold(watch, plan.resume) ? plan.lanes : [] };
   }
 
   async #verified(route: Route, standing: Standing, stop: AbortSignal): Promise<Standing> {

@@ -37,6 +37,11 @@ export interface ChangeStreamSourceOptions {
 
 /** Where little of what happens is watched, the server can read its oplog for long before it finds the first event. */
 const CURSOR_TIMEOUT_MS = 600_000;
+/** Beyond the await time, to open a stream that begins now. */
+const GRACE_MS = 5_000;
+const UNIDENTIFIED =
+  'What is read is told apart by its name only, as its id may not be read: that it is still the one of the checkpoint, and not another of ' +
+  'the same name, is yours to make sure. For a replica set, granting find on local.system.replset helps.';
 
 export class ChangeStreamSource implements Source {
   readonly name: string;
@@ -48,6 +53,8 @@ export class ChangeStreamSource implements Source {
   readonly #batchSize = new BatchSize();
   #features: StreamFeatures = { expanded: false, split: false };
   #sharded = false;
+  /** Said once. */
+  #warned = false;
 
   constructor(options: ChangeStreamSourceOptions) {
     const { config, budget, awaitMs = 1_000, log, onReconnect = () => undefined } = options;
@@ -110,7 +117,7 @@ export class ChangeStreamSource implements Source {
         await cursor.close();
       } catch (error) {
         if (isTooLarge(error)) return;
-        throw lostPosition(error, this.name, point) ?? error;
+        throw (await lostPosition(error, this.#tailOptions(member), point, signal)) ?? error;
       }
     }, stop);
   }
@@ -151,10 +158,15 @@ export class ChangeStreamSource implements Source {
   async #identify(member: Member, { kind, setName }: Hello, signal: AbortSignal): Promise<SourceIdentity> {
     const serverVersion = await member.serverVersion(signal);
     this.#features = this.#featuresOf(serverVersion);
-    await this.#now(member, signal);
+    // A server that does not answer is none to read from.
+    await this.#now(member, AbortSignal.any([signal, AbortSignal.timeout(this.#awaitMs + GRACE_MS)]));
     const name = kind === 'mongos' ? 'sharded cluster' : setName;
     const replicaSetId = kind === 'mongos' ? undefined : await member.replicaSetId(signal);
     this.#sharded = kind === 'mongos';
+    if (replicaSetId === undefined && !this.#warned) {
+      this.#warned = true;
+      this.#o.log.warn({ source: this.name, setName: name }, UNIDENTIFIED);
+    }
     return {
       replicaSetId: replicaSetId ?? `name:${name}`,
       setName: name,
@@ -185,6 +197,7 @@ export class ChangeStreamSource implements Source {
     return {
       source: this.name,
       sharded: this.#sharded,
+      set: this.#reader.set,
       member,
       config: this.#o.config.changeStream,
       features: this.#features,

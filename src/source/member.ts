@@ -7,7 +7,7 @@
 import { MongoClient, ObjectId, Timestamp } from 'mongodb';
 import type { Document, MongoOptions } from 'mongodb';
 import { directOptions } from './direct-options.ts';
-import { codeOf } from './failures.ts';
+import { classify } from './failures.ts';
 import { opTimeOf, parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import type { OpTime, Ts } from './position.ts';
@@ -26,8 +26,6 @@ export interface MemberOptions {
 export class MemberUnfitError extends Error {
   override readonly name = 'MemberUnfitError';
 }
-
-const UNAUTHORIZED = 13;
 
 export class Member {
   readonly address: string;
@@ -84,7 +82,7 @@ export class Member {
       const id: unknown = config?.['settings']?.replicaSetId;
       return id instanceof ObjectId ? id.toHexString() : undefined;
     } catch (error) {
-      if (codeOf(error) === UNAUTHORIZED) return undefined;
+      if (classify(error).kind === 'refused') return undefined;
       throw error;
     }
   }

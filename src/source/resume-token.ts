@@ -136,6 +136,11 @@ export function adaptedTo(watch: string | undefined, point: ResumePoint): Resume
   }
 }
 
+/** Whether lanes that were ahead of `point` say what is done: not for what only another `watch` shows. */
+export function lanesHold(watch: string | undefined, point: ResumePoint): boolean {
+  return point.kind !== 'token' || point.token.watch === (watch ?? 'deployment');
+}
+
 /** What was done at that very time is told apart by floors, not by the boundary. */
 function fromTs(ts: Ts): ResumePoint {
   return { kind: 'from', ts };

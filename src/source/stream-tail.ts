@@ -11,8 +11,10 @@ import type { Log } from '../observe/log.ts';
 import { CursorEndedError } from './cursor.ts';
 import { codeOf } from './failures.ts';
 import type { Tail } from './member-reader.ts';
+import { MemberUnfitError } from './member.ts';
 import { compareTs, formatTs, pointAfter } from './position.ts';
 import type { OpTime, ResumePoint, Ts } from './position.ts';
+import type { ReplicaSet } from './replica-set.ts';
 import { documentAt } from './reply.ts';
 import type { StreamReply } from './reply.ts';
 import { opTimeOfToken, placeOfEvent } from './resume-token.ts';
@@ -23,6 +25,8 @@ import { Fragments, eventsBehind, markedTooLarge } from './stream-fragments.ts';
 
 export interface StreamTailOptions extends Omit<StreamOptions, 'point' | 'reduced'> {
   readonly source: string;
+  /** Whose other members are asked before a position is given up. */
+  readonly set: Pick<ReplicaSet, 'askOthers'>;
   /** Several shards' events share positions: one at the last event's may be missing yet. */
   readonly sharded: boolean;
   readonly log: Log;
@@ -30,6 +34,8 @@ export interface StreamTailOptions extends Omit<StreamOptions, 'point' | 'reduce
 
 type TokenPoint = ResumePoint & { readonly kind: 'token' };
 
+/** How long another member may take to find a position. */
+const ANSWER_MS = 30_000;
 /** BSONObjectTooLarge */
 const TOO_LARGE = 10_334;
 /** What the server says where a token, or a time, is not in its history any more or never was. */
@@ -83,7 +89,7 @@ export class StreamTail implements Tail {
       return this.#given(await cursor.next(this.#careful ? { entries: 1 } : {}, signal));
     } catch (error) {
       if (isTooLarge(error)) return await this.#stepTowards(error, signal);
-      throw lostPosition(error, this.#o.source, this.#at) ?? error;
+      throw (await lostPosition(error, this.#o, this.#at, signal)) ?? error;
     }
   }
 
@@ -113,7 +119,7 @@ export class StreamTail implements Tail {
       if (this.#closed) await this.#drop();
       return this.#given(cursor.first);
     } catch (error) {
-      throw lostPosition(error, this.#o.source, this.#at) ?? error;
+      throw (await lostPosition(error, this.#o, this.#at, signal)) ?? error;
     }
   }
 
@@ -197,7 +203,7 @@ export class StreamTail implements Tail {
       while (reply.entries === 0) reply = await cursor.next({ entries: 1 }, signal);
       return this.#given({ ...reply, batch: markedTooLarge(documentAt(reply.batch, 0)), entries: 1 });
     } catch (error) {
-      throw lostPosition(error, this.#o.source, this.#at) ?? error;
+      throw (await lostPosition(error, this.#o, this.#at, signal)) ?? error;
     } finally {
       await cursor?.close();
     }
@@ -218,8 +224,33 @@ export function isTooLarge(error: unknown): boolean {
   return codeOf(error) === TOO_LARGE;
 }
 
-export function lostPosition(error: unknown, source: string, position: ResumePoint): PositionLostError | undefined {
+/** Throws `MemberUnfitError` where another member's history reaches back to the position. */
+export async function lostPosition(
+  error: unknown,
+  options: StreamTailOptions,
+  position: ResumePoint,
+  signal: AbortSignal,
+): Promise<PositionLostError | undefined> {
   const reason = LOST.get(codeOf(error) ?? 0);
   if (reason === undefined || !(error instanceof MongoError)) return undefined;
+  const { member, set, source } = options;
+  if (reason === 'truncated') {
+    const { answers } = await set.askOthers(
+      member.address,
+      async (other) => {
+        const until = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+        const cursor = await StreamCursor.open({ ...options, member: other, point: position }, 1, until);
+        await cursor.close();
+      },
+      signal,
+    );
+    signal.throwIfAborted();
+    const longer = answers[0];
+    if (longer !== undefined) {
+      throw new MemberUnfitError(
+        `the oplog of ${member.address} does not reach back far enough, that of ${longer.address} does`,
+      );
+    }
+  }
   return new PositionLostError({ source, position, oldest: undefined, reason });
 }

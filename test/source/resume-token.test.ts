@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Binary, serialize } from 'bson';
-import { adaptedTo, opTimeOfToken, parseResumeToken } from '../../src/source/resume-token.ts';
+import { adaptedTo, lanesHold, opTimeOfToken, parseResumeToken } from '../../src/source/resume-token.ts';
 import type { ResumePoint } from '../../src/source/position.ts';
 
 /** As servers wrote them. */
@@ -78,4 +78,14 @@ test('a point goes on as it is in the stream it came from, and as a boundary eve
   assert.equal(adaptedTo(undefined, after), after);
   assert.equal(adaptedTo('shop', from), from);
   assert.equal(adaptedTo(undefined, from), from);
+});
+
+test('what lanes had done ahead of a point does not hold for what only another `watch` shows', () => {
+  const ts = { seconds: 7, increment: 3 };
+  const of = (watch: string): ResumePoint => ({ kind: 'token', ts, token: { data: INSIDE, index: 2, watch } });
+  assert.equal(lanesHold('shop', of('shop')), true);
+  assert.equal(lanesHold('shop', of('shop.orders')), false);
+  assert.equal(lanesHold(undefined, of('shop')), false);
+  assert.equal(lanesHold(undefined, of('deployment')), true);
+  assert.equal(lanesHold('shop', { kind: 'after', ts, t: 1 }), true);
 });
