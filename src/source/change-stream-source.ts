@@ -22,6 +22,7 @@ import { opTimeOfToken } from './resume-token.ts';
 import type { RawBatch, Source, SourceIdentity, SourceState, SourceWindow } from './source.ts';
 import { StreamCursor } from './stream-cursor.ts';
 import type { StreamFeatures } from './stream-cursor.ts';
+import { Stuck } from './stuck.ts';
 import { timeSeriesNamespaces } from './time-series.ts';
 import { StreamTail, isTooLarge, lostPosition } from './stream-tail.ts';
 
@@ -51,6 +52,7 @@ export class ChangeStreamSource implements Source {
   readonly #awaitMs: number;
   readonly #reader: MemberReader;
   readonly #batchSize = new BatchSize();
+  readonly #stuck: Stuck;
   #features: StreamFeatures = { expanded: false, split: false };
   #sharded = false;
   /** Said once. */
@@ -61,6 +63,7 @@ export class ChangeStreamSource implements Source {
     this.name = config.name;
     this.#o = options;
     this.#awaitMs = awaitMs;
+    this.#stuck = new Stuck(config.name, log);
     this.#reader = new MemberReader({
       name: config.name,
       uri: config.uri,
@@ -198,6 +201,7 @@ export class ChangeStreamSource implements Source {
       source: this.name,
       sharded: this.#sharded,
       set: this.#reader.set,
+      stuck: this.#stuck,
       member,
       config: this.#o.config.changeStream,
       features: this.#features,

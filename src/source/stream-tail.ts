@@ -17,6 +17,7 @@ import type { OpTime, ResumePoint, Ts } from './position.ts';
 import type { ReplicaSet } from './replica-set.ts';
 import { documentAt } from './reply.ts';
 import type { StreamReply } from './reply.ts';
+import type { Stuck } from './stuck.ts';
 import { opTimeOfToken, placeOfEvent } from './resume-token.ts';
 import type { RawBatch } from './source.ts';
 import { StreamCursor, isKnown } from './stream-cursor.ts';
@@ -27,6 +28,7 @@ export interface StreamTailOptions extends Omit<StreamOptions, 'point' | 'reduce
   readonly source: string;
   /** Whose other members are asked before a position is given up. */
   readonly set: Pick<ReplicaSet, 'askOthers'>;
+  readonly stuck: Stuck;
   /** Several shards' events share positions: one at the last event's may be missing yet. */
   readonly sharded: boolean;
   readonly log: Log;
@@ -53,8 +55,10 @@ export class StreamTail implements Tail {
   #cursor: StreamCursor | undefined;
   #head: RawBatch | undefined;
   #fragments = new Fragments();
-  /** Event by event, up to the one that is too large. */
+  /** Event by event, up to the one that is too large, or that the server cannot make. */
   #careful = false;
+  /** So many events more: then all are passed that the failed batch can have held. */
+  #carefulFor = Infinity;
   #closed = false;
   /** While it may still come again, as the stream had to begin before it. */
   #done: TokenPoint | undefined;
@@ -64,6 +68,9 @@ export class StreamTail implements Tail {
   private constructor(options: StreamTailOptions, at: ResumePoint) {
     this.#o = options;
     this.#at = at;
+    if (!options.stuck.careful) return;
+    this.#careful = true;
+    this.#carefulFor = options.batchSize.entries;
   }
 
   static async open(options: StreamTailOptions, at: ResumePoint, signal: AbortSignal): Promise<StreamTail> {
@@ -71,7 +78,7 @@ export class StreamTail implements Tail {
     try {
       tail.#head = await tail.#reopen(signal);
     } catch (error) {
-      if (!isTooLarge(error)) throw error;
+      if (!isTooLarge(error)) throw tail.#noted(error);
       tail.#head = await tail.#stepTowards(error, signal);
     }
     return tail;
@@ -86,11 +93,27 @@ export class StreamTail implements Tail {
       const cursor = this.#cursor;
       if (cursor === undefined) return await this.#reopen(signal);
       if (cursor.ended) return await this.#goOn(signal);
-      return this.#given(await cursor.next(this.#careful ? { entries: 1 } : {}, signal));
+      const careful = this.#careful;
+      const batch = this.#given(await cursor.next(careful ? { entries: 1 } : {}, signal));
+      if (careful) this.#passed(batch.entries);
+      return batch;
     } catch (error) {
       if (isTooLarge(error)) return await this.#stepTowards(error, signal);
+      this.#noted(error);
       throw (await lostPosition(error, this.#o, this.#at, signal)) ?? error;
     }
+  }
+
+  #noted(error: unknown): unknown {
+    this.#o.stuck.note(error, this.#at);
+    return error;
+  }
+
+  #passed(entries: number): void {
+    this.#carefulFor -= entries;
+    if (this.#carefulFor > 0) return;
+    this.#careful = false;
+    this.#carefulFor = Infinity;
   }
 
   async close(): Promise<void> {
@@ -187,6 +210,7 @@ export class StreamTail implements Tail {
     }
     const event = await this.#reduced(signal);
     this.#careful = false;
+    this.#carefulFor = Infinity;
     // The next one is behind it, with everything.
     await this.#drop();
     return event;

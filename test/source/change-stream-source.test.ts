@@ -173,6 +173,23 @@ describe('one member', () => {
     assert.deepEqual(kindsOf(rest.events), ['createIndexes']);
   });
 
+  test('everything before an event that the server cannot make is given', async (t) => {
+    const over = streamOver(t, mongo.uri, { watch: 'v' });
+    const versions = client.db('v').collection<Document & { _id: number }>('versions');
+    const point = await over.source.resolve(LATEST, patience);
+    await insert(client, 'v.versions', upTo(20));
+    await versions.insertOne({ _id: 1 });
+    await versions.updateOne({ _id: 1 }, [{ $replaceWith: { $literal: { _id: 1, $v: 2, y: 2 } } }]);
+    await insert(client, 'v.versions', [20]);
+    const { events } = await readEvents(over, point, (all) => all.length >= 21);
+    assert.deepEqual(numbers(events.slice(0, 20), 'versions'), upTo(20));
+    assert.equal(events.length, 21);
+    assert.equal(
+      over.lines.some(({ message }) => message?.includes('cannot give an event')),
+      true,
+    );
+  });
+
   test('a token that this history does not know is a lost position', async (t) => {
     const over = streamOver(t, mongo.uri);
     const point = await over.source.resolve(LATEST, patience);

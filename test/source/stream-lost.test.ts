@@ -6,6 +6,7 @@ import { BatchSize } from '../../src/source/batch-size.ts';
 import { Member, MemberUnfitError } from '../../src/source/member.ts';
 import type { ReplicaSet } from '../../src/source/replica-set.ts';
 import { lostPosition } from '../../src/source/stream-tail.ts';
+import { Stuck } from '../../src/source/stuck.ts';
 import { memoryLog } from './harness.ts';
 
 const point = { kind: 'from', ts: { seconds: 7, increment: 3 } } as const;
@@ -22,6 +23,7 @@ async function verdict(code: number, others: readonly string[]): Promise<unknown
     parsed: new MongoClient('mongodb://a:1/').options,
     ioTimeoutMs: 100,
   });
+  const { log } = memoryLog();
   const options = {
     source: 'shop',
     set: { askOthers },
@@ -36,7 +38,8 @@ async function verdict(code: number, others: readonly string[]): Promise<unknown
     features: { expanded: false, split: false },
     awaitMs: 100,
     batchSize: new BatchSize(),
-    log: memoryLog().log,
+    stuck: new Stuck('shop', log),
+    log,
   } as const;
   const error = new MongoServerError({ message: 'no', code });
   try {
