@@ -118,6 +118,11 @@ function exitCodeOf(error: unknown): number {
   return EXIT.failed;
 }
 
+// Whoever reads us may stop reading (`| head`): nothing is wrong then.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
+
 const outcome: Outcome = { exitCode: EXIT.fine };
 try {
   await commandLine(outcome).parseAsync();

@@ -9,10 +9,28 @@ const MIN_KEY_LENGTH = 16;
 
 function paths() {
   const path = z.string({ error: 'a path such as address.street' }).superRefine((value, context) => {
-    const fault = pathFault(value);
+    const fault = pathFault(value) ?? eventPathFault(value);
     if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
   });
   return z.array(path).min(1, { error: 'at least one path' });
+}
+
+/** `where`, headers and routing keys do begin with these; here the mistake would hide nothing, without a word. */
+const EVENT_PARTS: ReadonlySet<string> = new Set([
+  'fullDocument',
+  'fullDocumentBeforeChange',
+  'documentKey',
+  'updateDescription',
+  'updatedFields',
+]);
+
+function eventPathFault(path: string): string | undefined {
+  const [first, ...rest] = path.split('.');
+  if (first !== undefined && rest.length > 0 && EVENT_PARTS.has(first)) {
+    return `a path inside the document: ${rest.join('.')}, not ${path}`;
+  }
+  if (path.split('.').includes('*')) return 'a path of names: a star stands for nothing here';
+  return undefined;
 }
 
 const where = written((value) => {

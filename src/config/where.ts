@@ -3,6 +3,7 @@
  * and `not`. A condition on a field names it from one of the event's parts on: `fullDocument.status`, `documentKey._id`,
  * `updatedFields.status`, `fullDocumentBeforeChange.status`.
  */
+import { OPERATIONS } from './operations.ts';
 import { isMapping } from './salvage.ts';
 
 export type Condition =
@@ -67,6 +68,10 @@ export function parseCondition(written: unknown, at = 'where', depth = 0): Condi
       const operations = named.filter((one) => typeof one === 'string');
       if (operations.length < named.length || operations.length === 0) {
         throw new ConditionFault(`${at}.operation must be an operation's name, or a list of them`);
+      }
+      const unknown = operations.find((one) => !OPERATIONS.some((known) => known === one));
+      if (unknown !== undefined) {
+        throw new ConditionFault(`${at}.operation names ${unknown}; there are ${OPERATIONS.join(', ')}`);
       }
       return { kind: 'operation', in: operations };
     }

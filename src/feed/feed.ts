@@ -16,6 +16,7 @@ import { RECORD_VERSION } from '../checkpoint/record.ts';
 import { LaneSet } from './lane-set.ts';
 import { SetAside } from './set-aside.ts';
 import { Starts } from './starts.ts';
+import { wantsExpanded } from '../source/make-source.ts';
 import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
@@ -133,6 +134,7 @@ export class Feed {
     const identity = await source.connect(stop);
     this.#identity = identity;
     await refuseTimeSeries(this.#o, stop);
+    this.#warnOfOldServer();
     this.#collated = await this.#collatedNamespaces(stop);
     try {
       this.#stand(await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop));
@@ -448,7 +450,17 @@ export class Feed {
     meter.batch('order', (performance.now() - encodedAt) / 1000);
   }
 
-  /** Change events have `wallTime` from 6.0 on. */
+  #warnOfOldServer(): void {
+    const { config, log } = this.#o;
+    if (config.changeStream === undefined || this.#hasWallTime() || !wantsExpanded(this.routes.map((it) => it.config)))
+      return;
+    log.warn(
+      { source: this.name, serverVersion: this.#identity?.serverVersion },
+      'Change streams tell of create, createIndexes, dropIndexes and modify, and what `expanded` adds, from MongoDB 6.0 on: none of it comes from this server. `mode: oplog` tells of them.',
+    );
+  }
+
+  /** Change events have `wallTime`, and streams `showExpandedEvents`, from 6.0 on. */
   #hasWallTime(): boolean {
     return this.#serverVersion() >= 600;
   }

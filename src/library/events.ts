@@ -81,6 +81,7 @@ export interface DropDatabaseEvent extends Event {
 export interface ResyncEvent extends Event {
   readonly operationType: 'resync';
   readonly ns: Namespace;
+  readonly cause: 'rename' | 'out' | 'convertToCapped' | 'renameAcrossDatabases';
   readonly reason: string;
 }
 

@@ -25,6 +25,7 @@ const PLAIN_FIELDS: ReadonlySet<string> = new Set([
   'lsid',
   'txnNumber',
   'reason',
+  'cause',
   // Of transactionEnd: counts.
   'operations',
   'namespaces',

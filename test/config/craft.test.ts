@@ -103,3 +103,14 @@ test('a condition is checked to its depths, and comes with what to do when it ca
   assert.match(await faulty('{ field: fullDocument.a, equals: { b: 1 } }'), /must be a text, a number/);
   assert.match(await faulty('{ any: [] }'), /where\.any must be a list/);
 });
+
+test('a path that begins with a part of the event, or holds a star, would hide nothing: a fault', async () => {
+  assert.match(await faultOf('mask: [{ fields: [fullDocument.ssn], with: x }]'), /inside the document: ssn, not/);
+  assert.match(await faultOf('fields: { include: [updatedFields.a] }'), /inside the document: a, not/);
+  assert.match(await faultOf("fields: { exclude: ['a.*'] }"), /a star stands for nothing here/);
+});
+
+test('a filter names operations that there are', async () => {
+  const fault = await faultOf('where: { operation: inserts }, whenUnknown: skip');
+  assert.match(fault, /names inserts; there are insert, update/);
+});

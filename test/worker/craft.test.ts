@@ -416,3 +416,15 @@ describe('fields and mask', () => {
     assert.match(parked[1]!.detail, /not kept/);
   });
 });
+
+test('a resync keeps its cause and its reason when fields are hidden', () => {
+  const rename = { renameCollection: 'shop.tmp.agg_out.1', to: 'shop.report', dropTarget: new UUID() };
+  const swap = entry(4, { op: 'c', ns: 'shop.$cmd', o: rename });
+  const [event] = messages(
+    run(plan([{ namespaces: ['shop.report'], craft: { fields: { exclude: ['zzz'] } } }]), [swap]),
+  )
+    .filter(({ type }) => type === 'resync')
+    .map(json);
+  assert.equal(event!['cause'], 'out');
+  assert.match(event!['reason'], /\$out/);
+});
