@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { START, deliver, endOf, heldBytes, wholeOf } from '../lanes/deliver.ts';
-import { Floors, allBefore, comparePoints, doneBy, earliest } from '../lanes/floors.ts';
+import { Floors, allBefore, comparePoints, doneBy, earliest, later } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
 import { costOf } from '../source/source.ts';
@@ -473,8 +473,7 @@ export class Feed {
 
 /** Reading may begin before what is done: a transaction was open there. */
 function furthest(a: Position | undefined, b: Position | undefined): Position | undefined {
-  if (!a || !b) return a ?? b;
-  return (compareTs(a.ts, b.ts) || a.index - b.index) >= 0 ? a : b;
+  return b ? later(a, b) : a;
 }
 
 /** Whether every lane had all of the transaction that takes effect here in an earlier life. */

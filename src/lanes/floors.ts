@@ -61,7 +61,7 @@ function wholeBefore(ts: Ts): LanePosition {
   return { ts: before(ts), index: WHOLE_ENTRY };
 }
 
-function later(position: LanePosition | undefined, base: LanePosition): LanePosition {
+export function later<T extends LanePosition>(position: T | undefined, base: T): T {
   if (!position) return base;
   const order = compareTs(position.ts, base.ts) || position.index - base.index;
   return order > 0 ? position : base;

@@ -215,7 +215,10 @@ const SOURCE_STATES = Object.keys({
   stopped: true,
 } satisfies Record<SourceState, true>);
 
-const GAP_REASONS = Object.keys({ truncated: true, diverged: true } satisfies Record<GapReason, true>);
+const GAP_REASONS = Object.keys({ truncated: true, diverged: true, transaction: true } satisfies Record<
+  GapReason,
+  true
+>);
 
 const PARK_REASONS = Object.keys({
   undecodable: true,
@@ -225,7 +228,6 @@ const PARK_REASONS = Object.keys({
   'headers-too-long': true,
   'no-form': true,
   'unknown-op': true,
-  'unsupported-transaction': true,
   'worker-crash': true,
   refused: true,
   unroutable: true,

@@ -106,4 +106,4 @@ export interface GapStatus {
   readonly at: string;
 }
 
-export type GapReason = 'truncated' | 'diverged';
+export type GapReason = 'truncated' | 'diverged' | 'transaction';

@@ -203,7 +203,6 @@ export type ParkReason =
   | 'headers-too-long'
   | 'no-form'
   | 'unknown-op'
-  | 'unsupported-transaction'
   | 'worker-crash'
   | 'refused'
   | 'unroutable';
