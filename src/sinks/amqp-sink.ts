@@ -49,6 +49,8 @@ export class AmqpSink {
   #outbox: Outbox | undefined;
   #waiting: (() => void)[] = [];
   /** Per subscription, in this connection: its topology stands, or is being made. */
+  /** Rejects once the connection is lost. */
+  readonly #losses = new WeakMap<ChannelModel, Promise<never>>();
   #ensured = new Map<string, Promise<void>>();
   #blockedFor: string | undefined;
   #lastFault: string | undefined = 'not connected yet';
@@ -130,7 +132,7 @@ export class AmqpSink {
     const outbox = this.#outbox;
     try {
       await this.#ensure(subscription.name);
-      const channel = await model.createConfirmChannel();
+      const channel = await this.#whileOpen(model, model.createConfirmChannel());
       const topology = this.#topologies.get(subscription.name)!;
       const port = new AmqpPort({
         channel,
@@ -207,11 +209,20 @@ export class AmqpSink {
   async #apply(topology: Topology): Promise<void> {
     const model = this.#model;
     if (!model) throw new Error(this.#lastFault ?? 'not connected');
-    const channel = await model.createChannel();
+    const channel = await this.#whileOpen(model, model.createChannel());
     // The refusal reaches us through the call that caused it.
     channel.on('error', () => {});
-    await (this.#config.declare ? declareTopology(channel, topology) : checkTopology(channel, topology));
-    await channel.close();
+    const applied = this.#config.declare ? declareTopology(channel, topology) : checkTopology(channel, topology);
+    await this.#whileOpen(model, applied);
+    await this.#whileOpen(model, channel.close());
+  }
+
+  /**
+   * Rejects when the connection goes first: amqplib (2.3) then forgets some calls, the closing of a channel for one, and whoever
+   * waits for them would do so for ever.
+   */
+  async #whileOpen<T>(model: ChannelModel, work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#losses.get(model)!]);
   }
 
   async #keepConnected(first: ChannelModel): Promise<void> {
@@ -265,6 +276,11 @@ export class AmqpSink {
           this.#log.info({ sink: this.name }, 'RabbitMQ takes messages again.');
           this.#writable();
         });
+        const lost = new Promise<never>((_, reject) => {
+          model.once('close', () => reject(new Error('the connection was lost')));
+        });
+        lost.catch(() => {});
+        this.#losses.set(model, lost);
         this.#ensured = new Map();
         this.#lastFault = undefined;
         this.#wasConnected = true;

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { connect as connectSocket, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -93,6 +95,18 @@ describe('while changes flow', () => {
     });
   });
 
+  test('a cut between the closing of a channel and its answer holds up nobody', async () => {
+    const db = 'broker-closing';
+    const start = await endOfOplog(client);
+    await client.db(db).collection('c').insertOne({});
+    await using link = await cutAtFirst({ port: Number(new URL(rabbit.uri).port), method: CHANNEL_CLOSE_OK });
+    await using place = await EngineFolder.create(config(db, start, `amqp://127.0.0.1:${link.port}`));
+    const engine = place.start();
+    await until('the change has arrived in both queues', async () => (await confirmed(engine)) === 2, 20_000);
+    assert.equal(link.cuts, 1);
+    assert.equal(await engine.terminate(), 0);
+  });
+
   test('a link that goes silent is noticed, and left for a new one once there is one', async (t) => {
     await using proxy = await startProxy({ to: Number(new URL(rabbit.uri).port) });
     await outlives(t, {
@@ -123,3 +137,30 @@ describe('while changes flow', () => {
     });
   });
 });
+
+/** Class 20, method 41. */
+const CHANNEL_CLOSE_OK = Buffer.from([0, 20, 0, 41]);
+
+/** A way to the broker that is cut, once, instead of letting the broker's first frame of this method pass. */
+async function cutAtFirst({ port, method }: { port: number; method: Buffer }) {
+  const link = { port: 0, cuts: 0, [Symbol.asyncDispose]: async (): Promise<void> => void server.close() };
+  const server = createServer((near) => {
+    const far = connectSocket(port, '127.0.0.1');
+    const end = (): void => {
+      near.destroy();
+      far.destroy();
+    };
+    near.on('error', end).on('close', end).pipe(far);
+    far.on('error', end).on('close', end);
+    far.on('data', (bytes: Buffer) => {
+      if (link.cuts > 0 || !bytes.includes(method)) near.write(bytes);
+      else {
+        link.cuts += 1;
+        end();
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  link.port = (server.address() as AddressInfo).port;
+  return link;
+}
