@@ -80,22 +80,34 @@ export class OplogCursor {
     return reply;
   }
 
-  /** Best effort: a member that cannot be reached forgets the cursor by itself. */
   async close(): Promise<void> {
     const id = this.#id;
     this.#id = 0n;
-    try {
-      // A member that is being left is not asked: each question could cost the whole deadline.
-      if (id !== 0n && !this.member.left.aborted) {
-        const command = { killCursors: 'oplog.rs', cursors: [id] };
-        const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
-        await this.member.client.db('local').command(command, { session: this.#session, signal });
-      }
-    } catch {
-      // See above.
-    } finally {
-      await this.#session.endSession();
+    await endCursor({ member: this.member, session: this.#session, db: 'local', collection: 'oplog.rs', id });
+  }
+}
+
+export interface OpenCursor {
+  readonly member: Member;
+  readonly session: ClientSession;
+  readonly db: string;
+  readonly collection: string;
+  /** 0 when the server has closed it. */
+  readonly id: bigint;
+}
+
+/** Best effort: a member that cannot be reached forgets the cursor by itself. */
+export async function endCursor({ member, session, db, collection, id }: OpenCursor): Promise<void> {
+  try {
+    // A member that is being left is not asked: each question could cost the whole deadline.
+    if (id !== 0n && !member.left.aborted) {
+      const command = { killCursors: collection, cursors: [id] };
+      await member.client.db(db).command(command, { session, signal: AbortSignal.timeout(KILL_TIMEOUT_MS) });
     }
+  } catch {
+    // See above.
+  } finally {
+    await session.endSession();
   }
 }
 

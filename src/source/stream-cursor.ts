@@ -6,7 +6,7 @@ import { Binary } from 'bson';
 import type { ClientSession, Document } from 'mongodb';
 import type { ChangeStreamConfig } from '../config/config.ts';
 import type { BatchSize } from './batch-size.ts';
-import { CursorEndedError, rawCursor } from './cursor.ts';
+import { CursorEndedError, endCursor, rawCursor } from './cursor.ts';
 import { toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
 import type { ResumePoint, StreamToken } from './position.ts';
@@ -32,8 +32,6 @@ export interface StreamFeatures {
   /** Events over 16 MB come in fragments. */
   readonly split: boolean;
 }
-
-const KILL_TIMEOUT_MS = 1_000;
 
 export class StreamCursor {
   readonly member: Member;
@@ -95,21 +93,10 @@ export class StreamCursor {
     return reply;
   }
 
-  /** Best effort, as with the oplog's cursor. */
   async close(): Promise<void> {
     const id = this.#id;
     this.#id = 0n;
-    try {
-      if (id !== 0n && !this.member.left.aborted) {
-        const command = { killCursors: this.#collection, cursors: [id] };
-        const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
-        await this.member.client.db(this.#db).command(command, { session: this.#session, signal });
-      }
-    } catch {
-      // A member that cannot be reached forgets the cursor by itself.
-    } finally {
-      await this.#session.endSession();
-    }
+    await endCursor({ member: this.member, session: this.#session, db: this.#db, collection: this.#collection, id });
   }
 }
 
