@@ -17,10 +17,11 @@ import { writeLoad } from './load.ts';
 import type { Load } from './load.ts';
 import { cpuSeconds, peakRssBytes, untilIdle } from './process-cost.ts';
 import { contentOf, deleteQueues } from './queues.ts';
-import { environment, printEnvironment, printTable, spreadOf, thousands } from './report.ts';
+import { environment, printHead, printTable, spreadOf, thousands } from './report.ts';
 import type { Environment } from './report.ts';
+import { scenario } from './scenario.ts';
 
-export interface CatchUpOptions {
+interface CatchUpOptions {
   readonly entries: number;
   readonly rounds: number;
   /** Names of contenders; all when empty. */
@@ -31,8 +32,7 @@ export interface CatchUpOptions {
   readonly nodeFlags: readonly string[];
 }
 
-export interface CatchUpResult extends Environment {
-  readonly scenario: 'catch-up';
+interface CatchUpResult extends Environment {
   readonly load: Omit<Load, 'first' | 'last'>;
   readonly contenders: readonly { readonly name: string; readonly words: string }[];
   readonly runs: readonly Run[];
@@ -69,7 +69,25 @@ const TARGETS = [
   { contender: 'classic-200', times: 10 },
 ] as const;
 
-export async function catchUp(options: CatchUpOptions): Promise<CatchUpResult> {
+export const catchUp = scenario({
+  words: 'a backlog in the oplog, delivered from its beginning; beside it watch() + amqplib',
+  minutes: 5,
+  options: {
+    entries: { type: 'number', default: 360_000, words: 'size of the load' },
+    rounds: { type: 'number', default: 3, words: 'how often each contender runs' },
+    only: { type: 'names', words: 'only these contenders; "broker" is the bare publisher' },
+    against: { type: 'text', words: 'race the cli.js of another build beside this one' },
+    profile: { type: 'text', words: 'leave a CPU profile of each engine and its workers in this folder (slower)' },
+  },
+  run: async ({ profile, against, ...options }) =>
+    race({
+      ...options,
+      ...(against !== undefined && { against }),
+      nodeFlags: profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`],
+    }),
+});
+
+async function race(options: CatchUpOptions): Promise<CatchUpResult> {
   const closers: (() => Promise<unknown>)[] = [];
   try {
     await build();
@@ -85,12 +103,11 @@ export async function catchUp(options: CatchUpOptions): Promise<CatchUpResult> {
     const load = await writeLoad(mongo.uri, options.entries);
     const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
     const racing = contenders(options);
-    printHead(env, load, racing, options);
+    announce(env, load, racing, options);
     const measured = await rounds(racing, { options, load, servers: { mongo, rabbit }, folder });
 
     const { entries, averageEntryBytes, inserts, updates } = load;
     const result: CatchUpResult = {
-      scenario: 'catch-up',
       ...env,
       load: { entries, averageEntryBytes, inserts, updates },
       contenders: racing.map(({ name, words }) => ({ name, words })),
@@ -119,7 +136,7 @@ async function rounds(racing: readonly Contender[], { options, load, servers, fo
       const { name } = contender;
       const course = { mongoUri: mongo.uri, amqpUri: rabbit.uri, load, folder: join(folder, `${round}-${name}`) };
       await mkdir(course.folder);
-      const run = await race({ contender, course, servers });
+      const run = await runOf({ contender, course, servers });
       runs.push(run);
       console.log(`round ${round}  ${name.padEnd(24)} ${thousands(run.eventsPerSecond).padStart(9)} events/s`);
     }
@@ -215,7 +232,7 @@ function bareRuns(
   ];
 }
 
-async function race({
+async function runOf({
   contender,
   course,
   servers,
@@ -257,21 +274,13 @@ async function race({
   };
 }
 
-function printHead(env: Environment, load: Load, racing: readonly Contender[], { rounds }: CatchUpOptions): void {
+function announce(env: Environment, load: Load, racing: readonly Contender[], { rounds }: CatchUpOptions): void {
   const { entries, inserts, updates, averageEntryBytes } = load;
-  console.log(
-    '\nScenario catch-up: the backlog first, then its delivery from the beginning; both servers on this machine.\n',
-  );
-  printEnvironment(env);
-  console.log(
-    `Load      ${thousands(entries)} entries (${thousands(inserts)} inserts, ${thousands(updates)} $set updates) in 16 collections, ` +
-      `${averageEntryBytes.toFixed(0)} B each on average`,
-  );
-  console.log(
-    `Engine    the built command, one process, defaults but for what is named below: ${PARTITIONS} partitions by namespace, ` +
-      `window ${WINDOW} messages a lane, start: earliest, an empty data folder`,
-  );
-  console.log(`Rounds    ${rounds}, contenders taking turns\n`);
+  printHead('A backlog in the oplog, delivered from its beginning; both servers on this machine.', env, {
+    Load: `${thousands(entries)} entries (${thousands(inserts)} inserts, ${thousands(updates)} $set updates) in 16 collections, ${averageEntryBytes.toFixed(0)} B each on average`,
+    Engine: `the built command, one process, defaults but for what is named below: ${PARTITIONS} partitions by namespace, window ${WINDOW} messages a lane, start: earliest, an empty data folder`,
+    Rounds: `${rounds}, contenders taking turns`,
+  });
   for (const { name, words } of racing) console.log(`  ${name.padEnd(20)} ${words}`);
   console.log('');
 }

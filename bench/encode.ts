@@ -9,6 +9,7 @@ import { BSON, Binary, EJSON, Long, ObjectId, Timestamp } from 'bson';
 import type { Document } from 'bson';
 import { encodeBatch } from '../src/worker/encode-batch.ts';
 import type { SubscriptionPlan, WorkerPlan } from '../src/worker/protocol.ts';
+import { scenario } from './scenario.ts';
 
 const ENTRIES = 5000;
 const COLLECTIONS = 16;
@@ -78,7 +79,7 @@ const updates = batch((key) => {
   };
 });
 
-interface Scenario {
+interface Case {
   readonly name: string;
   readonly bytes: Uint8Array;
   readonly subscriptions: readonly Partial<SubscriptionPlan>[];
@@ -86,7 +87,7 @@ interface Scenario {
 }
 
 const many = { maxEvents: 200, maxBytes: 65_536 } as const;
-const scenarios: readonly Scenario[] = [
+const cases: readonly Case[] = [
   { name: 'insert → JSON', bytes: inserts, subscriptions: [{}] },
   { name: 'insert → JSON, 200 events a message', bytes: inserts, subscriptions: [many] },
   { name: 'insert → JSON, partitioned by _id', bytes: inserts, subscriptions: [{}], key: 'document' },
@@ -103,7 +104,7 @@ const scenarios: readonly Scenario[] = [
   { name: '$set update → BSON', bytes: updates, subscriptions: [{ format: 'bson' }] },
 ];
 
-function planOf({ subscriptions, key }: Scenario): WorkerPlan {
+function planOf({ subscriptions, key }: Case): WorkerPlan {
   const usual: SubscriptionPlan = {
     name: 'orders',
     namespaces: ['shop.*'],
@@ -170,8 +171,18 @@ function row(name: string, bytes: Uint8Array, ns: number): void {
   );
 }
 
-/** Prints the table. */
-export function encode(): void {
+export const encode = scenario({
+  words: 'the transcoder alone, one thread, no servers: an entry in, its event out',
+  minutes: 1,
+  options: {},
+  run: async () => {
+    table();
+    return {};
+  },
+});
+
+/** Prints it. */
+function table(): void {
   console.log(`${cpus()[0]?.model ?? 'unknown processor'} × ${cpus().length}, Node ${process.version}`);
   console.log(
     `${ENTRIES} entries a batch, ${COLLECTIONS} collections, ${PARTITIONS} partitions, median of ${ROUNDS >> 1} rounds`,
@@ -187,12 +198,12 @@ export function encode(): void {
       measure(() => decodeAndStringify(bytes), 6),
     );
   }
-  for (const scenario of scenarios) {
-    const plan = planOf(scenario);
-    const job = { source: 0, bytes: scenario.bytes, wallTime: true, collated: [] };
+  for (const { name, bytes, ...rest } of cases) {
+    const plan = planOf({ name, bytes, ...rest });
+    const job = { source: 0, bytes, wallTime: true, collated: [] };
     row(
-      scenario.name,
-      scenario.bytes,
+      name,
+      bytes,
       measure(() => encodeBatch(plan, job), ROUNDS),
     );
   }

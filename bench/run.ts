@@ -1,68 +1,98 @@
-/** `npm run bench -- [SCENARIO]`: runs a scenario by its name. */
-import { writeFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+/**
+ * `npm run bench -- SCENARIO [OPTIONS]`: the suite's one entrance. Without a scenario it lists them; `all` runs every one with its
+ * defaults, each in a process of its own, so that neither a failure nor what it leaves in memory reaches the next.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { catchUp } from './catch-up.ts';
-import type { CatchUpOptions } from './catch-up.ts';
 import { encode } from './encode.ts';
+import { OptionFault, wordsOfOptions } from './scenario.ts';
+import type { Scenario } from './scenario.ts';
 import { transaction } from './transaction.ts';
 
-const SCENARIOS: Readonly<Record<string, { readonly words: string; run(options: CatchUpOptions): Promise<unknown> }>> =
-  {
-    'catch-up': {
-      words: 'a backlog in the oplog, delivered from its beginning; beside it watch() + amqplib',
-      run: catchUp,
-    },
-    transaction: {
-      words: 'one transaction of --megabytes, read by a consumer while it is delivered: memory above all',
-      run: async () => transaction({ megabytes: Number(values.megabytes) }),
-    },
-    encode: {
-      words: 'the transcoder alone, one thread, no servers: an entry in, its event out; takes no options',
-      run: async () => encode(),
-    },
-  };
+/** In the order in which `all` runs them. */
+const SCENARIOS: Readonly<Record<string, Scenario>> = { encode, 'catch-up': catchUp, transaction };
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    help: { type: 'boolean', short: 'h' },
-    json: { type: 'string' },
-    entries: { type: 'string', default: '360000' },
-    megabytes: { type: 'string', default: '2048' },
-    rounds: { type: 'string', default: '3' },
-    only: { type: 'string', default: '' },
-    against: { type: 'string' },
-    profile: { type: 'string' },
-  },
-});
-const [name = 'catch-up'] = positionals;
-const scenario = SCENARIOS[name];
+const [name, ...rest] = process.argv.slice(2);
+const { json, args } = withoutJson(rest);
+const chosen = name === undefined ? undefined : SCENARIOS[name];
 
-if (values.help === true || scenario === undefined) {
-  if (scenario === undefined) console.error(`There is no scenario "${name}".`);
-  console.log(`usage: npm run bench -- [SCENARIO] [OPTIONS]
+if (name === undefined || name === '--help' || name === '-h') console.log(usage());
+else if (name === 'all') await everything(json ?? 'bench-results');
+else if (chosen === undefined) fail(`There is no scenario "${name}".\n\n${usage()}`);
+else if (args.includes('--help') || args.includes('-h')) console.log(usageOf(name, chosen));
+else {
+  try {
+    await one(name, chosen);
+  } catch (error) {
+    if (!(error instanceof OptionFault)) throw error;
+    fail(`${error.message}\n\n${usageOf(name, chosen)}`);
+  }
+}
+
+async function one(scenarioName: string, { run }: Scenario): Promise<void> {
+  const began = new Date();
+  const { options, result } = await run(args);
+  if (json === undefined) return;
+  const seconds = Math.round((Date.now() - began.getTime()) / 1_000);
+  const record = { scenario: scenarioName, began: began.toISOString(), seconds, options, ...result };
+  await mkdir(dirname(resolve(json)), { recursive: true });
+  await writeFile(json, `${JSON.stringify(record, null, 2)}\n`);
+  console.log(`\nWritten to ${json}`);
+}
+
+/** One after the other; the exit code tells whether all of them came to their end. */
+async function everything(folder: string): Promise<void> {
+  const failed: string[] = [];
+  for (const scenarioName of Object.keys(SCENARIOS)) {
+    console.log(`\n━━ ${scenarioName} ━━\n`);
+    if (!(await inProcess([scenarioName, '--json', join(folder, `${scenarioName}.json`)]))) failed.push(scenarioName);
+  }
+  if (failed.length > 0) fail(`\nFailed: ${failed.join(', ')}`);
+}
+
+async function inProcess(scenarioArgs: readonly string[]): Promise<boolean> {
+  const argv = ['--import', 'tsx', fileURLToPath(import.meta.url), ...scenarioArgs];
+  const child = spawn(process.execPath, argv, { stdio: 'inherit' });
+  return new Promise((done) => child.once('exit', (code) => done(code === 0)));
+}
+
+/** `--json FILE` is every scenario's, so it is taken out before the scenario reads the rest. */
+function withoutJson(all: readonly string[]): { json: string | undefined; args: string[] } {
+  const at = all.indexOf('--json');
+  if (at === -1) return { json: undefined, args: [...all] };
+  return { json: all[at + 1], args: all.toSpliced(at, 2) };
+}
+
+function usage(): string {
+  const lines = Object.entries(SCENARIOS).map(
+    ([scenarioName, { words, minutes }]) => `  ${scenarioName.padEnd(14)} ${words} (${minutes} min)`,
+  );
+  return `usage: npm run bench -- SCENARIO [OPTIONS]
 
 scenarios
-${Object.entries(SCENARIOS)
-  .map(([scenarioName, { words }]) => `  ${scenarioName.padEnd(20)} ${words}`)
-  .join('\n')}
+${lines.join('\n')}
+  all            each of them in turn; --json names a folder then (bench-results)
 
 options
-  --json FILE          the results for machines as well
-  --entries N          size of the load (${values.entries})
-  --rounds N           how often each contender runs (${values.rounds})
-  --megabytes N        size of the transaction (${values.megabytes})
-  --only NAME,NAME     only these contenders; "broker" is the bare publisher
-  --against CLI.JS     race another build of the engine beside this one
-  --profile DIR        leave a CPU profile of each engine and its workers there (slower)`);
-  process.exitCode = scenario === undefined ? 2 : 0;
-} else {
-  const result = await scenario.run({
-    entries: Number(values.entries),
-    rounds: Number(values.rounds),
-    only: values.only.split(',').filter((one) => one !== ''),
-    ...(values.against !== undefined && { against: values.against }),
-    nodeFlags: values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`],
-  });
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(result, null, 2)}\n`);
+  --json FILE    the results for machines as well
+  --help         behind a scenario: its own options
+
+docs/benchmarks.md says how each works and what it does not measure. MONGODB_URI and AMQP_URI name servers of your own.`;
+}
+
+function usageOf(scenarioName: string, { words, options }: Scenario): string {
+  return `usage: npm run bench -- ${scenarioName} [OPTIONS]
+
+${words}
+
+options
+${[...wordsOfOptions(options), `  ${'--json FILE'.padEnd(24)} the results for machines as well`].join('\n')}`;
+}
+
+function fail(words: string): void {
+  console.error(words);
+  process.exitCode = 2;
 }

@@ -15,11 +15,11 @@ import { stringify } from 'yaml';
 import { build } from '../test/build.ts';
 import { startMongo, startRabbit } from '../test/servers/index.ts';
 import { cpuSeconds, peakRssBytes } from './process-cost.ts';
-import { environment, printEnvironment, printTable, thousands } from './report.ts';
+import { environment, printHead, printTable, thousands } from './report.ts';
 import type { Environment } from './report.ts';
+import { scenario } from './scenario.ts';
 
-export interface TransactionResult extends Environment {
-  readonly scenario: 'transaction';
+interface TransactionResult extends Environment {
   readonly operations: number;
   readonly oplogBytes: number;
   readonly oplogEntries: number;
@@ -33,7 +33,14 @@ const DOCUMENT_BYTES = 20_000;
 const PARTITIONS = 4;
 const COLLECTIONS = 8;
 
-export async function transaction({ megabytes }: { readonly megabytes: number }): Promise<TransactionResult> {
+export const transaction = scenario({
+  words: 'one large transaction, read by a consumer while it is delivered: memory above all',
+  minutes: 2,
+  options: { megabytes: { type: 'number', default: 2_048, words: 'size of the transaction' } },
+  run: deliver,
+});
+
+async function deliver({ megabytes }: { readonly megabytes: number }): Promise<TransactionResult> {
   const closers: (() => Promise<unknown>)[] = [];
   try {
     await build();
@@ -48,7 +55,9 @@ export async function transaction({ megabytes }: { readonly megabytes: number })
     const folder = await mkdtemp(join(tmpdir(), 'tailrace-bench-'));
     closers.push(async () => rm(folder, { recursive: true }));
     const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
-    printEnvironment(env);
+    printHead('One large transaction, read while it is delivered.', env, {
+      Load: `${megabytes} MiB, ${DOCUMENT_BYTES} bytes a document, ${COLLECTIONS} collections, ${PARTITIONS} partitions`,
+    });
 
     const operations = Math.ceil((megabytes * 2 ** 20) / DOCUMENT_BYTES);
     console.log(`Writing one transaction of ${thousands(operations)} inserts, ${DOCUMENT_BYTES} bytes each …`);
@@ -97,7 +106,6 @@ export async function transaction({ megabytes }: { readonly megabytes: number })
     );
     console.log('Every operation arrived once, in order within its queue, with one clusterTime.');
     return {
-      scenario: 'transaction',
       ...env,
       operations,
       oplogBytes: bytes,
