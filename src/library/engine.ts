@@ -8,8 +8,7 @@ import { ParkingStore } from '../checkpoint/parking.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { loadConfig, readConfig } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
-import { Engine } from '../engine.ts';
-import type { ExitCode } from '../engine.ts';
+import type { Engine, ExitCode } from '../engine.ts';
 import { UserError } from '../errors.ts';
 import { liveness, readiness } from '../observe/health.ts';
 import type { HealthFacts } from '../observe/health.ts';
@@ -44,12 +43,16 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     for (const one of opened.toReversed()) await one[Symbol.asyncDispose]();
   };
   try {
+    // Another process looks at the stores first: meanwhile the drivers are loaded, which takes longest of all (bench `restart`).
+    const loading = import('../engine.ts');
+    loading.catch(() => undefined);
     const checkpoints = await CheckpointStore.open({ path, log });
     opened.push(checkpoints);
     warnOfOrphans(config, checkpoints, log);
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log });
     opened.push(parking);
     const stores = { checkpoints, parking };
+    const { Engine } = await loading;
     const engine = new Engine({ config, stores, log, version: VERSION, repartition, failFast });
     return new EmbeddedEngine({ engine, config, log, close });
   } catch (error) {
