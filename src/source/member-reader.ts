@@ -163,6 +163,8 @@ export class MemberReader {
     this.#tails.add(tail);
     try {
       this.#become('reading');
+      // That the cursor could be opened is an answer, too: an idle server gives the next one only after the await time.
+      this.#lastReplyAt = performance.now();
       if (tail.head !== undefined) yield this.#receive(tail.head);
       for (;;) {
         if (asked === undefined) {

@@ -10,6 +10,7 @@ import { directOptions } from './direct-options.ts';
 import { classify } from './failures.ts';
 import { opTimeOf, parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
+import { withoutPoolChecks } from './pool-checks.ts';
 import type { OpTime, Ts } from './position.ts';
 
 export interface MemberOptions {
@@ -38,14 +39,16 @@ export class Member {
   constructor({ address, parsed, ioTimeoutMs, cursorTimeoutMs }: MemberOptions) {
     this.address = address;
     this.#deadlineMs = cursorTimeoutMs === undefined ? undefined : ioTimeoutMs;
-    this.client = new MongoClient(`mongodb://${address}/`, {
-      ...directOptions(parsed),
-      directConnection: true,
-      socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
-      serverSelectionTimeoutMS: ioTimeoutMs,
-      maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
-      retryReads: false,
-    });
+    this.client = withoutPoolChecks(
+      new MongoClient(`mongodb://${address}/`, {
+        ...directOptions(parsed),
+        directConnection: true,
+        socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
+        serverSelectionTimeoutMS: ioTimeoutMs,
+        maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
+        retryReads: false,
+      }),
+    );
   }
 
   /** Fires when the member is to be left while commands may be waiting on it. */

@@ -10,6 +10,7 @@ import type { Log } from '../observe/log.ts';
 import { parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import { Member, MemberUnfitError } from './member.ts';
+import { withoutPoolChecks } from './pool-checks.ts';
 
 export interface ReplicaSetOptions {
   /** The source's name, for messages. */
@@ -234,7 +235,8 @@ export class ReplicaSet {
 
   #makeClient(): MongoClient {
     try {
-      return new MongoClient(this.#uri, clientOptions(new MongoClient(this.#uri).options, this.#timeouts.ioTimeoutMs));
+      const { options } = new MongoClient(this.#uri);
+      return withoutPoolChecks(new MongoClient(this.#uri, clientOptions(options, this.#timeouts.ioTimeoutMs)));
     } catch (error) {
       // Without the cause: the errors of URL parsers carry what they were given, password and all.
       const reason = withoutSecrets(error instanceof Error ? error.message : 'not a string', this.#uri);
