@@ -10,10 +10,20 @@ import { catchUp } from './catch-up.ts';
 import { encode } from './encode.ts';
 import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
+import { idle } from './idle.ts';
+import { latency } from './latency.ts';
+import { restart } from './restart.ts';
 import { transaction } from './transaction.ts';
 
 /** In the order in which `all` runs them. */
-const SCENARIOS: Readonly<Record<string, Scenario>> = { encode, 'catch-up': catchUp, transaction };
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  encode,
+  'catch-up': catchUp,
+  transaction,
+  restart,
+  idle,
+  latency,
+};
 
 const [name, ...rest] = process.argv.slice(2);
 const { json, args } = withoutJson(rest);
