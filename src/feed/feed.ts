@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
-import { START, deliver, endOf, heldBytes, wholeOf } from '../lanes/deliver.ts';
+import { START, deliver, endOf, heldBytes, isWhole, wholeOf } from '../lanes/deliver.ts';
 import { Floors, allBefore, comparePoints, doneBy, earliest, later } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
@@ -73,6 +73,8 @@ export class Feed {
   #delivering: OpTime = { ts: { seconds: 0, increment: 0 }, t: -1 };
   #delivered: Promise<void> = Promise.resolve();
   #started = false;
+  /** Once a message is done nobody looks at its bytes any more; what a program was handed is its own. */
+  readonly #ownsBodies: boolean;
   /** A batch could not be delivered, so none behind it may be. */
   #broken = false;
   #lost: PositionLostError | undefined;
@@ -82,6 +84,7 @@ export class Feed {
     this.name = options.config.name;
     this.source = options.source;
     this.routes = options.routes;
+    this.#ownsBodies = options.routes.every(({ config }) => config.to.kind !== 'port');
     this.#starts = new Starts(options);
     this.#setAside = new SetAside(options);
     this.#transactions = new Transactions(options);
@@ -419,13 +422,17 @@ export class Feed {
       ...this.#standings[s]!,
       lanes: this.#lanePositions(s),
     }));
+    const whole = isWhole(stretch);
     const ticket = deliver(stretch, {
       source: this.name,
       subscriptions: this.routes.length,
       partitions: this.#o.pipeline.partitions,
       ledger: this.#ledger,
       last,
-      release: (bytes) => budget.give(bytes),
+      release: (bytes) => {
+        budget.give(bytes);
+        if (whole && this.#ownsBodies) this.#o.pool.takeBack(stretch.result.bodies);
+      },
       lane: (number) => this.#lanes.lane(number),
     });
     this.#delivering = last;

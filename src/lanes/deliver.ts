@@ -40,6 +40,11 @@ export function wholeOf(result: BatchResult): Stretch {
   return { result, from: START, to: endOf(result) };
 }
 
+/** Whether all of the result's messages are in it, and so no other stretch shares its buffer. */
+export function isWhole({ result, from, to }: Stretch): boolean {
+  return from.records === 0 && to.records > 0 && to.records === result.records.length / RECORD_FIELDS;
+}
+
 export function endOf({ records, parked }: BatchResult): Place {
   return { records: records.length / RECORD_FIELDS, parked: parked.length };
 }

@@ -5,7 +5,7 @@
  *
  * Two passes. `BatchScan` finds out what goes to which lane; then this goes lane by lane, so that a lane's consecutive
  * events are written one behind the other and a message of many events lies in one piece without being moved. All is
- * written into one buffer that grows with the largest batch seen, and copied once, at its exact size, to what is sent.
+ * written into one buffer that grows with the largest batch seen, and copied once to what is sent.
  */
 import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
@@ -105,7 +105,7 @@ class SourceEncoder {
     const result: BatchResult = {
       kind: 'done',
       records,
-      bodies: this.#bodies(records),
+      bodies: this.#bodies(records, job.room),
       routingKeys: this.#records.keys,
       headers: this.#records.headers.length > 0 ? this.#records.headers : undefined,
       parked: scan.parking.records,
@@ -127,9 +127,9 @@ class SourceEncoder {
     return result;
   }
 
-  #bodies(records: Uint32Array): Uint8Array {
+  #bodies(records: Uint32Array, room: ArrayBuffer | undefined): Uint8Array {
     const { subscriptions, partitions } = this.#router;
-    if (subscriptions.every(({ compression }) => compression === undefined)) return exactCopy(this.#pos);
+    if (subscriptions.every(({ compression }) => compression === undefined)) return copyTo(room, this.#pos);
     return compressRecords(records, scratch.bytes, (lane) => subscriptions[Math.floor(lane / partitions)]!.compression);
   }
 
@@ -436,7 +436,10 @@ function fitsCompressed(start: number, length: number, subscription: CompiledSub
   return compress(scratch.bytes.subarray(start, start + length), compression).length <= maxMessageBytes;
 }
 
-/** `slice` is the cheapest way to a buffer of its own: no zeros are written first, unlike with a new one. */
-function exactCopy(length: number): Uint8Array {
-  return scratch.bytes.slice(0, length);
+/** Without room `slice` is the cheapest way: no zeros are written first, unlike with a new buffer. */
+function copyTo(room: ArrayBuffer | undefined, length: number): Uint8Array {
+  if (room === undefined || length === 0 || room.byteLength < length) return scratch.bytes.slice(0, length);
+  const copy = new Uint8Array(room, 0, length);
+  copy.set(scratch.bytes.subarray(0, length));
+  return copy;
 }

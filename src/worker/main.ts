@@ -1,6 +1,6 @@
 /**
- * What piscina starts in each worker thread: a batch in, its messages out. Both large buffers of a result are moved, not
- * copied; a failure goes back as data, since piscina would strip an error of its class.
+ * What piscina starts in each worker thread: a batch in, its messages out. Large buffers are moved, not copied, and
+ * those that came with the job go back; a failure goes back as data, since piscina would strip an error of its class.
  */
 import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { encodeBatch } from './encode-batch.ts';
@@ -12,13 +12,17 @@ const plan = workerData as WorkerPlan;
 export default function run(job: BatchJob): BatchReply {
   try {
     const result = encodeBatch(plan, job);
+    const { bytes, room } = job;
+    const spare = [bytes.buffer as ArrayBuffer];
+    if (room !== undefined && result.bodies.buffer !== room) spare.push(room);
+    const reply = { ...result, spare };
     // oxlint-disable-next-line no-unsafe-type-assertion -- what main receives is the value behind `valueSymbol`
     return move({
       get [transferableSymbol]() {
-        return [result.records.buffer, result.bodies.buffer];
+        return [result.records.buffer, result.bodies.buffer, ...spare];
       },
       get [valueSymbol]() {
-        return result;
+        return reply;
       },
     }) as unknown as BatchReply;
   } catch (error) {

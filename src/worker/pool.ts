@@ -14,6 +14,7 @@ import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { eventIdTail } from './protocol.ts';
+import { SpareBuffers } from './spare-buffers.ts';
 import type { BatchJob, BatchReply, BatchResult, CraftPlan, WorkerPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
@@ -27,11 +28,14 @@ export interface WorkerPoolOptions {
 }
 
 /** What a job holds besides the bytes. */
-export type JobOptions = Omit<BatchJob, 'bytes' | 'range'>;
+export type JobOptions = Omit<BatchJob, 'bytes' | 'range' | 'room'>;
 
 const DEADLINE_MS = 30_000;
 /** Bodies are outside the heap; what is on it is a batch's strings and tables. */
 const HEAP_MB = 256;
+/** Of buffers that wait for their next use: a few batches and what comes of them. */
+const SPARE_BYTES = 24 * 2 ** 20;
+const ROOM_TO_SPARE = 1.05;
 /** BSON's empty array. */
 const EMPTY_BATCH = Uint8Array.of(5, 0, 0, 0, 0);
 
@@ -56,6 +60,9 @@ export class WorkerPool {
   /** Threads without a job, and jobs without a thread; at most one of the two is there. */
   #free: number;
   readonly #waiting: (() => void)[] = [];
+  readonly #spare = new SpareBuffers(SPARE_BYTES);
+  /** What is made of a batch, in bytes for each of its own: as much room is sent along. */
+  #growth = 1;
 
   constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, workerFile = WORKER }: WorkerPoolOptions) {
     this.#plan = plan;
@@ -100,6 +107,11 @@ export class WorkerPool {
     } finally {
       this.#startedAt.delete(started);
     }
+  }
+
+  /** Nobody has a use for these bodies any more. */
+  takeBack(bodies: Uint8Array): void {
+    this.#spare.give(bodies.buffer);
   }
 
   async close(): Promise<void> {
@@ -162,17 +174,23 @@ export class WorkerPool {
   }
 
   async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
-    const copy = new Uint8Array(job.bytes);
+    const copy = new Uint8Array(this.#spare.take(job.bytes.length), 0, job.bytes.length);
+    copy.set(job.bytes);
+    const room = this.#spare.take(Math.ceil(job.bytes.length * this.#growth));
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), deadlineMs);
     try {
       const reply = await this.#piscina.run(
-        { ...job, bytes: copy },
-        { transferList: [copy.buffer], signal: deadline.signal },
+        { ...job, bytes: copy, room },
+        { transferList: [copy.buffer, room], signal: deadline.signal },
       );
       if (reply.kind === 'done') {
         this.#lastResultAt = performance.now();
-        return reply;
+        const { spare, ...result } = reply;
+        for (const buffer of spare ?? []) this.#spare.give(buffer);
+        const growth = (result.bodies.length / job.bytes.length) * ROOM_TO_SPARE;
+        this.#growth = Math.max(growth, this.#growth * 0.99);
+        return result;
       }
       this.#lastFault = reply.reason;
       this.#log.warn({ reason: reply.reason, range: job.range }, 'A worker could not encode a batch.');

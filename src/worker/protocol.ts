@@ -61,6 +61,8 @@ export interface BatchJob {
   readonly source: number;
   /** A BSON array of oplog entries, or of a change stream's events, as `nextBatch` holds it. */
   readonly bytes: Uint8Array;
+  /** The worker's to write the messages to, where it is large enough. */
+  readonly room?: ArrayBuffer;
   /** Only entries `from` … `to - 1` of the batch (bisecting one that kills its worker); the whole batch when left out. */
   readonly range?: { readonly from: number; readonly to: number };
   /**
@@ -94,7 +96,9 @@ export interface TransactionTally {
   readonly counts: readonly { readonly subscription: number; readonly ns: string; readonly operations: number }[];
 }
 
-export type BatchReply = BatchResult | { readonly kind: 'rejected'; readonly reason: string };
+/** `spare`: the job's buffers that hold nothing of the result. */
+export type BatchReply =
+  (BatchResult & { readonly spare?: readonly ArrayBuffer[] }) | { readonly kind: 'rejected'; readonly reason: string };
 
 /**
  * A batch's messages, grouped by lane; within a lane in oplog order. `records` has `RECORD_FIELDS` numbers a message, see
