@@ -15,7 +15,7 @@ export interface Load {
 }
 
 export const LOAD_DB = 'bench';
-const COLLECTIONS = 16;
+export const COLLECTIONS = 16;
 /** Small pieces: a reply of the oplog shall hold entries of many collections. */
 const INSERTS_A_PIECE = 30;
 const UPDATES_A_PIECE = 20;
@@ -39,7 +39,8 @@ export async function writeLoad(uri: string, entries: number): Promise<Load> {
   }
 }
 
-function pieceOf(collection: number): AnyBulkWriteOperation[] {
+/** Inserts, then updates of some of what they inserted. */
+export function pieceOf(collection: number): AnyBulkWriteOperation[] {
   const orders = Array.from({ length: INSERTS_A_PIECE }, (_, n) => order(collection * 1_000 + n));
   const updates = orders.slice(0, UPDATES_A_PIECE).map(({ _id }, n) => ({
     updateOne: {

@@ -8,6 +8,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { catchUp } from './catch-up.ts';
 import { encode } from './encode.ts';
+import { engine } from './engine.ts';
 import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
@@ -18,6 +19,7 @@ import { transaction } from './transaction.ts';
 /** In the order in which `all` runs them. */
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   encode,
+  engine,
   'catch-up': catchUp,
   transaction,
   restart,
