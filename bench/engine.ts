@@ -186,7 +186,9 @@ async function race({ one, workers, home, firehose, options, bare }: Racing): Pr
   const { profile, seconds, warmup } = options;
   const config = {
     sources: { bench: { uri: `mongodb://127.0.0.1:${firehose.port}/?replicaSet=firehose`, start: 'earliest' } },
-    subscriptions: [{ name: 'bench', namespaces: ['bench.*'], to: { file: join(home, 'unused') }, ...one.subscription }],
+    // Every format is allowed to RabbitMQ; the sink is replaced before it is connected to.
+    sinks: { none: { uri: 'amqp://127.0.0.1' } },
+    subscriptions: [{ name: 'bench', namespaces: ['bench.*'], to: { queue: 'taken' }, ...one.subscription }],
     pipeline: { partitions: PARTITIONS, workers },
     checkpoint: { path: join(home, 'data') },
     http: 'off',

@@ -50,10 +50,8 @@ const nullPort = {
 };
 
 const read = await readConfig(JSON.parse(process.argv[2]), {});
-const config = {
-  ...read,
-  subscriptions: read.subscriptions.map((it) => ({ ...it, to: { kind: 'port', port: nullPort } })),
-};
+const toNowhere = { kind: 'port', port: nullPort };
+const config = { ...read, sinks: [], subscriptions: read.subscriptions.map((it) => ({ ...it, to: toNowhere })) };
 const log = { debug() {}, info() {}, warn: complain, error: complain };
 const { path } = config.checkpoint;
 const checkpoints = await CheckpointStore.open({ path, log });
