@@ -64,7 +64,7 @@ process.on('SIGTERM', () => stop.abort());
 await engine.run(stop.signal);
 await checkpoints[Symbol.asyncDispose]();
 await parking[Symbol.asyncDispose]();
-process.disconnect();
+process.disconnect?.();
 
 function complain(fields, words) {
   console.error(words ?? fields, words === undefined ? '' : fields);
