@@ -3,7 +3,7 @@
  * each event as JSON, published persistent and mandatory to one durable classic queue on a confirm channel with at most
  * 1,000 unconfirmed messages. It keeps no position, which is in its favour.
  *
- *     baseline.ts MONGODB_URI AMQP_URI QUEUE SECONDS INCREMENT EVENTS json|ejson
+ *     baseline.ts MONGODB_URI AMQP_URI QUEUE SECONDS INCREMENT EVENTS json|ejson [DATABASE]
  */
 import { once } from 'node:events';
 import { connect } from 'amqplib';
@@ -13,7 +13,8 @@ import { LOAD_DB } from './load.ts';
 
 const MAX_UNCONFIRMED = 1_000;
 
-const [mongoUri = '', amqpUri = '', queue = '', seconds, increment, events, format] = process.argv.slice(2);
+const [mongoUri = '', amqpUri = '', queue = '', seconds, increment, events, format, database = LOAD_DB] =
+  process.argv.slice(2);
 const stringify = format === 'ejson' ? (event: object) => EJSON.stringify(event) : JSON.stringify;
 
 const client = new MongoClient(mongoUri);
@@ -31,7 +32,7 @@ const onConfirm = (error: unknown): void => {
 
 const startAtOperationTime = new Timestamp({ t: Number(seconds), i: Number(increment) });
 let left = Number(events);
-for await (const event of client.db(LOAD_DB).watch([], { startAtOperationTime })) {
+for await (const event of client.db(database).watch([], { startAtOperationTime })) {
   if (unconfirmed >= MAX_UNCONFIRMED) {
     await new Promise<void>((resolve) => (roomAgain = resolve));
     roomAgain = undefined;

@@ -1,7 +1,7 @@
-/** The queues of a run: emptied out of the way before it, counted to the last event after it. */
+/** The queues of a run: emptied out of the way before it, watched while it fills them, counted to the last event after it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
-import type { Channel, ConsumeMessage } from 'amqplib';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 
 /** How the bodies in a queue are to be counted. */
 export type Framing = 'one' | 'lines' | 'bson';
@@ -9,11 +9,20 @@ export type Framing = 'one' | 'lines' | 'bson';
 export interface Content {
   readonly messages: number;
   readonly events: number;
-  /** Of the bodies; unknown where messages were counted without reading them. */
-  readonly bytes: number | undefined;
-  /** Queues that hold anything. */
-  readonly used: number;
+  /** Of the bodies read: all of them, or a few where one message is one event. */
+  readonly averageBytes: number;
 }
+
+interface Queues {
+  readonly queues: readonly string[];
+  readonly queueType: 'classic' | 'quorum' | 'stream';
+  readonly framing: Framing;
+}
+
+/** Where one message is one event, the depth tells all, and a few bodies tell their size. */
+const SAMPLE = 400;
+/** A stream does not say how much there is to read; nothing for so long means that this was all. */
+const STREAM_END_MS = 3_000;
 
 export async function deleteQueues(uri: string, queues: readonly string[]): Promise<void> {
   await withChannel(uri, async (channel) => {
@@ -21,8 +30,46 @@ export async function deleteQueues(uri: string, queues: readonly string[]): Prom
   });
 }
 
-export async function contentOf(uri: string, queues: readonly string[], framing: Framing): Promise<Content> {
+export async function declareQueues(uri: string, queues: readonly string[], queueType: string): Promise<void> {
+  await withChannel(uri, async (channel) => {
+    const options = { durable: true, arguments: { 'x-queue-type': queueType } };
+    for (const queue of queues) await channel.assertQueue(queue, options);
+  });
+}
+
+/** How many messages lie in queues that exist, asked over one connection as often as one likes. */
+export class QueueDepths {
+  readonly #connection: ChannelModel;
+  readonly #channel: Channel;
+  readonly #queues: readonly string[];
+  #closed: Promise<void> | undefined;
+
+  private constructor(connection: ChannelModel, channel: Channel, queues: readonly string[]) {
+    this.#connection = connection;
+    this.#channel = channel;
+    this.#queues = queues;
+  }
+
+  static async open(uri: string, queues: readonly string[]): Promise<QueueDepths> {
+    const connection = await connect(uri);
+    return new QueueDepths(connection, await connection.createChannel(), queues);
+  }
+
+  async total(): Promise<number> {
+    const depths = await depthsOf(this.#channel, this.#queues);
+    return depths.reduce((sum, depth) => sum + depth, 0);
+  }
+
+  /** A second time it does nothing. */
+  async close(): Promise<void> {
+    this.#closed ??= this.#connection.close();
+    await this.#closed;
+  }
+}
+
+export async function contentOf(uri: string, { queues, queueType, framing }: Queues): Promise<Content> {
   return withChannel(uri, async (channel) => {
+    if (queueType === 'stream') return read(channel, { queues, framing, upTo: Infinity, stream: true });
     let depths = await depthsOf(channel, queues);
     // What is confirmed is counted a moment later.
     for (;;) {
@@ -32,9 +79,9 @@ export async function contentOf(uri: string, queues: readonly string[], framing:
       depths = again;
     }
     const messages = depths.reduce((sum, depth) => sum + depth, 0);
-    const used = depths.filter((depth) => depth > 0).length;
-    if (framing === 'one') return { messages, events: messages, bytes: undefined, used };
-    return { messages, used, ...(await read(channel, { queues, messages, framing })) };
+    if (framing !== 'one') return read(channel, { queues, framing, upTo: messages, stream: false });
+    const sample = await read(channel, { queues, framing, upTo: Math.min(messages, SAMPLE), stream: false });
+    return { messages, events: messages, averageBytes: sample.averageBytes };
   });
 }
 
@@ -46,31 +93,43 @@ async function depthsOf(channel: Channel, queues: readonly string[]): Promise<nu
 
 interface Reading {
   readonly queues: readonly string[];
-  readonly messages: number;
-  readonly framing: 'lines' | 'bson';
+  readonly framing: Framing;
+  readonly upTo: number;
+  readonly stream: boolean;
 }
 
-async function read(
-  channel: Channel,
-  { queues, messages, framing }: Reading,
-): Promise<{ events: number; bytes: number }> {
-  let left = messages;
+async function read(channel: Channel, { queues, framing, upTo, stream }: Reading): Promise<Content> {
+  let messages = 0;
   let events = 0;
   let bytes = 0;
   await channel.prefetch(50);
   await new Promise<void>((resolve, reject) => {
-    if (left === 0) resolve();
+    if (upTo === 0) resolve();
+    const end = stream ? setTimeout(resolve, STREAM_END_MS) : undefined;
     const take = (message: ConsumeMessage | null): void => {
-      if (message === null) return;
-      events += framing === 'lines' ? lines(message.content) : documents(message.content);
+      if (message === null || messages === upTo) return;
+      messages += 1;
+      events += eventsIn(message.content, framing);
       bytes += message.content.length;
+      end?.refresh();
       channel.ack(message);
-      left -= 1;
-      if (left === 0) resolve();
+      if (messages === upTo) resolve();
     };
-    for (const queue of queues) channel.consume(queue, take).catch(reject);
+    const options = stream ? { arguments: { 'x-stream-offset': 'first' } } : {};
+    for (const queue of queues) channel.consume(queue, take, options).catch(reject);
   });
-  return { events, bytes };
+  return { messages, events, averageBytes: bytes / messages };
+}
+
+function eventsIn(body: Buffer, framing: Framing): number {
+  switch (framing) {
+    case 'one':
+      return 1;
+    case 'lines':
+      return lines(body);
+    case 'bson':
+      return documents(body);
+  }
 }
 
 function lines(body: Buffer): number {

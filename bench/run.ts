@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { catchUp } from './catch-up.ts';
+import { endToEnd } from './end-to-end.ts';
 import { encode } from './encode.ts';
 import { engine } from './engine.ts';
 import { OptionFault, wordsOfOptions } from './scenario.ts';
@@ -20,7 +20,7 @@ import { transaction } from './transaction.ts';
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   encode,
   engine,
-  'catch-up': catchUp,
+  'end-to-end': endToEnd,
   transaction,
   restart,
   idle,

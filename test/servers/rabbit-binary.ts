@@ -13,6 +13,8 @@ import type { Progress } from './unavailable.ts';
 export interface RabbitScripts {
   readonly server: string;
   readonly ctl: string;
+  /** Erlang's port mapper. */
+  readonly epmd: string;
 }
 
 const PACKAGED = '/usr/lib/rabbitmq/bin';
@@ -49,7 +51,7 @@ async function installed(): Promise<RabbitScripts | undefined> {
 }
 
 async function scriptsIn(folder: string): Promise<RabbitScripts | undefined> {
-  const scripts = { server: join(folder, 'rabbitmq-server'), ctl: join(folder, 'rabbitmqctl') };
+  const scripts = { server: join(folder, 'rabbitmq-server'), ctl: join(folder, 'rabbitmqctl'), epmd: 'epmd' };
   const plain = (await isExecutable(scripts.server)) && (await isExecutable(scripts.ctl));
   return plain && basename(realpathSync(scripts.server)) === 'rabbitmq-server' ? scripts : undefined;
 }

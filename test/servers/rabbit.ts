@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from './ports.ts';
+import { newerRabbit } from './newer-rabbit.ts';
 import { rabbitScripts } from './rabbit-binary.ts';
 import type { RabbitScripts } from './rabbit-binary.ts';
 import { reap, reapFolder, spare, spareFolder } from './reaper.ts';
@@ -40,6 +41,8 @@ export interface RabbitOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** False: `AMQP_URI` of the environment will do. */
   readonly fresh?: boolean;
+  /** "4.0", rather than whatever RabbitMQ is at hand. */
+  readonly version?: string | undefined;
   readonly progress?: Progress;
 }
 
@@ -49,12 +52,13 @@ export async function startRabbit({
   extraConfig = '',
   env = {},
   fresh = true,
+  version,
   progress,
 }: RabbitOptions = {}): Promise<RabbitServer> {
   const given = process.env['AMQP_URI'];
-  if (!fresh && given !== undefined && given !== '') return givenRabbit(given);
+  if (!fresh && version === undefined && given !== undefined && given !== '') return givenRabbit(given);
 
-  const scripts = await rabbitScripts(progress);
+  const scripts = await (version === undefined ? rabbitScripts(progress) : newerRabbit(version, progress));
   const folder = await mkdtemp(join(tmpdir(), 'tailrace-rabbit-'));
   reapFolder(folder);
   const port = await freePort();
@@ -148,7 +152,7 @@ class OwnRabbit implements RabbitServer {
 
   async start(): Promise<void> {
     // Started here and in the foreground; else the broker starts one as a daemon, which would outlive it.
-    this.#epmd ??= await this.#launch('epmd', []);
+    this.#epmd ??= await this.#launch(this.#scripts.epmd, []);
     this.#broker = await this.#launch(this.#scripts.server, []);
     const deadline = Date.now() + START_TIMEOUT_MS;
     while (!(await answers(this.#port))) {
