@@ -14,6 +14,7 @@ import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { restart } from './restart.ts';
+import { slowQueue } from './slow-queue.ts';
 import { transaction } from './transaction.ts';
 
 /** In the order in which `all` runs them. */
@@ -22,6 +23,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   engine,
   'end-to-end': endToEnd,
   transaction,
+  'slow-queue': slowQueue,
   restart,
   idle,
   latency,

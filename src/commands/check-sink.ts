@@ -3,7 +3,7 @@ import { connect } from 'amqplib';
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Config, SinkConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
-import { handshakeFault } from '../sinks/amqp-sink.ts';
+import { handshakeFault } from '../sinks/amqp-connection.ts';
 import { amqpCode, topologyOf } from '../sinks/topology.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';

@@ -56,6 +56,8 @@ export interface SinkConfig {
   readonly name: string;
   readonly uri: string;
   readonly declare: boolean;
+  /** Lanes are spread over so many. */
+  readonly connections: number;
   /** Unconfirmed messages per lane. */
   readonly window: number;
   readonly heartbeatMs: number;

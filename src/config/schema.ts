@@ -154,6 +154,9 @@ const sinkSchema = z.strictObject({
   declare: flag().default(true).meta({
     description: 'Declare exchanges, queues and bindings; false: only check that they are there.',
   }),
+  connections: count(1, 64)
+    .default(4)
+    .meta({ description: 'Connections that lanes are spread over; the broker slows each down to its slowest queue.' }),
   window: count(1, 10_000).default(256).meta({ description: 'Unconfirmed messages per lane.' }),
   heartbeat: duration(SECOND, HOUR).prefault('5s').meta({
     description: 'How often both ends show that they are alive; whole seconds. Two missed ones end the connection.',

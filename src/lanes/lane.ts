@@ -186,6 +186,7 @@ export class Lane {
   /** The listener of one incarnation of the way: a late answer of an older one must not be taken for a newer one's. */
   #listener(epoch: number): PortListener {
     return {
+      partition: this.partition,
       confirmed: (tag, multiple) => {
         if (epoch === this.#epoch) this.#answer(tag, multiple, 'delivered');
       },

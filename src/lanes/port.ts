@@ -27,6 +27,8 @@ export interface PortFault {
 
 /** Answers come in any order. After `closed` nothing comes any more. */
 export interface PortListener {
+  /** Of which of its subscription's lanes. */
+  readonly partition: number;
   confirmed(tag: number, multiple: boolean): void;
   refused(tag: number, multiple: boolean): void;
   /** Comes before the message's confirm: it reached no queue. */

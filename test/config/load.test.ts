@@ -59,6 +59,7 @@ const RESOLVED = {
       uri: ENV.AMQP_URI,
       declare: true,
       window: 256,
+      connections: 4,
       heartbeatMs: 5_000,
       confirmTimeoutMs: 30_000,
       maxMessageBytes: 16 * 2 ** 20,

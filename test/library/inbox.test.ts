@@ -11,6 +11,7 @@ function message(n: number): LaneMessage {
 
 function listener(confirmed: number[]): PortListener {
   return {
+    partition: 0,
     confirmed: (tag) => confirmed.push(tag),
     refused: () => {},
     returned: () => {},

@@ -1,0 +1,280 @@
+/**
+ * One of a sink's connections to RabbitMQ, made again for ever once the first is there, and the channels of the lanes that it
+ * carries. RabbitMQ slows a connection down to the slowest queue that is published to over it, and heartbeats, blocking and
+ * losses are each connection's own.
+ */
+import { connect } from 'amqplib';
+import { Backoff, sleep } from '../backoff.ts';
+import { UserError } from '../errors.ts';
+import { Outbox } from './outbox.ts';
+import type { ChannelModel } from 'amqplib';
+import type { SinkConfig } from '../config/config.ts';
+import type { Log } from '../observe/log.ts';
+import type { SinkMeter } from '../observe/metrics.ts';
+import type { AmqpPort } from './amqp-port.ts';
+
+export interface AmqpConnectionOptions {
+  readonly config: SinkConfig;
+  /** Which of the sink's connections. */
+  readonly number: number;
+  readonly log: Log;
+  readonly meter: SinkMeter;
+}
+
+const CONNECT_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 2_000;
+const LOG_EVERY_TRIES = 30;
+/**
+ * What may wait for the socket before lanes stop publishing. With Node's own 16 KiB a large message ends the turn it is sent
+ * in (`catch-up`, 200 events a message: 6.6 µs an event instead of 5.6).
+ */
+const SOCKET_BUFFER = { writableHighWaterMark: 1024 * 1024 };
+
+export class AmqpConnection {
+  /** The channels that are open on it; which comes first changes, see `#writable`. */
+  readonly ports = new Set<AmqpPort>();
+  readonly #config: SinkConfig;
+  readonly #number: number;
+  readonly #log: Log;
+  readonly #meter: SinkMeter;
+  readonly #stop = new AbortController();
+  #model: ChannelModel | undefined;
+  #outbox: Outbox | undefined;
+  #waiting: (() => void)[] = [];
+  /** Rejects once the connection is lost. */
+  readonly #losses = new WeakMap<ChannelModel, Promise<never>>();
+  #ensured = new Map<string, Promise<void>>();
+  #blockedFor: string | undefined;
+  #lastFault: string | undefined = 'not connected yet';
+  #wasConnected = false;
+  #loop: Promise<void> | undefined;
+
+  constructor({ config, number, log, meter }: AmqpConnectionOptions) {
+    this.#config = config;
+    this.#number = number;
+    this.#log = log;
+    this.#meter = meter;
+  }
+
+  /** While it is open. */
+  get model(): ChannelModel | undefined {
+    return this.#model;
+  }
+
+  /** The open connection's; undefined where amqplib must publish. */
+  get outbox(): Outbox | undefined {
+    return this.#outbox;
+  }
+
+  /** Per subscription, since it was last made: its topology stands, or is being made. */
+  get ensured(): Map<string, Promise<void>> {
+    return this.#ensured;
+  }
+
+  /** Why nothing can be sent; undefined while connected. */
+  get downFor(): string | undefined {
+    return this.#model ? undefined : (this.#lastFault ?? 'not connected');
+  }
+
+  /** The broker's reason while it blocks publishers (memory or disk alarm). */
+  get blockedFor(): string | undefined {
+    return this.#blockedFor;
+  }
+
+  get wasConnected(): boolean {
+    return this.#wasConnected;
+  }
+
+  get stopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** Resolves once connected, or at `stop`; throws `UserError` for what the user must mend. */
+  async start(stop: AbortSignal): Promise<void> {
+    const first = await this.#connectUntil(stop, true);
+    if (first) this.#loop = this.#keepConnected(first);
+  }
+
+  /** The open connection, waited for; rejects only when stopped. */
+  async connected(stop: AbortSignal): Promise<ChannelModel> {
+    while (!this.#model) {
+      if (stop.aborted || this.stopped) throw new Error('stopped');
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+        stop.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+    return this.#model;
+  }
+
+  /**
+   * Rejects when the connection goes first: amqplib (2.3) then forgets some calls, the closing of a channel for one, and whoever
+   * waits for them would do so for ever.
+   */
+  async whileOpen<T>(model: ChannelModel, work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#losses.get(model)!]);
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#wake();
+    const model = this.#model;
+    this.#model = undefined;
+    if (model) await closeModel(model);
+    // A connection that is just being made is closed by whoever makes it, when it comes.
+    const waited = new AbortController();
+    await Promise.race([this.#loop, sleep(CLOSE_TIMEOUT_MS, waited.signal)]);
+    waited.abort();
+  }
+
+  #writable(): void {
+    // Who was first is last the next time, or the lanes at the end would starve while the socket is the limit.
+    const [first] = this.ports;
+    if (!first) return;
+    this.ports.delete(first);
+    this.ports.add(first);
+    for (const port of this.ports) port.writable();
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+
+  async #keepConnected(first: ChannelModel): Promise<void> {
+    let model: ChannelModel | undefined = first;
+    while (model) {
+      await this.#untilLost(model);
+      if (this.stopped) return;
+      this.#meter.reconnected();
+      model = await this.#connectUntil(this.#stop.signal, false);
+    }
+  }
+
+  /** Adopts a connection until it is lost. */
+  #untilLost(model: ChannelModel): Promise<void> {
+    return new Promise((resolve) => {
+      let reason = 'the connection was closed';
+      model.on('error', (error) => (reason = error.message));
+      model.on('close', () => {
+        if (this.#model === model) this.#model = undefined;
+        // After a missed heartbeat amqplib waits for what it has still to send, on a link where nothing is taken any more.
+        destroySocket(model);
+        this.#blockedFor = undefined;
+        this.#lastFault = reason;
+        if (!this.stopped) this.#log.warn({ ...this.#name, reason }, 'Connection to RabbitMQ lost.');
+        resolve();
+      });
+    });
+  }
+
+  async #connectUntil(stop: AbortSignal, atStart: boolean): Promise<ChannelModel | undefined> {
+    const backoff = new Backoff();
+    while (!stop.aborted) {
+      try {
+        const model = await connect(withHeartbeat(this.#config.uri, this.#config.heartbeatMs), {
+          ...SOCKET_BUFFER,
+          noDelay: true,
+          keepAlive: true,
+          timeout: CONNECT_TIMEOUT_MS,
+          clientProperties: { connection_name: `tailrace ${this.#config.name}` },
+        });
+        if (stop.aborted || this.stopped) {
+          await closeModel(model);
+          return undefined;
+        }
+        this.#adopt(model);
+        return model;
+      } catch (error) {
+        const fault = handshakeFault(error, this.#config.name);
+        if (fault && atStart) throw fault;
+        this.#lastFault = error instanceof Error ? error.message : String(error);
+        if (backoff.tries % LOG_EVERY_TRIES === 0) {
+          this.#log.warn({ ...this.#name, reason: this.#lastFault }, 'RabbitMQ cannot be reached; trying on.');
+        }
+        await sleep(backoff.next(), stop);
+      }
+    }
+    return undefined;
+  }
+
+  #adopt(model: ChannelModel): void {
+    model.on('blocked', (reason) => {
+      this.#blockedFor = reason || 'the broker blocks publishers';
+      this.#log.warn({ ...this.#name, reason }, 'RabbitMQ blocks publishing; waiting.');
+    });
+    model.on('unblocked', () => {
+      this.#blockedFor = undefined;
+      this.#log.info(this.#name, 'RabbitMQ takes messages again.');
+      this.#writable();
+    });
+    const lost = new Promise<never>((_, reject) => {
+      model.once('close', () => reject(new Error('the connection was lost')));
+    });
+    lost.catch(() => {});
+    this.#losses.set(model, lost);
+    this.#ensured = new Map();
+    this.#lastFault = undefined;
+    this.#wasConnected = true;
+    this.#outbox = Outbox.of(model);
+    this.#outbox?.onDrain(() => this.#writable());
+    this.#model = model;
+    this.#log.info(this.#name, 'Connected to RabbitMQ.');
+    this.#wake();
+  }
+
+  get #name(): { readonly sink: string; readonly connection: number } {
+    return { sink: this.#config.name, connection: this.#number };
+  }
+}
+
+/** amqplib takes the heartbeat from the URI alone, in whole seconds; the broker's default of 60 s is far too slow to notice. */
+function withHeartbeat(uri: string, heartbeatMs: number): string {
+  const url = new URL(uri);
+  if (!url.searchParams.has('heartbeat')) {
+    url.searchParams.set('heartbeat', String(Math.max(1, Math.round(heartbeatMs / 1000))));
+  }
+  return url.href;
+}
+
+/** Wrong credentials, or a virtual host that is not there or not ours. amqplib gives the code only inside its message. */
+export function handshakeFault(error: unknown, sink: string): UserError | undefined {
+  const said = error instanceof Error ? error.message : '';
+  const code = /^Handshake terminated by server: (?<code>\d{3})/.exec(said)?.groups?.['code'];
+  if (code === '403') {
+    return new UserError(
+      'credentials-refused',
+      `sink "${sink}": RabbitMQ refused the user or password. Check them in \`sinks.${sink}.uri\`.`,
+      { cause: error },
+    );
+  }
+  // Where the virtual host is refused, amqplib (2.3) says only that it had expected something else.
+  if (code === '530' || said.startsWith('Expected ConnectionOpenOk; got <ConnectionClose')) {
+    return new UserError(
+      'rights-missing',
+      `sink "${sink}": RabbitMQ does not let this user into the virtual host, or there is none of that name. ` +
+        `Check the path of \`sinks.${sink}.uri\` ("/" is written %2F), create it, or grant the user rights on it.`,
+      { cause: error },
+    );
+  }
+  return undefined;
+}
+
+async function closeModel(model: ChannelModel): Promise<void> {
+  model.on('error', () => {});
+  const closed = new Promise<void>((resolve) => model.once('close', () => resolve()));
+  try {
+    void model.close().catch(() => {});
+  } catch {
+    return; // Closed already.
+  }
+  const waited = new AbortController();
+  await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS, waited.signal)]);
+  waited.abort();
+  destroySocket(model);
+}
+
+function destroySocket(model: ChannelModel): void {
+  (model.connection as unknown as { stream: { destroy(): void } }).stream.destroy();
+}
