@@ -50,7 +50,7 @@ const nullPort = {
 };
 
 const read = await readConfig(JSON.parse(process.argv[2]), {});
-const toNowhere = { kind: 'port', port: nullPort };
+const toNowhere = { kind: 'port', port: nullPort, letsGo: true };
 const config = { ...read, sinks: [], subscriptions: read.subscriptions.map((it) => ({ ...it, to: toNowhere })) };
 const log = { debug() {}, info() {}, warn: complain, error: complain };
 const { path } = config.checkpoint;
@@ -64,7 +64,7 @@ process.on('SIGTERM', () => stop.abort());
 await engine.run(stop.signal);
 await checkpoints[Symbol.asyncDispose]();
 await parking[Symbol.asyncDispose]();
-process.disconnect?.();
+if (process.connected) process.disconnect();
 
 function complain(fields, words) {
   console.error(words ?? fields, words === undefined ? '' : fields);

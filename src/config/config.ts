@@ -131,7 +131,12 @@ export type Destination =
     }
   | { readonly kind: 'stdout' }
   /** In this program; not from a file. */
-  | { readonly kind: 'port'; readonly port: LanePort }
+  | {
+      readonly kind: 'port';
+      readonly port: LanePort;
+      /** Nothing of a message's bytes is looked at once it is confirmed. */
+      readonly letsGo?: boolean;
+    }
   | { readonly kind: 'file'; readonly path: string };
 
 export type QueueType = 'classic' | 'quorum' | 'stream';

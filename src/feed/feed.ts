@@ -84,7 +84,7 @@ export class Feed {
     this.name = options.config.name;
     this.source = options.source;
     this.routes = options.routes;
-    this.#ownsBodies = options.routes.every(({ config }) => config.to.kind !== 'port');
+    this.#ownsBodies = options.routes.every(({ config: { to } }) => to.kind !== 'port' || to.letsGo === true);
     this.#starts = new Starts(options);
     this.#setAside = new SetAside(options);
     this.#transactions = new Transactions(options);
@@ -340,6 +340,7 @@ export class Feed {
         for (const result of results) await this.#put(result, batch, job);
         // A change stream's batches say themselves how far they reach; the events do not.
         if (batch.last?.token) this.#settleAt(batch.last);
+        batch.letGo?.();
         this.#o.touch();
       } catch (error) {
         this.#broken = true;

@@ -12,6 +12,8 @@ export interface RawBatch {
   readonly entries: number;
   /** The last entry's; undefined when there is none. A change stream's is of its `postBatchResumeToken`, which is there without entries too. */
   readonly last: OpTime | undefined;
+  /** To be called once nobody looks at `bytes` any more; where it is not, they are left to the collector. */
+  readonly letGo?: () => void;
 }
 
 /** What a batch takes from the budget: the reply's bytes, and the copy that is made for a worker. A sign of life is free. */
