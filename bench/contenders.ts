@@ -25,6 +25,8 @@ export interface Contender {
   readonly queues: readonly string[];
   readonly queueType: QueueType;
   readonly framing: Framing;
+  /** From its first message on: what is not steady yet; three seconds where it is left out. */
+  readonly warmUpMs?: number;
   /** Resolves with the running process. */
   start(course: Course): Promise<Runner>;
 }

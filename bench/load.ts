@@ -102,8 +102,8 @@ async function writeShare(db: Db, { collections, document, inserts, updates }: S
     while (left > 0) {
       left -= 1;
       const collection = db.collection(`orders_${left % collections}`);
-      await collection.bulkWrite(operations({ document, inserts, updates, seed }));
       seed += inserts;
+      await collection.bulkWrite(operations({ document, inserts, updates, seed }));
     }
   };
   await Promise.all(Array.from({ length: WRITERS }, async () => writer()));

@@ -2,7 +2,8 @@
  * One run of one contender, measured: from its start until everything is confirmed, then its queues are counted. A run whose queues do
  * not hold every event is void, and so is one that takes too long; the others go on.
  *
- * The steady rate is that of a window inside the run: it begins three seconds after the first message, so that neither start-up nor a
+ * The steady rate is that of a window inside the run: it begins three seconds after the first message (later where a
+ * contender asks for it), so that neither start-up nor a
  * compiler that is still at work is in it, and ends with the last look before the end. CPU per event is of that window too.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -93,7 +94,7 @@ export async function race({ contender, course, servers, limitSeconds }: Racing)
       averageMessageBytes: Math.round(content.averageBytes),
       firstSeconds: first === undefined ? NaN : (first.atMs - startedAt) / 1_000,
       lastSeconds,
-      ...steady(looks, content.events),
+      ...steady(looks, content.events, contender.warmUpMs),
       ...peaks,
     };
   } finally {
@@ -135,8 +136,8 @@ type OfWindow = Pick<
   'steadyRate' | 'steadySeconds' | 'engineMicros' | 'brokerMicros' | 'mongodMicros' | 'mainThread'
 >;
 
-function steady(looks: readonly Look[], total: number): OfWindow {
-  const warm = (looks.find(({ events }) => events > 0)?.atMs ?? Infinity) + WARM_UP_MS;
+function steady(looks: readonly Look[], total: number, warmUpMs = WARM_UP_MS): OfWindow {
+  const warm = (looks.find(({ events }) => events > 0)?.atMs ?? Infinity) + warmUpMs;
   const from = looks.find(({ atMs }) => atMs >= warm);
   // Where everything has left it, it only waits for confirms.
   const to = looks.findLast(({ events }) => events < total);

@@ -13,6 +13,7 @@ import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
+import { peers } from './peers.ts';
 import { restart } from './restart.ts';
 import { slowQueue } from './slow-queue.ts';
 import { transaction } from './transaction.ts';
@@ -22,6 +23,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   encode,
   engine,
   'end-to-end': endToEnd,
+  peers,
   transaction,
   'slow-queue': slowQueue,
   restart,

@@ -47,17 +47,22 @@ export async function debianRoot(wanted: DebianRoot, progress: Progress = () => 
 
 /**
  * What is mounted is seen by this process alone and gone with it, however it ends. The program takes this process's place, so its pid is
- * ours. Its HOME is the one folder of outside that it sees, at the same path.
+ * ours. Of outside it sees the folders that SEEN names, separated by colons, at the same paths; its HOME where SEEN is not set.
  */
 function script(root: string, path: string): string {
   return `#!/bin/sh
 root='${root}'
 if [ -z "$INSIDE" ]; then INSIDE=1 exec unshare --mount "$0" "$@"; fi
 unset INSIDE
-mount -t tmpfs none "$root/tmp" && mkdir -p "$root$HOME" && mount --bind "$HOME" "$root$HOME" || exit 1
+mount -t tmpfs none "$root/tmp" || exit 1
+IFS=:
+for folder in \${SEEN:-$HOME}; do
+  mkdir -p "$root$folder" && mount --bind "$folder" "$root$folder" || exit 1
+done
+unset IFS
 mount --bind /dev "$root/dev" && mount -t proc none "$root/proc" || exit 1
 cp /etc/hosts "$root/etc/hosts"
-cd / && exec chroot "$root" '${path}' "$@"
+exec chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$PWD" '${path}' "$@"
 `;
 }
 
