@@ -79,6 +79,7 @@ const options = {
   only: { type: 'names', words: 'only these contenders' },
   backlog: { type: 'number', default: 400_000, words: 'changes that another subscription catches up with meanwhile' },
   against: { type: 'text', words: "race another build's cli.js beside this one" },
+  profile: { type: 'text', words: 'leave CPU profiles of the engines in this folder (slower)' },
 } as const;
 
 export const latency = scenario({
@@ -89,9 +90,9 @@ export const latency = scenario({
 });
 
 async function measure(values: Values<typeof options>): Promise<LatencyResult> {
-  const { seconds, rounds, only, backlog, against } = values;
+  const { seconds, rounds, only, backlog } = values;
   const rates = values.rates.length > 0 ? values.rates.map(Number) : [100, 1_000, 10_000];
-  const racing = contenders(against).filter(({ name }) => only.length === 0 || only.includes(name.split('~')[0]!));
+  const racing = contenders(values).filter(({ name }) => only.length === 0 || only.includes(name.split('~')[0]!));
   const closers: (() => Promise<unknown>)[] = [];
   try {
     await build();
@@ -133,7 +134,8 @@ async function measure(values: Values<typeof options>): Promise<LatencyResult> {
   }
 }
 
-function contenders(against: string | undefined): Contender[] {
+function contenders({ against, profile }: Values<typeof options>): Contender[] {
+  const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   const builds: readonly (readonly [string, string | undefined])[] =
     against === undefined
       ? [['', undefined]]
@@ -144,18 +146,26 @@ function contenders(against: string | undefined): Contender[] {
   return [
     baseline(),
     ...builds.flatMap(([suffix, cli]) => [
-      tailrace({ name: `tailrace${suffix}`, words: 'one event a message', cli }),
-      tailrace({ name: `batched${suffix}`, words: 'up to 200 events a message, no linger', cli, batch: BATCHED }),
+      tailrace({ name: `tailrace${suffix}`, words: 'one event a message', cli, nodeFlags }),
+      tailrace({
+        name: `batched${suffix}`,
+        words: 'up to 200 events a message, no linger',
+        cli,
+        nodeFlags,
+        batch: BATCHED,
+      }),
       tailrace({
         name: `catching-up${suffix}`,
         words: 'one event a message, while a second source of the same replica set catches up, one event a message too',
         cli,
+        nodeFlags,
         beside: 'source',
       }),
       tailrace({
         name: `catching-up-shared${suffix}`,
         words: 'the same, but both subscriptions read from one source: the one that is behind holds the other',
         cli,
+        nodeFlags,
         beside: 'subscription',
       }),
     ]),
@@ -193,12 +203,13 @@ interface TailraceOptions {
   readonly name: string;
   readonly words: string;
   readonly cli: string | undefined;
+  readonly nodeFlags: readonly string[];
   readonly batch?: object;
   /** What else is caught up with meanwhile, and what of. */
   readonly beside?: 'source' | 'subscription';
 }
 
-function tailrace({ name, words, cli, batch, beside }: TailraceOptions): Contender {
+function tailrace({ name, words, cli, nodeFlags, batch, beside }: TailraceOptions): Contender {
   return {
     name,
     words,
@@ -224,13 +235,13 @@ function tailrace({ name, words, cli, batch, beside }: TailraceOptions): Contend
         await before.stop();
         config = { sources: { live: { uri: mongoUri, start: 'earliest' } }, sinks, subscriptions: [live, behind] };
       }
-      const engine = await EngineProcess.start({ config, folder, cli });
+      const engine = await EngineProcess.start({ config, folder, cli, nodeFlags });
       await engine.whileRunning(engine.ready());
       return async () => {
         if (beside === 'source' && (await engine.status()).subscriptions['behind']?.watermark === null) {
           throw new Error(`void: ${name} never began to catch up`);
         }
-        await engine.stop('SIGKILL');
+        await engine.stop();
         await removeFolder(folder);
       };
     },
