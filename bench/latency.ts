@@ -62,7 +62,8 @@ interface Contender {
 const QUEUE = 'bench.latency';
 const BACKLOG_DB = 'backlog';
 const COLLECTION = 'orders';
-const WARM_UP_SECONDS = 2;
+/** Until then a process compiles more than it works. */
+const WARM_UP_SECONDS = 5;
 /** Beyond this rate a driver in one process cannot write documents one by one, and they go by tens. */
 const SINGLE_WRITES_TO = 2_000;
 const MANY = 10;
@@ -73,7 +74,7 @@ const WANTED = { p50: 1.3, p99: 10 };
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 const options = {
-  seconds: { type: 'number', default: 15, words: 'each run is measured, after two more' },
+  seconds: { type: 'number', default: 15, words: 'each run is measured, after five more' },
   rounds: { type: 'number', default: 1, words: 'runs of each contender at each rate; their times are put together' },
   rates: { type: 'names', words: 'changes a second (100,1000,10000)' },
   only: { type: 'names', words: 'only these contenders' },

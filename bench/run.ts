@@ -13,10 +13,10 @@ import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
+import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { restart } from './restart.ts';
 import { slowQueue } from './slow-queue.ts';
-import { transaction } from './transaction.ts';
 
 /** In the order in which `all` runs them. */
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
@@ -24,11 +24,11 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   engine,
   'end-to-end': endToEnd,
   peers,
-  transaction,
   'slow-queue': slowQueue,
+  latency,
+  memory,
   restart,
   idle,
-  latency,
 };
 
 const [name, ...rest] = process.argv.slice(2);

@@ -1,5 +1,5 @@
 /**
- * Scenario: one transaction of gigabytes, far beyond what an engine may hold, delivered while a consumer reads its queues. Void unless
+ * Part of `memory`: one transaction of gigabytes, far beyond what an engine may hold, delivered while a consumer reads its queues. Void unless
  * every operation arrives once, in order within its queue, with one clusterTime and indexes that count over the whole transaction.
  */
 import { spawn } from 'node:child_process';
@@ -14,10 +14,10 @@ import type { Timestamp } from 'mongodb';
 import { stringify } from 'yaml';
 import { build } from '../test/build.ts';
 import { startMongo, startRabbit } from '../test/servers/index.ts';
-import { cpuSeconds, peakRssBytes } from './process-cost.ts';
+import { cpuSeconds, peakRssBytes, rssBytes } from './process-cost.ts';
+import type { MemorySample } from './engine-process.ts';
 import { environment, printHead, printTable, thousands } from './report.ts';
 import type { Environment } from './report.ts';
-import { scenario } from './scenario.ts';
 
 interface TransactionResult extends Environment {
   readonly operations: number;
@@ -26,6 +26,7 @@ interface TransactionResult extends Environment {
   readonly seconds: number;
   readonly peakRssBytes: number;
   readonly cpuSeconds: number;
+  readonly samples: readonly MemorySample[];
 }
 
 const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
@@ -33,14 +34,7 @@ const DOCUMENT_BYTES = 20_000;
 const PARTITIONS = 4;
 const COLLECTIONS = 8;
 
-export const transaction = scenario({
-  words: 'one large transaction, read by a consumer while it is delivered: memory above all',
-  minutes: 2,
-  options: { megabytes: { type: 'number', default: 2_048, words: 'size of the transaction' } },
-  run: deliver,
-});
-
-async function deliver({ megabytes }: { readonly megabytes: number }): Promise<TransactionResult> {
+export async function deliver({ megabytes }: { readonly megabytes: number }): Promise<TransactionResult> {
   const closers: (() => Promise<unknown>)[] = [];
   try {
     await build();
@@ -79,6 +73,7 @@ async function deliver({ megabytes }: { readonly megabytes: number }): Promise<T
     const startedAt = performance.now();
     let peak = 0;
     let cpu = 0;
+    const samples: MemorySample[] = [];
     let exited = false;
     engine.once('exit', () => (exited = true));
     while (!consumer.complete()) {
@@ -86,6 +81,8 @@ async function deliver({ megabytes }: { readonly megabytes: number }): Promise<T
       await sleep(250);
       peak = Math.max(peak, peakRssBytes(engine.pid!));
       cpu = cpuSeconds(engine.pid!);
+      const atSeconds = (performance.now() - startedAt) / 1_000;
+      if (atSeconds >= samples.length) samples.push({ atSeconds, rssBytes: rssBytes(engine.pid!) });
     }
     const seconds = (performance.now() - startedAt) / 1000;
     engine.kill('SIGTERM');
@@ -113,6 +110,7 @@ async function deliver({ megabytes }: { readonly megabytes: number }): Promise<T
       seconds,
       peakRssBytes: peak,
       cpuSeconds: cpu,
+      samples,
     };
   } finally {
     for (const close of closers.toReversed()) await close();
