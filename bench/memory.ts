@@ -13,7 +13,7 @@ import { startMongo, startRabbit } from '../test/servers/index.ts';
 import type { RabbitServer } from '../test/servers/index.ts';
 import { EngineProcess, removeFolder } from './engine-process.ts';
 import type { MemorySample } from './engine-process.ts';
-import { LOAD_DB, writeLoad } from './load.ts';
+import { writeLoad } from './load.ts';
 import { untilIdle } from './process-cost.ts';
 import {
   atMost,
@@ -67,7 +67,10 @@ interface Servers {
 interface Stretch {
   readonly start: Timestamp;
   readonly end: Timestamp;
+  readonly databases: readonly string[];
 }
+
+type Stretches = Readonly<Record<Situation['documents'], Stretch>>;
 
 const WANTED_BYTES = 256 * 2 ** 20;
 const STEADY_SECONDS = 10;
@@ -98,13 +101,14 @@ async function measure(values: Values<typeof options>): Promise<MemoryResult> {
   const { only, against } = values;
   const chosen = SITUATIONS.filter(({ name }) => only.length === 0 || only.includes(name));
   const measured: Measured[] = [];
-  const env = await withServers(values, async (servers, stretches) => {
+  const situations = async (servers: Servers, stretches: Stretches): Promise<void> => {
     for (const situation of chosen) {
       for (const cli of against === undefined ? [undefined] : [undefined, against]) {
         measured.push(await run({ situation, stretch: stretches[situation.documents], servers, cli }));
       }
     }
-  });
+  };
+  const env = chosen.length > 0 ? await withServers(values, situations) : await environment();
   if (values.megabytes > 0 && (only.length === 0 || only.includes('transaction'))) {
     const { peakRssBytes, samples, seconds: took, cpuSeconds } = await deliver({ megabytes: values.megabytes });
     const steadyRssBytes = steadyOf(samples);
@@ -162,7 +166,7 @@ const SITUATIONS: readonly Situation[] = [
 
 async function withServers(
   { entries, large, hold, only }: Values<typeof options>,
-  use: (servers: Servers, stretches: Record<Situation['documents'], Stretch>) => Promise<void>,
+  use: (servers: Servers, stretches: Stretches) => Promise<void>,
 ): Promise<Environment> {
   const closers: (() => Promise<unknown>)[] = [];
   try {
@@ -180,10 +184,13 @@ async function withServers(
     const client = await MongoClient.connect(mongo.uri);
     closers.push(async () => client.close());
     const begin = await now(client);
-    await writeLoad(mongo.uri, entries);
+    const [load] = await writeLoad(mongo.uri, 'orders', [entries]);
     const middle = await now(client);
     if (only.length === 0 || only.includes('large')) await writeLarge(client, large);
-    const stretches = { small: { start: begin, end: middle }, large: { start: middle, end: await now(client) } };
+    const stretches = {
+      small: { start: begin, end: load!.last, databases: load!.databases },
+      large: { start: middle, end: await now(client), databases: [LARGE_DB] },
+    };
     await use({ mongoUri: mongo.uri, rabbit, holdSeconds: hold }, stretches);
     return env;
   } finally {
@@ -199,14 +206,14 @@ interface RunOptions {
 }
 
 async function run({ situation, stretch, servers, cli }: RunOptions): Promise<Measured> {
-  const { name, documents, subscription, sink, meanwhile } = situation;
-  const { start, end } = stretch;
+  const { name, subscription, sink, meanwhile } = situation;
+  const { start, end, databases } = stretch;
   await deleteQueues(servers.rabbit.uri);
   await untilIdle(servers.rabbit.pid);
   const config = {
     sources: { bench: { uri: servers.mongoUri, start: `${start.t}:${start.i}` } },
     sinks: { rabbit: { uri: servers.rabbit.uri, ...sink } },
-    subscriptions: [{ name: 'all', namespaces: [`${documents === 'small' ? LOAD_DB : LARGE_DB}.*`], ...subscription }],
+    subscriptions: [{ name: 'all', namespaces: databases.map((database) => `${database}.*`), ...subscription }],
     pipeline: { partitions: PARTITIONS },
   };
   const engine = await EngineProcess.start({ config, cli });
