@@ -10,7 +10,7 @@ import { build } from '../test/build.ts';
 import { startMongo, startRabbit } from '../test/servers/index.ts';
 import { PARTITIONS, WINDOW, barePublisher } from './contenders.ts';
 import type { BareOptions, Contender, Pace } from './contenders.ts';
-import { SHAPES, writeLoad } from './load.ts';
+import { SHAPES, dropLoads, writeLoad } from './load.ts';
 import type { Load, LoadKind } from './load.ts';
 import { race } from './race.ts';
 import type { Run, Servers } from './race.ts';
@@ -90,6 +90,7 @@ export async function contest({ words, entries, rounds, limit, rabbit: version, 
     const folder = await mkdtemp(join(tmpdir(), 'tailrace-bench-'));
     closers.push(async () => rm(folder, { recursive: true }));
 
+    if (mongo.pids.length === 0) closers.push(async () => dropLoads(mongo.uri));
     const servers = { mongo, rabbit };
     const chosen = await entrants({ servers, folder });
     const loads = await writeLoads(mongo.uri, chosen, entries);

@@ -18,11 +18,12 @@ import { ended, orEnd, started } from './contenders.ts';
 import type { Contender, Runner } from './contenders.ts';
 import type { Ground } from './contest.ts';
 import type { DebeziumBinary } from './debezium-binary.ts';
+import { PREFIX } from './load.ts';
 import { QueueDepths, deleteQueues } from './queues.ts';
 
 const EXCHANGE = 'amq.direct';
 /** Beside the load's databases, one that tells it of changes before there is a load. */
-const FIRST_DB = 'bench_first';
+const FIRST_DB = `${PREFIX}first`;
 const START_LIMIT_MS = 90_000;
 
 export async function debezium(binary: DebeziumBinary, { servers, folder }: Ground): Promise<Contender> {

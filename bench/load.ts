@@ -31,6 +31,8 @@ interface Shape {
 
 export const LOAD_DB = 'bench';
 export const COLLECTIONS = 16;
+/** Of databases that are ours, also on a server that is not. */
+export const PREFIX = 'tailrace_bench_';
 const WRITERS = 6;
 
 export const SHAPES: Readonly<Record<LoadKind, Shape>> = {
@@ -79,17 +81,29 @@ export async function writeLoad(uri: string, kind: LoadKind, shares: readonly nu
     const loads: Load[] = [];
     let written: Load | undefined;
     for (const [index, upTo] of shares.entries()) {
-      const database = `bench_${kind}_${index}`;
+      const database = `${PREFIX}${kind}_${index}`;
+      const { operationTime } = await client.db('admin').command({ ping: 1 });
       await writeShare(client.db(database), SHAPES[kind], upTo - (written?.entries ?? 0));
       // All before it is committed then, and seen by what reads the oplog.
       await client
         .db('bench_end')
         .collection(kind)
         .insertOne({}, { writeConcern: { w: 'majority' } });
-      written = joined(written, await measured(client, kind, database));
+      written = joined(written, await measured(client, { kind, database, since: operationTime }));
       loads.push(written);
     }
     return loads;
+  } finally {
+    await client.close();
+  }
+}
+
+/** From a server that is not ours to throw away. */
+export async function dropLoads(uri: string): Promise<void> {
+  const client = new MongoClient(uri);
+  try {
+    const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true });
+    for (const { name } of databases) if (name.startsWith(PREFIX)) await client.db(name).dropDatabase();
   } finally {
     await client.close();
   }
@@ -156,13 +170,20 @@ function filler(seed: number, length: number): string {
   return WORDS.slice(from, from + length);
 }
 
-async function measured(client: MongoClient, kind: LoadKind, database: string): Promise<Load> {
+interface Written {
+  readonly kind: LoadKind;
+  readonly database: string;
+  /** A server of the user's may still have the load of an earlier run in its oplog. */
+  readonly since: Timestamp;
+}
+
+async function measured(client: MongoClient, { kind, database, since }: Written): Promise<Load> {
   const [found] = await client
     .db('local')
     .collection('oplog.rs')
     .aggregate<Omit<Load, 'kind' | 'databases'>>(
       [
-        { $match: { ns: { $regex: `^${database}\\.` }, op: { $in: ['i', 'u'] } } },
+        { $match: { ts: { $gt: since }, ns: { $regex: `^${database}\\.` }, op: { $in: ['i', 'u'] } } },
         {
           $group: {
             _id: null,

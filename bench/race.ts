@@ -136,7 +136,8 @@ type OfWindow = Pick<
   'steadyRate' | 'steadySeconds' | 'engineMicros' | 'brokerMicros' | 'mongodMicros' | 'mainThread'
 >;
 
-function steady(looks: readonly Look[], total: number, warmUpMs = WARM_UP_MS): OfWindow {
+/** What the window comes to. */
+export function steady(looks: readonly Look[], total: number, warmUpMs = WARM_UP_MS): OfWindow {
   const warm = (looks.find(({ events }) => events > 0)?.atMs ?? Infinity) + warmUpMs;
   const from = looks.find(({ atMs }) => atMs >= warm);
   // Where everything has left it, it only waits for confirms.

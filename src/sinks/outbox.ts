@@ -1,7 +1,7 @@
 /**
  * The way of published messages into a connection's socket. amqplib makes five buffers of a message, takes each through a
  * stream of its channel, and writes it with a system call of its own. Here the messages of one turn of the event loop, of
- * whatever channels, are written one behind the other into a slab, and leave with one write (bench `catch-up`, contender
+ * whatever channels, are written one behind the other into a slab, and leave with one write (bench `end-to-end`, contender
  * `quorum`: 9 µs of CPU an event instead of 18, and the broker spends less as well).
  *
  * Invariants: frames leave whole; those of one channel in the order of their publishes, and before anything that amqplib sends on it

@@ -1,7 +1,7 @@
 /**
  * Large buffers on their way round: main copies a batch into one and gives another for what comes of it, the worker sends both
  * back, and main keeps them for the next batches. A buffer that is dropped instead stays until a full collection finds it,
- * in main or in a worker, and each of their heaps lets 64 MB of those gather first (bench `catch-up`: peak RSS).
+ * in main or in a worker, and each of their heaps lets 64 MB of those gather first (bench `end-to-end`: peak RSS).
  * Invariant: a buffer is given back by its only owner, so nobody else can still read it.
  */
 
