@@ -30,7 +30,7 @@ export interface SourceIdentity {
   readonly sharded?: boolean;
 }
 
-/** What is known of the member that is being read, refreshed about every second. */
+/** What is known of the member that is being read, refreshed about every second, or every other while nothing is written. */
 export interface SourceWindow {
   readonly member: string;
   readonly newest: OpTime;
