@@ -4,6 +4,7 @@
  */
 import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { encodeBatch } from './encode-batch.ts';
+import { LEAST_BYTES } from './spare-buffers.ts';
 import type { BatchJob, BatchReply, WorkerPlan } from './protocol.ts';
 
 // oxlint-disable-next-line no-unsafe-type-assertion -- the pool hands over what it was given
@@ -13,7 +14,8 @@ export default function run(job: BatchJob): BatchReply {
   try {
     const result = encodeBatch(plan, job);
     const { bytes, room } = job;
-    const spare = [bytes.buffer as ArrayBuffer];
+    const spare: ArrayBuffer[] = [];
+    if (bytes.buffer.byteLength >= LEAST_BYTES) spare.push(bytes.buffer as ArrayBuffer);
     if (room !== undefined && result.bodies.buffer !== room) spare.push(room);
     const reply = { ...result, spare };
     // oxlint-disable-next-line no-unsafe-type-assertion -- what main receives is the value behind `valueSymbol`

@@ -14,7 +14,7 @@ import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { eventIdTail } from './protocol.ts';
-import { SpareBuffers } from './spare-buffers.ts';
+import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
 import type { BatchJob, BatchReply, BatchResult, CraftPlan, WorkerPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
@@ -176,20 +176,24 @@ export class WorkerPool {
   async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
     const copy = new Uint8Array(this.#spare.take(job.bytes.length), 0, job.bytes.length);
     copy.set(job.bytes);
-    const room = this.#spare.take(Math.ceil(job.bytes.length * this.#growth));
+    // What little comes of a small batch the worker puts into a buffer of its own.
+    const expected = Math.ceil(job.bytes.length * this.#growth);
+    const room = expected < LEAST_BYTES ? undefined : this.#spare.take(expected);
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), deadlineMs);
     try {
       const reply = await this.#piscina.run(
-        { ...job, bytes: copy, room },
-        { transferList: [copy.buffer, room], signal: deadline.signal },
+        { ...job, bytes: copy, ...(room && { room }) },
+        { transferList: room ? [copy.buffer, room] : [copy.buffer], signal: deadline.signal },
       );
       if (reply.kind === 'done') {
         this.#lastResultAt = performance.now();
         const { spare, ...result } = reply;
         for (const buffer of spare ?? []) this.#spare.give(buffer);
-        const growth = (result.bodies.length / job.bytes.length) * ROOM_TO_SPARE;
-        this.#growth = Math.max(growth, this.#growth * 0.99);
+        if (job.bytes.length >= LEAST_BYTES) {
+          const growth = (result.bodies.length / job.bytes.length) * ROOM_TO_SPARE;
+          this.#growth = Math.max(growth, this.#growth * 0.99);
+        }
         return result;
       }
       this.#lastFault = reply.reason;

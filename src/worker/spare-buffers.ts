@@ -5,8 +5,8 @@
  * Invariant: a buffer is given back by its only owner, so nobody else can still read it.
  */
 
-/** Smaller ones are not worth the bookkeeping: few are needed at once, and the collector is quick with them. */
-const LEAST_BYTES = 128 * 1024;
+/** Smaller ones are not worth sending round: few are needed at once, and the collector is quick with them. */
+export const LEAST_BYTES = 128 * 1024;
 /** Sizes are rounded up to this, so that one batch's buffer fits the next. */
 const STEP_BYTES = 512 * 1024;
 /** One that is far too large is left to those that need it. */
