@@ -1,13 +1,20 @@
 /**
  * What waits in front of a lane's window: runs, in order. Where messages hold many events, those that were cut at a batch's
- * end are joined with what followed, so that a backlog fills messages by itself; `lingerMs` bounds how long a message that
- * is not full may wait for company. A gate is never taken or joined over: the lane passes it.
+ * end are joined with what followed. A message that is not full goes at once on a quiet lane; while several are under way
+ * it waits for company until their confirms come, so that a backlog fills messages by itself. `lingerMs` bounds how long it
+ * may wait beyond that. A gate is never taken or joined over: the lane passes it.
  */
 import { recordField, recordHeaders } from './run.ts';
 import type { MessageHeaders } from '../worker/protocol.ts';
 import { Field, GATE } from '../worker/protocol.ts';
 import type { Gate } from './gate.ts';
 import type { Part, Run } from './run.ts';
+
+/**
+ * With so many unanswered, the lane is busy. Fewer, and a stream that is merely not idle would wait for its confirms (an event
+ * a millisecond, and the broker answers in two); more, and less is filled (bench `end-to-end`, messages of `classic-200`).
+ */
+const BUSY = 4;
 
 export interface IntakeOptions {
   readonly maxEvents: number;
@@ -59,8 +66,8 @@ export class Intake {
     this.#advance();
   }
 
-  /** What makes the next message; undefined when there is nothing, or nothing that may go yet. */
-  take(): Part[] | undefined {
+  /** What makes the next message; undefined when there is nothing, or nothing that may go yet with so many unanswered. */
+  take(unanswered: number): Part[] | undefined {
     const run = this.#runs[0];
     if (!run || isGate(run, run.next)) return undefined;
     if (this.#o.maxEvents === 1) {
@@ -69,7 +76,7 @@ export class Intake {
       return [part];
     }
     const { parts, full } = this.#joined();
-    if (!full && this.#o.lingerMs > 0 && this.#lingers()) return undefined;
+    if (!full && (unanswered >= BUSY || (this.#o.lingerMs > 0 && this.#lingers()))) return undefined;
     this.stop();
     this.#remove(parts.length);
     return parts;

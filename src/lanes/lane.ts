@@ -285,7 +285,7 @@ export class Lane {
   }
 
   #take(): Flight | undefined {
-    const parts = this.#intake.take();
+    const parts = this.#intake.take(this.#window.unanswered);
     if (parts) this.#window.add(composeMessage(parts), parts);
     return this.#window.next;
   }

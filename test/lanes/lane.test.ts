@@ -276,6 +276,46 @@ describe('a lane', () => {
     lane.close();
   });
 
+  test('on a quiet stream each event goes at once, a message of its own', async () => {
+    const { port, push } = rig({ maxEvents: 4 });
+    await turn();
+    for (let n = 1; n <= 10; n++) {
+      push(n, n + 1);
+      assert.equal(port.sent.length, n);
+      port.listener!.confirmed(n, false);
+    }
+    assert.ok(port.sent.every(({ events }) => events === 1));
+  });
+
+  test('a backlog fills messages across batches, and its rest goes when the confirms have come', async () => {
+    const { lane, port, push } = rig({ maxEvents: 4 });
+    await turn();
+    // The first few go as they come: the lane is not busy yet.
+    for (let n = 1; n <= 4; n++) push(n, n + 1);
+    assert.deepEqual(
+      port.sent.map(({ events }) => events),
+      [1, 1, 1, 1],
+    );
+    push(5, 8);
+    push(8, 11);
+    assert.deepEqual(
+      port.sent.map(({ id }) => id).slice(4),
+      ['s:1.5.0..s:1.8.0'],
+      'a full one goes, though it is of two batches; two events wait for company',
+    );
+    push(11, 12);
+    assert.equal(port.sent.length, 5);
+    port.listener!.confirmed(5, true);
+    assert.deepEqual(
+      port.sent.map(({ id }) => id).slice(5),
+      ['s:1.9.0..s:1.11.0'],
+      'with nothing unanswered the rest goes, though it is not full',
+    );
+    port.listener!.confirmed(6, false);
+    assert.deepEqual(positionOf(lane), { seconds: 1, increment: 11 });
+    assert.equal(lane.queued, 0);
+  });
+
   test('with linger a message waits for company, and no longer than that', async () => {
     const { lane, port, push } = rig({ maxEvents: 4, lingerMs: 40 });
     await turn();
