@@ -63,7 +63,7 @@ const operationTypes = CRUD.map((name) =>
 const nsTexts = new WeakMap<Route, Words>();
 
 /** The whole `ns` element, the same for every event of a namespace. */
-function nsElement(route: Route): Words {
+export function nsElement(route: Route): Words {
   let known = nsTexts.get(route);
   if (known === undefined) {
     const fields = [

@@ -40,7 +40,7 @@ const operationTypesInTransaction = CRUD.map((name) => textWords(`,"operationTyp
 const nsTexts = new WeakMap<Route, Words>();
 
 /** `,"ns":{"db":…,"coll":…}`, the same for every event of a namespace. */
-function nsText(route: Route): Words {
+export function nsText(route: Route): Words {
   let known = nsTexts.get(route);
   if (known === undefined) {
     known = textWords(`,"ns":${JSON.stringify({ db: route.db, coll: route.coll })}`);

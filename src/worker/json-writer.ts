@@ -325,7 +325,7 @@ function putDouble(out: Output, pos: number, n: number, relaxed: boolean): numbe
   return put(out, pos, text.quoteBrace);
 }
 
-function putFiniteDouble(out: Output, pos: number, n: number): number {
+export function putFiniteDouble(out: Output, pos: number, n: number): number {
   const to = out.bytes;
   const size = n < 0 ? -n : n;
   if (size < 1e13) {

@@ -4,7 +4,8 @@ import type { TestContext } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { BSON, Code, Decimal128, Long, Timestamp, UUID } from 'bson';
 import type { Document } from 'bson';
-import { encodeBatch } from '../../src/worker/encode-batch.ts';
+import { encodeBatch, useTranscoder } from '../../src/worker/encode-batch.ts';
+import { Transcoder } from '../../src/worker/transcoder.ts';
 import { MESSAGE_TYPES } from '../../src/worker/protocol.ts';
 import type { BatchResult, WorkerPlan } from '../../src/worker/protocol.ts';
 import { Random, damaged } from './damage.ts';
@@ -84,13 +85,26 @@ export function sameResult(one: BatchResult, other: BatchResult): boolean {
   );
 }
 
-/** Twice, between other neighbours each time. */
+/** Twice, between other neighbours each time, and the second time without the module. */
 export function encode(of: WorkerPlan, bytes: Uint8Array, serverVersion = 600): BatchResult {
-  const [first, second] = NEIGHBOURS.map((neighbours) =>
-    encodeBatch(of, { source: 0, bytes: between(bytes, neighbours), wallTime: true, collated: [], serverVersion }),
-  );
-  assert.ok(sameResult(first!, second!), 'the result depends on what lies around the batch');
+  const [first, second] = NEIGHBOURS.map((neighbours, k) => {
+    const job = { source: 0, bytes: between(bytes, neighbours), wallTime: true, collated: [], serverVersion };
+    return k === 0 ? encodeBatch(of, job) : inJavaScript(() => encodeBatch(of, job));
+  });
+  assert.ok(sameResult(first!, second!), 'the result depends on what lies around the batch, or on who writes it');
   return first!;
+}
+
+const plainTranscoder = new Transcoder(64 * 1024, { module: false });
+
+/** What is encoded in here is written by JavaScript alone. */
+export function inJavaScript<T>(work: () => T): T {
+  const usual = useTranscoder(plainTranscoder);
+  try {
+    return work();
+  } finally {
+    useTranscoder(usual);
+  }
 }
 
 /** What js-bson refuses, and servers store. */

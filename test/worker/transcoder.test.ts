@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { BSON, Binary, Double, Long, ObjectId } from 'bson';
+import type { Document } from 'bson';
+import fc from 'fast-check';
+import { useTranscoder } from '../../src/worker/encode-batch.ts';
+import { Transcoder } from '../../src/worker/transcoder.ts';
+import { MODULE, compile } from '../../wasm/compile.ts';
+import { document, fieldName, value } from './arbitraries.ts';
+import { batchOf, entry, insert, plan, run } from './fixtures.ts';
+import { inJavaScript, sameResult } from './hostile.ts';
+
+const formats = plan([
+  { format: 'json' },
+  { format: 'json-canonical' },
+  { format: 'bson' },
+  { format: 'json', expanded: true },
+  { format: 'bson', expanded: true, maxEvents: 3 },
+]);
+const job = { serverVersion: 600 };
+const order = {
+  _id: new ObjectId(),
+  total: new Double(12.5),
+  third: 1 / 3,
+  created: new Date(),
+  note: 'leave it at the door, please: "Grüezi"\n',
+  items: [{ sku: 'a', n: 1 }],
+  photo: new Binary(Buffer.from('photo')),
+  large: Long.fromString('9007199254740993'),
+};
+
+const diff: fc.Arbitrary<Document> = fc.letrec<{ diff: Document; fields: Document; array: Document }>((tie) => ({
+  fields: fc.dictionary(fieldName, value, { maxKeys: 4 }),
+  diff: fc
+    .record(
+      { d: fc.dictionary(fieldName, fc.constant(false), { maxKeys: 3 }), u: tie('fields'), i: tie('fields') },
+      { requiredKeys: [] },
+    )
+    .chain((sections) =>
+      fc
+        .dictionary(
+          fieldName.map((name) => `s${name}`),
+          fc.oneof({ maxDepth: 3, depthSize: 'small' }, fc.constant({ u: { x: 1 } }), tie('diff'), tie('array')),
+          { maxKeys: 2 },
+        )
+        .map((inside) => ({ ...sections, ...inside })),
+    ),
+  array: fc
+    .tuple(fc.nat(99), fc.array(fc.tuple(fc.nat(20), value), { maxLength: 3 }), fc.boolean())
+    .map(([length, places, cut]) => ({
+      a: true,
+      ...(cut && { l: length }),
+      ...Object.fromEntries(places.map(([at, one]) => [`u${at}`, one])),
+    })),
+})).diff;
+
+test('the module and JavaScript write the same bytes, whatever a document holds', () => {
+  fc.assert(
+    fc.property(document, value, diff, fc.boolean(), (o, id, changes, withKey) => {
+      const key = { _id: id };
+      const whole = { ...key, ...o };
+      const entries = [
+        entry(1, { op: 'i', o: whole, ...(withKey && { o2: key }) }),
+        entry(2, { op: 'u', o: { $v: 2, diff: changes }, o2: key }),
+        entry(3, { op: 'u', o: whole, o2: key }),
+        entry(4, { op: 'd', o: key }),
+      ];
+      const batch = batchOf(entries);
+      const one = run(formats, batch, job);
+      assert.equal(one.parked.filter(({ reason }) => reason !== 'undecodable').length, 0);
+      assert.ok(
+        sameResult(
+          one,
+          inJavaScript(() => run(formats, batch, job)),
+        ),
+      );
+    }),
+    { numRuns: 3_000 },
+  );
+});
+
+test('operations of a transaction are the same from both', () => {
+  const lsid = { id: new Binary(Buffer.alloc(16, 3), 4), uid: new Binary(Buffer.alloc(32, 5)) };
+  const operations = [
+    { op: 'i', ns: 'shop.orders', ui: new Binary(Buffer.alloc(16, 7), 4), o: order, o2: { _id: order._id } },
+    { op: 'd', ns: 'shop.orders', ui: new Binary(Buffer.alloc(16, 7), 4), o: { _id: order._id } },
+  ];
+  const commit = { op: 'c', ns: 'admin.$cmd', lsid, txnNumber: Long.fromInt(7), o: { applyOps: operations } };
+  const batch = batchOf([entry(1, commit)]);
+  const one = run(formats, batch, job);
+  assert.equal(
+    one.events.reduce((sum, count) => sum + count),
+    10,
+  );
+  assert.ok(
+    sameResult(
+      one,
+      inJavaScript(() => run(formats, batch, job)),
+    ),
+  );
+});
+
+test('the module writes what is ordinary itself, and is asked again after what it gave up on', () => {
+  const transcoder = new Transcoder(64 * 1024);
+  const usual = useTranscoder(transcoder);
+  try {
+    run(formats, [insert(1, order), entry(2, { op: 'd', o: { _id: 1 } })], job);
+    assert.equal(transcoder.gaveUp, 0);
+    const broken = new Uint8Array(BSON.serialize(insert(2, { ...order, flag: true })));
+    const flag = Buffer.from(broken).indexOf('flag');
+    broken[flag + 5] = 2;
+    const result = run(formats, [broken, insert(3, order)], job);
+    assert.equal(transcoder.gaveUp, 5);
+    assert.deepEqual([result.parked.length, ...result.events], [5, 1, 1, 1, 1, 1]);
+  } finally {
+    useTranscoder(usual);
+  }
+});
+
+test('a batch far larger than the ones before, and events larger than the room there is, are the same from both', () => {
+  const transcoder = new Transcoder(1024);
+  const usual = useTranscoder(transcoder);
+  try {
+    for (const megabytes of [0.1, 3, 15, 0.1]) {
+      const blob = new Binary(Buffer.alloc(megabytes * 2 ** 20, 'x'));
+      const batch = batchOf([
+        insert(1, { _id: 1, blob }),
+        insert(2, { _id: 2, note: 'é'.repeat(megabytes * 2 ** 19) }),
+      ]);
+      const limits = plan([{ maxMessageBytes: 2 ** 26 }, { maxMessageBytes: 2 ** 26, format: 'bson' }]);
+      const one = run(limits, batch, job);
+      assert.deepEqual([...one.events], [2, 2]);
+      assert.ok(
+        sameResult(
+          one,
+          inJavaScript(() => run(limits, batch, job)),
+        ),
+      );
+    }
+  } finally {
+    useTranscoder(usual);
+  }
+});
+
+test('namespaces without end do not fill the memory', () => {
+  const entries = Array.from({ length: 3_000 }, (_, k) => insert(k + 1, { _id: k }, `shop.${'c'.repeat(200)}_${k}`));
+  const batch = batchOf(entries);
+  assert.ok(
+    sameResult(
+      run(formats, batch, job),
+      inJavaScript(() => run(formats, batch, job)),
+    ),
+  );
+});
+
+test('the committed module is what its source compiles to', async () => {
+  assert.ok((await readFile(MODULE, 'utf8')) === (await compile()), 'it is not: npm run wasm');
+});
