@@ -149,8 +149,8 @@ export interface BoundQueue {
 }
 
 export interface PipelineConfig {
-  /** Worker threads; `auto` is resolved by the loader. */
-  readonly workers: number;
+  /** Worker threads: as many as the load asks for, between the two. */
+  readonly workers: { readonly least: number; readonly most: number };
   readonly partitions: number;
   /** First match wins; the namespace where none does. */
   readonly partitionBy: readonly { readonly namespaces: readonly string[]; readonly key: 'namespace' | 'document' }[];

@@ -1,7 +1,7 @@
 /** From settings without faults to the configuration that the rest works with: references and defaults that depend on others. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import type { Config, Destination, MaskConfig, SinkConfig, SubscriptionConfig } from './config.ts';
+import type { Config, Destination, MaskConfig, PipelineConfig, SinkConfig, SubscriptionConfig } from './config.ts';
 import type { FileSettings } from './schema.ts';
 
 type SubscriptionSettings = FileSettings['subscriptions'][number];
@@ -37,7 +37,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
       resolveSubscription(subscription, settings, sinks, folder),
     ),
     pipeline: {
-      workers: pipeline.workers === 'auto' ? autoWorkers() : pipeline.workers,
+      workers: pipeline.workers === 'auto' ? autoWorkers() : { least: pipeline.workers, most: pipeline.workers },
       partitions: pipeline.partitions,
       partitionBy: pipeline.partitionBy,
       inFlightBytes: pipeline.inFlight,
@@ -50,9 +50,9 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
   };
 }
 
-/** One core is main's; beyond 8 workers main is the limit. */
-export function autoWorkers(cores: number = availableParallelism()): number {
-  return Math.max(1, Math.min(cores - 1, 8));
+/** Beyond 8 workers main is the limit. */
+export function autoWorkers(cores: number = availableParallelism()): PipelineConfig['workers'] {
+  return { least: 1, most: Math.min(cores, 8) };
 }
 
 function resolveSubscription(

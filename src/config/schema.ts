@@ -288,7 +288,9 @@ export const fileSchema = z.strictObject({
     .strictObject({
       workers: workers
         .default('auto')
-        .meta({ description: 'Worker threads; auto: one less than there are cores, at least 1, at most 8.' }),
+        .meta({
+          description: 'Worker threads; auto: 1, and by load more, up to the cores there are and 8 (docs/workers.md).',
+        }),
       partitions: count(1, 1024).default(16).meta({
         description: 'Into how many ordered lanes a subscription is split.',
       }),

@@ -15,11 +15,14 @@ import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
+import { SHRINK_AFTER_MS, ThreadCount } from './thread-count.ts';
+import type { ThreadRange } from './thread-count.ts';
 import type { BatchJob, BatchReply, BatchResult, CraftPlan, WorkerPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
   readonly plan: WorkerPlan;
-  readonly threads: number;
+  /** As many as the load asks for, between the two. */
+  readonly threads: ThreadRange;
   readonly log: Log;
   /** A job that takes longer is taken for hanging; a piece of one that failed before gets a tenth of it. */
   readonly deadlineMs?: number;
@@ -47,7 +50,7 @@ function hidesFields(craft: CraftPlan | undefined): boolean {
 
 export class WorkerPool {
   readonly #plan: WorkerPlan;
-  readonly #threads: number;
+  readonly #threads: ThreadRange;
   readonly #log: Log;
   readonly #deadlineMs: number;
   readonly #workerFile: string;
@@ -57,8 +60,8 @@ export class WorkerPool {
   #lastFault = '';
   readonly #startedAt = new Set<{ readonly at: number }>();
   #lastResultAt: number | undefined;
-  /** Threads without a job, and jobs without a thread; at most one of the two is there. */
-  #free: number;
+  readonly #count: ThreadCount;
+  /** Jobs that wait for their turn. */
   readonly #waiting: (() => void)[] = [];
   readonly #spare = new SpareBuffers(SPARE_BYTES);
   /** What is made of a batch, in bytes for each of its own: as much room is sent along. */
@@ -70,7 +73,7 @@ export class WorkerPool {
     this.#log = log;
     this.#deadlineMs = deadlineMs;
     this.#workerFile = workerFile;
-    this.#free = threads;
+    this.#count = new ThreadCount(threads);
     this.#piscina = this.#create();
   }
 
@@ -161,16 +164,13 @@ export class WorkerPool {
       if (this.#closing.signal.aborted) throw new Error('the workers are being closed');
       return await this.#run(job, deadlineMs);
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free += 1;
+      for (let begin = this.#count.end(this.#waiting.length); begin > 0; begin--) this.#waiting.shift()!();
     }
   }
 
   /** Jobs wait here, not in piscina's queue: the time behind a job that hangs is no fault of theirs. */
   async #turn(): Promise<void> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (!this.#count.begin()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
@@ -254,9 +254,9 @@ export class WorkerPool {
     const piscina = new Piscina<BatchJob, BatchReply>({
       filename: this.#workerFile,
       workerData: this.#plan,
-      minThreads: this.#threads,
-      maxThreads: this.#threads,
-      idleTimeout: Infinity,
+      minThreads: this.#threads.least,
+      maxThreads: this.#threads.most,
+      idleTimeout: this.#threads.least === this.#threads.most ? Infinity : SHRINK_AFTER_MS,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
     });
     piscina.on('error', (error) => this.#log.warn({ err: error }, 'An idle worker was lost; another takes its place.'));

@@ -196,8 +196,17 @@ test('DDL is understood where it is asked for, and an operation named twice coun
   assert.deepEqual(config.subscriptions[0]?.operations, ['insert', 'drop', 'rename']);
 });
 
-test('auto leaves one core to the main thread, and takes 8 at most', () => {
-  assert.deepEqual([1, 2, 3, 9, 64].map(autoWorkers), [1, 1, 2, 8, 8]);
+test('auto begins with one worker and goes up to the cores there are, and to 8 at most', () => {
+  const ranges = [1, 2, 3, 64].map((cores) => autoWorkers(cores));
+  assert.deepEqual(
+    ranges.map(({ least, most }) => [least, most]),
+    [
+      [1, 1],
+      [1, 2],
+      [1, 3],
+      [1, 8],
+    ],
+  );
 });
 
 test('the file may be named relative to the working folder, and its own folder is what paths in it start from', async () => {

@@ -25,7 +25,7 @@ test('numbers and truth values may come out of placeholders too', async () => {
   const config = await load(yaml, { WINDOW: '7', DECLARE: 'false', WORKERS: '3' });
   assert.equal(config.sinks[0]?.window, 7);
   assert.equal(config.sinks[0]?.declare, false);
-  assert.equal(config.pipeline.workers, 3);
+  assert.deepEqual(config.pipeline.workers, { least: 3, most: 3 });
   const faults = await faultsOf(yaml, { WINDOW: '0', DECLARE: 'no', WORKERS: 'lots' });
   assert.deepEqual(
     faults.map((fault) => fault.replace(/ \(.*?\)/, '')),

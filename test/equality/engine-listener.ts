@@ -94,7 +94,7 @@ export class EngineListener implements AsyncDisposable {
         to: { kind: 'file', path: this.#path },
       })),
       // Several lanes, as in life: events of different collections may pass each other on their way to the file.
-      pipeline: { ...base.pipeline, workers: 1, partitions: 4 },
+      pipeline: { ...base.pipeline, workers: { least: 1, most: 1 }, partitions: 4 },
       shutdownTimeoutMs: 30_000,
     };
     this.#stop = new AbortController();

@@ -24,7 +24,7 @@ function batch(deadly: Readonly<Record<number, string>> = {}): RawBatch {
 async function withPool<T>(use: (pool: WorkerPool) => Promise<T>, deadlineMs = 5_000): Promise<T> {
   const pool = new WorkerPool({
     plan: plan([{}, { name: 'others' }]),
-    threads: 2,
+    threads: { least: 2, most: 2 },
     log: pino({ level: 'silent' }),
     deadlineMs,
     workerFile: new URL('deadly-worker.ts', import.meta.url).href,
@@ -112,7 +112,7 @@ test('a batch that waits behind one that hangs is not taken for hanging itself',
 test('where workers can do nothing at all, no entry is blamed: the batch waits', async () => {
   const pool = new WorkerPool({
     plan: plan([{}]),
-    threads: 1,
+    threads: { least: 1, most: 1 },
     log: pino({ level: 'silent' }),
     workerFile: new URL('sick-worker.ts', import.meta.url).href,
   });
@@ -124,4 +124,34 @@ test('where workers can do nothing at all, no entry is blamed: the batch waits',
   assert.equal(await Promise.race([encoded, waited]), 'waiting');
   await pool.close();
   assert.equal(await encoded, 'given up at the close');
+});
+
+test('a second thread comes while batches stand in line, and everything is answered', async () => {
+  const pool = new WorkerPool({
+    plan: plan([{}, { name: 'others' }]),
+    threads: { least: 1, most: 2 },
+    log: pino({ level: 'silent' }),
+  });
+  try {
+    const entries = Array.from({ length: 20_000 }, (_, n) => insert(n + 1, { _id: n + 1, say: 'hello' }));
+    const large = { bytes: batchOf(entries), entries: entries.length, last: undefined };
+    const ended = new AbortController();
+    const press = async (): Promise<void> => {
+      while (!ended.signal.aborted) {
+        const [result] = await pool.encode(large, OPTIONS);
+        assert.equal(result?.entries, entries.length);
+      }
+    };
+    const pressing = Promise.all([press(), press(), press(), press()]);
+    assert.equal(pool.threads.length, 1);
+    const deadline = performance.now() + 30_000;
+    while (pool.threads.length < 2 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    assert.equal(pool.threads.length, 2);
+    ended.abort();
+    await pressing;
+  } finally {
+    await pool.close();
+  }
 });
