@@ -286,11 +286,9 @@ export const fileSchema = z.strictObject({
   }),
   pipeline: z
     .strictObject({
-      workers: workers
-        .default('auto')
-        .meta({
-          description: 'Worker threads; auto: 1, and by load more, up to the cores there are and 8 (docs/workers.md).',
-        }),
+      workers: workers.default('auto').meta({
+        description: 'Worker threads; auto: 1, and by load more, up to the cores there are and 8 (docs/workers.md).',
+      }),
       partitions: count(1, 1024).default(16).meta({
         description: 'Into how many ordered lanes a subscription is split.',
       }),
