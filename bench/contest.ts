@@ -169,9 +169,12 @@ async function attempt(contender: Contender, round: number, setting: Setting): P
 }
 
 function configurationOf(chosen: readonly Entrant[], loads: Loads, count: number) {
-  const written = [...loads].map(([kind, { slow, middling, fast }]) => {
-    const counts = [...new Set([slow, middling, fast].map(({ entries }) => thousands(entries)))].join(' / ');
-    return `${counts} ${SHAPES[kind].words}, ${thousands(fast.averageEntryBytes)} B an entry`;
+  const written = [...loads].map(([kind, shares]) => {
+    const its = chosen
+      .filter(({ contender }) => contender.kind === kind)
+      .map(({ contender }) => shares[contender.pace]);
+    const counts = [...new Set(its.map(({ entries }) => entries))].toSorted((a, b) => a - b).map(thousands);
+    return `${counts.join(' / ')} ${SHAPES[kind].words}, ${thousands(its[0]!.averageEntryBytes)} B an entry`;
   });
   return {
     Load: written.join('; '),

@@ -26,7 +26,7 @@ type EndToEndOptions = Values<typeof OPTIONS>;
 
 export const endToEnd = scenario({
   words: 'real mongod to real RabbitMQ, from a backlog; beside it the bare publisher and watch() + amqplib',
-  minutes: 12,
+  minutes: 10,
   options: OPTIONS,
   run: endToEndRun,
 });

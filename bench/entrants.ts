@@ -55,7 +55,7 @@ function oneEventAMessage(): Engine[] {
       ...perPartition(type, type),
       ...usual,
       words: `1 event a message, JSON, a ${type} queue per partition`,
-      groups: type === 'stream' ? ['queues'] : ['core', 'queues'],
+      groups: [...(type === 'stream' ? [] : ['core']), ...(type === 'classic' ? ['hot'] : []), 'queues'],
       bare: { name: `bare-${type}`, queueType: type },
     })),
     {
@@ -106,7 +106,7 @@ function manyEvents(): Engine[] {
       kind: 'hot',
       pipeline: BY_DOCUMENT,
       words: `${MANY} events a message, JSON lines, one hot collection partitioned by document`,
-      groups: ['core', 'hot'],
+      groups: ['hot'],
     },
   ];
 }
