@@ -85,7 +85,9 @@ export function spreadOf(values: readonly number[]): Spread {
 
 /** "176,937 (174,817 – 205,475)" */
 export function withSpread({ median, least, most }: Spread, written: (value: number) => string): string {
-  return least === most || Number.isNaN(median) ? written(median) : `${written(median)} (${written(least)} – ${written(most)})`;
+  return least === most || Number.isNaN(median)
+    ? written(median)
+    : `${written(median)} (${written(least)} – ${written(most)})`;
 }
 
 /** The first column to the left, all others to the right. */
