@@ -16,13 +16,16 @@ const [amqpUri = '', queueType = 'classic', names = '', window, bytes, messages]
 const queues = names.split(',');
 const body = Buffer.alloc(Number(bytes), 'x');
 const share = Math.ceil(Number(messages) / queues.length);
+/** Of the first and the last confirm, since 1970. */
+let firstMs = 0;
+let lastMs = 0;
 
 const model = await connect(amqpUri, { noDelay: true });
 const outbox = Outbox.of(model);
 if (outbox === undefined) throw new Error('this amqplib is not inside as the engine knows it');
 await Promise.all(queues.map(async (queue) => publish(queue, await model.createConfirmChannel(), outbox)));
 const toldToEnd = once(process, 'SIGTERM');
-process.send?.('done');
+process.send?.({ firstMs, lastMs });
 await toldToEnd;
 await model.close();
 
@@ -57,6 +60,8 @@ async function publish(queue: string, channel: ConfirmChannel, to: Outbox): Prom
     };
     to.onDrain(fill);
     channel.on('ack', ({ deliveryTag, multiple }: { deliveryTag: number; multiple: boolean }) => {
+      lastMs = performance.timeOrigin + performance.now();
+      firstMs ||= lastMs;
       if (multiple) upTo = Math.max(upTo, deliveryTag);
       else beyond.add(deliveryTag);
       while (beyond.delete(upTo + 1)) upTo += 1;

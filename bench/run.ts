@@ -13,6 +13,7 @@ import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
+import { limits } from './limits.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { restart } from './restart.ts';
@@ -20,6 +21,7 @@ import { slowQueue } from './slow-queue.ts';
 
 /** In the order in which `all` runs them. */
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  limits,
   encode,
   engine,
   'end-to-end': endToEnd,
