@@ -1,35 +1,21 @@
 /**
- * Scenario: how long a worker takes for one oplog entry: raw BSON in, whole change event out. One thread, no servers.
+ * How long a worker takes for one oplog entry: raw BSON in, whole change event out. One thread, no servers.
  *
- * Each case is a batch as one `getMore` brings it, encoded again and again. The baselines are what a program does that decodes:
- * `deserialize` of the same entries, then `EJSON.stringify` (or `JSON.stringify`, which says less) of the event. All take turns,
- * round after round, so that what else the machine does falls on all of them alike.
+ * Each scenario is a batch as one `getMore` brings it, encoded again and again; the number is the median round. The baseline
+ * is what a program does that decodes: `deserialize` of the same entries, then `EJSON.stringify` of the event.
  */
+import { cpus } from 'node:os';
 import { BSON, Binary, EJSON, Long, ObjectId, Timestamp } from 'bson';
 import type { Document } from 'bson';
 import { encodeBatch } from '../src/worker/encode-batch.ts';
-import type { CraftPlan, SubscriptionPlan, WorkerPlan } from '../src/worker/protocol.ts';
-import {
-  atLeast,
-  atMost,
-  decimals,
-  environment,
-  judged,
-  printHead,
-  printTable,
-  spreadOf,
-  thousands,
-  withSpread,
-} from './report.ts';
-import type { Spread } from './report.ts';
+import type { SubscriptionPlan, WorkerPlan } from '../src/worker/protocol.ts';
 import { scenario } from './scenario.ts';
 
 const ENTRIES = 5000;
 const COLLECTIONS = 16;
 const PARTITIONS = 16;
 const START_SECONDS = 1_795_327_615;
-/** The compiler has seen everything after so many rounds. */
-const WARM_ROUNDS = 25;
+const ROUNDS = 60;
 
 /** A small generator of its own, so that every run encodes the same bytes. */
 let state = 42;
@@ -95,45 +81,27 @@ const updates = batch((key) => {
 
 interface Case {
   readonly name: string;
-  readonly kind: Kind;
+  readonly bytes: Uint8Array;
   readonly subscriptions: readonly Partial<SubscriptionPlan>[];
   readonly key?: 'namespace' | 'document';
 }
 
-const KINDS = { insert: inserts, update: updates } as const;
-type Kind = keyof typeof KINDS;
-
-/** What takes the slower way: conditions, and fields that are taken out. */
-const craft: CraftPlan = {
-  where: {
-    condition: {
-      kind: 'field',
-      root: 'fullDocument',
-      path: 'quantity',
-      test: { op: 'gte', value: { type: 'number', value: 0 } },
-    },
-    whenUnknown: 'deliver',
-  },
-  mask: [{ fields: ['note', 'address.zip'], kind: 'constant', value: '***' }],
-};
-
 const many = { maxEvents: 200, maxBytes: 65_536 } as const;
 const cases: readonly Case[] = [
-  { name: 'insert → JSON', kind: 'insert', subscriptions: [{}] },
-  { name: 'insert → JSON, 200 events a message', kind: 'insert', subscriptions: [many] },
-  { name: 'insert → JSON, partitioned by _id', kind: 'insert', subscriptions: [{}], key: 'document' },
+  { name: 'insert → JSON', bytes: inserts, subscriptions: [{}] },
+  { name: 'insert → JSON, 200 events a message', bytes: inserts, subscriptions: [many] },
+  { name: 'insert → JSON, partitioned by _id', bytes: inserts, subscriptions: [{}], key: 'document' },
   {
     name: 'insert → JSON, key {documentKey._id}',
-    kind: 'insert',
+    bytes: inserts,
     subscriptions: [{ routingKey: 'o.{documentKey._id}' }],
   },
-  { name: 'insert → JSON, two subscriptions', kind: 'insert', subscriptions: [{}, {}] },
-  { name: 'insert → canonical JSON', kind: 'insert', subscriptions: [{ format: 'json-canonical' }] },
-  { name: 'insert → BSON', kind: 'insert', subscriptions: [{ format: 'bson' }] },
-  { name: 'insert nobody asked for', kind: 'insert', subscriptions: [{ namespaces: ['other.*'] }] },
-  { name: 'insert → JSON, where + mask', kind: 'insert', subscriptions: [{ craft }] },
-  { name: '$set update → JSON', kind: 'update', subscriptions: [{}] },
-  { name: '$set update → BSON', kind: 'update', subscriptions: [{ format: 'bson' }] },
+  { name: 'insert → JSON, two subscriptions', bytes: inserts, subscriptions: [{}, {}] },
+  { name: 'insert → canonical JSON', bytes: inserts, subscriptions: [{ format: 'json-canonical' }] },
+  { name: 'insert → BSON', bytes: inserts, subscriptions: [{ format: 'bson' }] },
+  { name: 'insert nobody asked for', bytes: inserts, subscriptions: [{ namespaces: ['other.*'] }] },
+  { name: '$set update → JSON', bytes: updates, subscriptions: [{}] },
+  { name: '$set update → BSON', bytes: updates, subscriptions: [{ format: 'bson' }] },
 ];
 
 function planOf({ subscriptions, key }: Case): WorkerPlan {
@@ -156,19 +124,20 @@ function planOf({ subscriptions, key }: Case): WorkerPlan {
   };
 }
 
-/** One round, in ns per entry. */
-function time(work: () => unknown): number {
-  const started = process.hrtime.bigint();
-  work();
-  return Number(process.hrtime.bigint() - started) / ENTRIES;
+/** The median round in ns per entry. */
+function measure(work: () => unknown, times: number): number {
+  const results: number[] = [];
+  for (let round = 0; round < times; round++) {
+    const started = process.hrtime.bigint();
+    work();
+    results.push(Number(process.hrtime.bigint() - started) / ENTRIES);
+  }
+  // The first half warms up the compiler.
+  const counted = results.slice(results.length >> 1).sort((a, b) => a - b);
+  return counted[counted.length >> 1]!;
 }
 
-const BASELINES = [
-  { name: 'EJSON.stringify', stringify: (event: object) => EJSON.stringify(event) },
-  { name: 'JSON.stringify', stringify: (event: object) => JSON.stringify(event) },
-] as const;
-
-function decodeAndStringify(bytes: Uint8Array, stringify: (event: object) => string): number {
+function decodeAndStringify(bytes: Uint8Array): number {
   let length = 0;
   const { deserialize } = BSON;
   const entries: Document[] = Object.values(deserialize(bytes));
@@ -185,127 +154,57 @@ function decodeAndStringify(bytes: Uint8Array, stringify: (event: object) => str
       documentKey: entry['o2'],
       ...(update ? { updateDescription: entry['o'].diff } : {}),
     };
-    length += Buffer.byteLength(stringify(event));
+    length += Buffer.byteLength(EJSON.stringify(event));
   }
   return length;
 }
 
-interface Contender {
-  readonly name: string;
-  readonly kind: Kind;
-  readonly run: () => unknown;
-  /** So many of the rounds: the baselines take long, and are warm at once. */
-  readonly share: number;
-  readonly nanoseconds: number[];
-}
-
-function contenders(): Contender[] {
-  const baselines = (['insert', 'update'] as const).flatMap((kind) =>
-    BASELINES.map(({ name, stringify }) => ({
-      name: baselineName(kind, name),
-      kind,
-      run: () => decodeAndStringify(KINDS[kind], stringify),
-      share: 0.25,
-      nanoseconds: [],
-    })),
-  );
-  const encoders = cases.map((one) => {
-    const plan = planOf(one);
-    const bytes = KINDS[one.kind];
-    // As the pool sends it along: room for what comes of the batch.
-    const job = { source: 0, bytes, wallTime: true, collated: [], room: new ArrayBuffer(bytes.length * 4) };
-    return { name: one.name, kind: one.kind, run: () => encodeBatch(plan, job), share: 1, nanoseconds: [] };
-  });
-  return [...baselines, ...encoders];
-}
-
-function baselineName(kind: Kind, stringify: string): string {
-  return `${kind === 'insert' ? 'insert' : '$set update'}: deserialize + ${stringify}`;
-}
-
-function take(all: readonly Contender[], rounds: number): void {
-  for (let round = 0; round < WARM_ROUNDS + rounds; round++) {
-    for (const { run, share, nanoseconds } of all) {
-      if (Math.floor(round * share) === Math.floor((round - 1) * share)) continue;
-      const spent = time(run);
-      if (round >= WARM_ROUNDS) nanoseconds.push(spent);
-    }
-  }
-}
-
-interface Line {
-  readonly name: string;
-  readonly entryBytes: number;
-  readonly nanoseconds: Spread;
-  readonly eventsPerSecond: number;
-  readonly megabytesPerSecond: number;
-  readonly microsecondsPerMegabyte: number;
-  /** How many times as fast as `EJSON.stringify`, and `JSON.stringify`, of the same entries in this run. */
-  readonly timesEjson: number;
-  readonly timesJson: number;
-}
-
-function linesOf(all: readonly Contender[]): Line[] {
-  const medians = new Map(all.map(({ name, nanoseconds }) => [name, spreadOf(nanoseconds).median]));
-  return all.map(({ name, kind, nanoseconds }) => {
-    const entryBytes = KINDS[kind].length / ENTRIES;
-    const spread = spreadOf(nanoseconds);
-    const against = (stringify: string): number => medians.get(baselineName(kind, stringify))! / spread.median;
-    return {
-      name,
-      entryBytes,
-      nanoseconds: spread,
-      eventsPerSecond: 1e9 / spread.median,
-      megabytesPerSecond: (entryBytes / spread.median) * 1000,
-      microsecondsPerMegabyte: (spread.median / entryBytes) * 1000,
-      timesEjson: against('EJSON.stringify'),
-      timesJson: against('JSON.stringify'),
-    };
-  });
-}
-
-function printLines(lines: readonly Line[]): void {
-  const one = decimals(1);
-  printTable(
-    ['per entry', 'B in', 'ns: median (least – most)', 'events/s', 'MB/s in', 'µs a MB', '× EJSON', '× JSON'],
-    lines.map((line) => [
-      line.name,
-      thousands(line.entryBytes),
-      withSpread(line.nanoseconds, thousands),
-      thousands(line.eventsPerSecond),
-      thousands(line.megabytesPerSecond),
-      thousands(line.microsecondsPerMegabyte),
-      one(line.timesEjson),
-      one(line.timesJson),
-    ]),
+function row(name: string, bytes: Uint8Array, ns: number): void {
+  const entryBytes = bytes.length / ENTRIES;
+  const cells = [
+    `${Math.round(ns)} ns`,
+    `${Math.round(1e6 / ns)} k/s`,
+    `${Math.round((entryBytes / ns) * 1000)} MB/s in`,
+  ];
+  console.log(
+    `${name.padEnd(46)} ${String(Math.round(entryBytes)).padStart(4)} B ${cells.map((cell) => cell.padStart(12)).join('')}`,
   );
 }
 
 export const encode = scenario({
   words: 'the transcoder alone, one thread, no servers: an entry in, its event out',
   minutes: 1,
-  options: {
-    rounds: { type: 'number', words: 'rounds that count, after those that warm up', default: 60 },
-    only: { type: 'text', words: 'cases whose name contains this, and the baselines' },
-  },
-  run: async ({ rounds, only = '' }) => {
-    const known = await environment();
-    printHead('The transcoder alone: raw BSON to whole change events, one thread', known, {
-      Load: `batches of ${thousands(ENTRIES)} entries, ${COLLECTIONS} collections, ${PARTITIONS} partitions`,
-      Rounds: `${rounds} after ${WARM_ROUNDS} that warm up (baselines: a quarter), in turns`,
-    });
-    const all = contenders().filter(({ name }) => name.includes('deserialize') || name.includes(only));
-    take(all, rounds);
-    const lines = linesOf(all);
-    printLines(lines);
-    const json = lines.find(({ name }) => name === 'insert → JSON');
-    const targets =
-      json === undefined
-        ? []
-        : [
-            atLeast('insert → JSON, against deserialize + EJSON.stringify', 12, json.timesEjson, decimals(1, ' ×')),
-            atMost('insert → JSON, per event', 1300, json.nanoseconds.median, decimals(0, ' ns')),
-          ];
-    return { environment: known, lines, targets: judged(targets) };
+  options: {},
+  run: async () => {
+    table();
+    return {};
   },
 });
+
+/** Prints it. */
+function table(): void {
+  console.log(`${cpus()[0]?.model ?? 'unknown processor'} × ${cpus().length}, Node ${process.version}`);
+  console.log(
+    `${ENTRIES} entries a batch, ${COLLECTIONS} collections, ${PARTITIONS} partitions, median of ${ROUNDS >> 1} rounds`,
+  );
+  console.log('per entry, one thread:');
+  for (const [name, bytes] of [
+    ['insert', inserts],
+    ['$set update', updates],
+  ] as const) {
+    row(
+      `deserialize + EJSON.stringify, ${name}`,
+      bytes,
+      measure(() => decodeAndStringify(bytes), 6),
+    );
+  }
+  for (const { name, bytes, ...rest } of cases) {
+    const plan = planOf({ name, bytes, ...rest });
+    const job = { source: 0, bytes, wallTime: true, collated: [] };
+    row(
+      name,
+      bytes,
+      measure(() => encodeBatch(plan, job), ROUNDS),
+    );
+  }
+}
