@@ -268,7 +268,8 @@ export class Lane {
       const flight = this.#window.next ?? this.#take();
       // One that is being parked is waited for: what it means for those behind it is known only then.
       if (!flight || flight.answer === 'parking') break;
-      const preparing = port.prepare(flight.message.routingKey);
+      const message = composeMessage(flight.parts);
+      const preparing = port.prepare(message.routingKey);
       if (preparing) {
         void this.#prepare(preparing);
         break;
@@ -276,8 +277,8 @@ export class Lane {
       const now = this.#o.now();
       if (this.#window.unanswered === 0) this.#lastProgress = now;
       this.#window.markSent(now);
-      events += flight.message.events;
-      port.publish(flight.message);
+      events += message.events;
+      port.publish(message);
       // A port may fail while it is being written to.
       if (this.#port !== port) break;
     }
@@ -286,7 +287,7 @@ export class Lane {
 
   #take(): Flight | undefined {
     const parts = this.#intake.take(this.#window.unanswered);
-    if (parts) this.#window.add(composeMessage(parts), parts);
+    if (parts) this.#window.add(parts);
     return this.#window.next;
   }
 
@@ -352,7 +353,7 @@ export class Lane {
   /** Sets one message aside; those behind it go on. */
   #park(flight: Flight, reason: 'refused' | 'unroutable', detail: string): void {
     flight.answer = 'parking';
-    void this.#o.park(flight.message, reason, detail).then(
+    void this.#o.park(composeMessage(flight.parts), reason, detail).then(
       () => {
         flight.answer = 'parked';
         this.#done(flight);

@@ -54,51 +54,55 @@ export interface Part {
   readonly record: number;
 }
 
-/** The message that these records make together; more than one only where messages hold many events. */
+/**
+ * The message that these records make together; more than one only where messages hold many events. Made when it is sent, and
+ * not kept: what lives until its confirm outlives the young generation, and would fill the old one (bench `end-to-end`, `quorum`: RSS).
+ */
 export function composeMessage(parts: readonly Part[]): LaneMessage {
   const { delivery, record } = parts[0]!;
-  const at = record * RECORD_FIELDS;
-  const { records } = delivery;
-  const offset = records[at + Field.offset]!;
-  let body = delivery.bodies.subarray(offset, offset + records[at + Field.length]!);
-  let events = records[at + Field.events]!;
-  let wallSeconds = records[at + Field.wallSeconds]!;
-  let end = recordEnd(delivery, record);
-  if (parts.length > 1) {
-    const bodies = [body];
-    for (let p = 1; p < parts.length; p++) {
-      const part = parts[p]!;
-      const from = recordField(part.delivery, part.record, Field.offset);
-      bodies.push(part.delivery.bodies.subarray(from, from + recordField(part.delivery, part.record, Field.length)));
-      events += recordField(part.delivery, part.record, Field.events);
-      wallSeconds = recordField(part.delivery, part.record, Field.wallSeconds);
-      end = recordEnd(part.delivery, part.record);
-    }
-    body = Buffer.concat(bodies);
-  }
-  const first = idOf(delivery.source, recordStart(delivery, record));
-  const messageId = events === 1 ? first : `${first}..${idOf(delivery.source, end)}`;
+  const last = parts.at(-1)!;
   return {
-    body,
-    routingKey: delivery.routingKeys[records[at + Field.routingKey]!]!,
-    type: MESSAGE_TYPES[records[at + Field.type]!]!,
-    messageId: messageId.length <= MAX_SHORT_STRING ? messageId : shortened(messageId),
-    events,
-    wallSeconds,
+    body: bodyOf(parts),
+    routingKey: delivery.routingKeys[recordField(delivery, record, Field.routingKey)]!,
+    type: MESSAGE_TYPES[recordField(delivery, record, Field.type)]!,
+    messageId: messageIdOf(parts),
+    events: eventsOf(parts),
+    wallSeconds: recordField(last.delivery, last.record, Field.wallSeconds),
     headers: recordHeaders(delivery, record),
   };
 }
 
-function recordStart({ records }: Delivery, record: number): LanePosition {
-  const at = record * RECORD_FIELDS;
-  return {
-    ts: { seconds: records[at + Field.firstSeconds]!, increment: records[at + Field.firstIncrement]! },
-    index: records[at + Field.firstIndex]!,
-  };
+/** How many events their message holds. */
+function eventsOf(parts: readonly Part[]): number {
+  let events = 0;
+  for (const { delivery, record } of parts) events += recordField(delivery, record, Field.events);
+  return events;
 }
 
-function idOf(source: string, { ts, index }: LanePosition): string {
-  return `${source}:${eventIdTail(ts.seconds, index === BEGIN_INDEX ? ts.increment + 1 : ts.increment, index)}`;
+export function messageIdOf(parts: readonly Part[]): string {
+  const { delivery, record } = parts[0]!;
+  const last = parts.at(-1)!;
+  const first = idOf(delivery, record * RECORD_FIELDS + Field.firstSeconds);
+  const id =
+    eventsOf(parts) === 1 ? first : `${first}..${idOf(last.delivery, last.record * RECORD_FIELDS + Field.lastSeconds)}`;
+  return id.length <= MAX_SHORT_STRING ? id : shortened(id);
+}
+
+function bodyOf(parts: readonly Part[]): Buffer {
+  const bodies = parts.length > 1 ? parts.map(sliceOf) : undefined;
+  return bodies ? Buffer.concat(bodies) : sliceOf(parts[0]!);
+}
+
+function sliceOf({ delivery, record }: Part): Buffer {
+  const from = recordField(delivery, record, Field.offset);
+  return delivery.bodies.subarray(from, from + recordField(delivery, record, Field.length));
+}
+
+/** Of the operation whose seconds, increment and index lie there. */
+function idOf({ source, records }: Delivery, at: number): string {
+  const increment = records[at + 1]!;
+  const index = records[at + 2]!;
+  return `${source}:${eventIdTail(records[at]!, index === BEGIN_INDEX ? increment + 1 : increment, index)}`;
 }
 
 function shortened(id: string): string {

@@ -6,11 +6,10 @@
  * is to be sent again from the front. A parked message that was sent keeps its place, and so the others' tags, until it is
  * in front or the round ends.
  */
-import type { LaneMessage } from './port.ts';
+import { messageIdOf } from './run.ts';
 import type { Part } from './run.ts';
 
 export interface Flight {
-  readonly message: LaneMessage;
   readonly parts: readonly Part[];
   answer: 'none' | 'delivered' | 'undelivered' | 'parking' | 'parked';
   /** The broker's words when it came back. */
@@ -55,8 +54,8 @@ export class Window {
     return undefined;
   }
 
-  add(message: LaneMessage, parts: readonly Part[]): void {
-    this.#flights.push({ message, parts, answer: 'none', returnedFor: undefined, sentAt: 0 });
+  add(parts: readonly Part[]): void {
+    this.#flights.push({ parts, answer: 'none', returnedFor: undefined, sentAt: 0 });
   }
 
   /** The next to publish; undefined when all were. */
@@ -75,7 +74,7 @@ export class Window {
   markReturned(messageId: string, reason: string): void {
     for (let i = 0; i < this.#sent; i++) {
       const flight = this.#flights[i]!;
-      if (flight.answer === 'none' && flight.returnedFor === undefined && flight.message.messageId === messageId) {
+      if (flight.answer === 'none' && flight.returnedFor === undefined && messageIdOf(flight.parts) === messageId) {
         flight.returnedFor = reason;
         return;
       }
