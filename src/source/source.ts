@@ -16,9 +16,15 @@ export interface RawBatch {
   readonly letGo?: () => void;
 }
 
-/** What a batch takes from the budget: the reply's bytes, and the copy that is made for a worker. A sign of life is free. */
+/** Up to here what a thread keeps for itself is enough for what it makes of a batch. */
+const LARGE_BYTES = 8 * 2 ** 20;
+
+/**
+ * What a batch takes from the budget: the reply's bytes, and the copy that is made for a worker; of a large one also where the worker
+ * writes and the room for its result (bench `memory`, `large`: 48 MiB less at most). A sign of life is free.
+ */
 export function costOf({ bytes, entries }: RawBatch): number {
-  return entries === 0 ? 0 : bytes.byteLength * 2;
+  return entries === 0 ? 0 : bytes.byteLength * (bytes.byteLength > LARGE_BYTES ? 4 : 2);
 }
 
 export interface SourceIdentity {

@@ -11,6 +11,9 @@ export const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 
 /** Words are stored whole, up to this many bytes past what they say. */
 export const SLACK = 8;
 
+/** What is grown is kept: half as much again of a giant would lie about in each thread. */
+const MOST_MORE_BYTES = 4 * 2 ** 20;
+
 export class Output {
   bytes: Uint8Array<ArrayBuffer>;
   view: DataView;
@@ -22,7 +25,8 @@ export class Output {
 
   /** Room for `needed` bytes, keeping the first `used`. */
   grow(needed: number, used: number): void {
-    const larger = new Uint8Array(Math.ceil((needed + SLACK) * 1.5));
+    const more = Math.min(needed / 2, MOST_MORE_BYTES);
+    const larger = new Uint8Array(Math.ceil(needed + SLACK + more));
     larger.set(this.bytes.subarray(0, used));
     this.bytes = larger;
     this.view = new DataView(larger.buffer);
