@@ -70,7 +70,8 @@ interface Stretch {
   readonly databases: readonly string[];
 }
 
-type Stretches = Readonly<Record<Situation['documents'], Stretch>>;
+/** Written when they are asked for, or before. */
+type Stretches = Readonly<Record<Situation['documents'], () => Promise<Stretch>>>;
 
 const WANTED_BYTES = 256 * 2 ** 20;
 const STEADY_SECONDS = 10;
@@ -104,7 +105,7 @@ async function measure(values: Values<typeof options>): Promise<MemoryResult> {
   const situations = async (servers: Servers, stretches: Stretches): Promise<void> => {
     for (const situation of chosen) {
       for (const cli of against === undefined ? [undefined] : [undefined, against]) {
-        measured.push(await run({ situation, stretch: stretches[situation.documents], servers, cli }));
+        measured.push(await run({ situation, stretch: await stretches[situation.documents](), servers, cli }));
       }
     }
   };
@@ -165,7 +166,7 @@ const SITUATIONS: readonly Situation[] = [
 ];
 
 async function withServers(
-  { entries, large, hold, only }: Values<typeof options>,
+  { entries, large: count, hold }: Values<typeof options>,
   use: (servers: Servers, stretches: Stretches) => Promise<void>,
 ): Promise<Environment> {
   const closers: (() => Promise<unknown>)[] = [];
@@ -178,19 +179,21 @@ async function withServers(
     const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
     printHead('What the engine holds in memory.', env, {
       Engine: `the built command with its defaults (inFlight 64 MiB), ${PARTITIONS} partitions`,
-      Load: `${thousands(entries)} entries of 530 B; ${large} documents of 16 MB`,
+      Load: `${thousands(entries)} entries of 530 B; ${count} documents of 16 MB`,
       Situations: SITUATIONS.map(({ name, words }) => `\n  ${name.padEnd(16)} ${words}`).join(''),
     });
     const client = await MongoClient.connect(mongo.uri);
     closers.push(async () => client.close());
     const begin = await now(client);
     const [load] = await writeLoad(mongo.uri, 'orders', [entries]);
-    const middle = await now(client);
-    if (only.length === 0 || only.includes('large')) await writeLarge(client, large);
-    const stretches = {
-      small: { start: begin, end: load!.last, databases: load!.databases },
-      large: { start: middle, end: await now(client), databases: [LARGE_DB] },
+    // The large ones come into the oplog only when they are wanted: an engine reads on behind what it is asked for.
+    const large = async (): Promise<Stretch> => {
+      const start = await now(client);
+      await writeLarge(client, count);
+      return { start, end: await now(client), databases: [LARGE_DB] };
     };
+    const small = { start: begin, end: load!.last, databases: load!.databases };
+    const stretches = { small: async () => Promise.resolve(small), large };
     await use({ mongoUri: mongo.uri, rabbit, holdSeconds: hold }, stretches);
     return env;
   } finally {
