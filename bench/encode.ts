@@ -1,94 +1,54 @@
 /**
  * How long a worker takes for one oplog entry: raw BSON in, whole change event out. One thread, no servers.
  *
- * Each scenario is a batch as one `getMore` brings it, encoded again and again; the number is the median round. The baseline
- * is what a program does that decodes: `deserialize` of the same entries, then `EJSON.stringify` of the event.
+ * Each case is a batch as one `getMore` brings it, encoded again and again; a figure is the median round. The baselines are what
+ * a program does that decodes: `deserialize` of the same entries, then `EJSON.stringify`, or plain `JSON.stringify`, of the event.
  */
-import { cpus } from 'node:os';
-import { BSON, Binary, EJSON, Long, ObjectId, Timestamp } from 'bson';
+import { BSON, EJSON } from 'bson';
 import type { Document } from 'bson';
-import { encodeBatch } from '../src/worker/encode-batch.ts';
+import { parseCondition } from '../src/config/where.ts';
+import { encodeBatch, useTranscoder } from '../src/worker/encode-batch.ts';
 import type { SubscriptionPlan, WorkerPlan } from '../src/worker/protocol.ts';
+import { Transcoder } from '../src/worker/transcoder.ts';
+import { COLLECTIONS, ENTRIES, inserts, updates } from './encode-load.ts';
+import {
+  atLeast,
+  atMost,
+  decimals,
+  environment,
+  judged,
+  printHead,
+  printTable,
+  spreadOf,
+  thousands,
+  times,
+} from './report.ts';
+import type { Spread } from './report.ts';
 import { scenario } from './scenario.ts';
+import type { Values } from './scenario.ts';
 
-const ENTRIES = 5000;
-const COLLECTIONS = 16;
 const PARTITIONS = 16;
-const START_SECONDS = 1_795_327_615;
-const ROUNDS = 60;
-
-/** A small generator of its own, so that every run encodes the same bytes. */
-let state = 42;
-function random(below: number): number {
-  state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
-  return (state >>> 8) % below;
-}
-
-function pick<T>(from: readonly T[]): T {
-  return from[random(from.length)]!;
-}
-
-function order(): Document {
-  return {
-    customer: new ObjectId(),
-    status: pick(['new', 'paid', 'shipped', 'returned']),
-    total: random(100_000) / 100,
-    quantity: random(50),
-    created: new Date(START_SECONDS * 1000 - random(86_400_000)),
-    address: {
-      street: `${pick(['Main', 'Mill', 'Station'])} Street ${random(200)}`,
-      city: 'Bern',
-      zip: String(1000 + random(9000)),
-    },
-    items: [
-      { sku: `sku-${random(10_000)}`, n: random(9), price: random(10_000) / 100 },
-      { sku: `sku-${random(10_000)}`, n: random(9), price: random(10_000) / 100 },
-    ],
-    note: 'leave it at the door, please; the bell is out of order, so knock loudly or call first',
-    paid: random(2) === 1,
-  };
-}
-
-function batch(operation: (key: Document) => Document): Uint8Array {
-  const entries = Array.from({ length: ENTRIES }, (_, k) => {
-    const at = START_SECONDS + Math.floor(k / 1000);
-    return {
-      ...operation({ _id: new ObjectId() }),
-      ui: new Binary(Buffer.alloc(16, k % COLLECTIONS), 4),
-      ts: new Timestamp({ t: at, i: (k % 1000) + 1 }),
-      t: Long.fromInt(3),
-      v: Long.fromInt(2),
-      wall: new Date(at * 1000 + random(1000)),
-    };
-  });
-  return BSON.serialize(Object.fromEntries(entries.entries()));
-}
-
-function namespace(): string {
-  return `shop.orders_${random(COLLECTIONS)}`;
-}
-
-const inserts = batch((key) => ({ op: 'i', ns: namespace(), o: { ...key, ...order() }, o2: key }));
-const updates = batch((key) => {
-  const u = { status: 'shipped', changed: new Date(START_SECONDS * 1000 + random(1e6)), quantity: random(50) };
-  return {
-    op: 'u',
-    ns: namespace(),
-    o: { $v: 2, diff: { u, saddress: { u: { zip: String(random(9999)) } } } },
-    o2: key,
-  };
-});
+/** Larger than anything a batch becomes here. */
+const ROOM_BYTES = 16 * 1024 * 1024;
+const INSERT_TO_JSON = 'insert → JSON';
 
 interface Case {
   readonly name: string;
   readonly bytes: Uint8Array;
   readonly subscriptions: readonly Partial<SubscriptionPlan>[];
   readonly key?: 'namespace' | 'document';
+  /** Without the WebAssembly module. */
+  readonly inJavaScript?: boolean;
 }
 
-const many = { maxEvents: 200, maxBytes: 65_536 } as const;
+const many = { maxEvents: 200, maxBytes: 1024 * 1024 } as const;
+const crafted = {
+  where: { condition: parseCondition({ field: 'fullDocument.paid', equals: true }), whenUnknown: 'deliver' },
+  mask: [{ fields: ['fullDocument.note'], kind: 'constant', value: null }],
+} as const;
 const cases: readonly Case[] = [
-  { name: 'insert → JSON', bytes: inserts, subscriptions: [{}] },
+  { name: INSERT_TO_JSON, bytes: inserts, subscriptions: [{}] },
+  { name: 'insert → JSON, JavaScript alone', bytes: inserts, subscriptions: [{}], inJavaScript: true },
   { name: 'insert → JSON, 200 events a message', bytes: inserts, subscriptions: [many] },
   { name: 'insert → JSON, partitioned by _id', bytes: inserts, subscriptions: [{}], key: 'document' },
   {
@@ -97,10 +57,13 @@ const cases: readonly Case[] = [
     subscriptions: [{ routingKey: 'o.{documentKey._id}' }],
   },
   { name: 'insert → JSON, two subscriptions', bytes: inserts, subscriptions: [{}, {}] },
+  { name: 'insert → JSON, where + mask', bytes: inserts, subscriptions: [{ craft: crafted }] },
   { name: 'insert → canonical JSON', bytes: inserts, subscriptions: [{ format: 'json-canonical' }] },
   { name: 'insert → BSON', bytes: inserts, subscriptions: [{ format: 'bson' }] },
+  { name: 'insert → BSON, JavaScript alone', bytes: inserts, subscriptions: [{ format: 'bson' }], inJavaScript: true },
   { name: 'insert nobody asked for', bytes: inserts, subscriptions: [{ namespaces: ['other.*'] }] },
   { name: '$set update → JSON', bytes: updates, subscriptions: [{}] },
+  { name: '$set update → JSON, JavaScript alone', bytes: updates, subscriptions: [{}], inJavaScript: true },
   { name: '$set update → BSON', bytes: updates, subscriptions: [{ format: 'bson' }] },
 ];
 
@@ -124,20 +87,33 @@ function planOf({ subscriptions, key }: Case): WorkerPlan {
   };
 }
 
-/** The median round in ns per entry. */
-function measure(work: () => unknown, times: number): number {
+/** Nanoseconds an entry. */
+function measure(work: () => unknown, rounds: number): Spread {
   const results: number[] = [];
-  for (let round = 0; round < times; round++) {
+  for (let round = 0; round < rounds; round++) {
     const started = process.hrtime.bigint();
     work();
     results.push(Number(process.hrtime.bigint() - started) / ENTRIES);
   }
   // The first half warms up the compiler.
-  const counted = results.slice(results.length >> 1).sort((a, b) => a - b);
-  return counted[counted.length >> 1]!;
+  return spreadOf(results.slice(results.length >> 1));
 }
 
-function decodeAndStringify(bytes: Uint8Array): number {
+function measureCase(one: Case, rounds: number): Spread {
+  const plan = planOf(one);
+  const usual = one.inJavaScript === true ? useTranscoder(new Transcoder(ROOM_BYTES, { module: false })) : undefined;
+  // As in the engine, a batch gets the memory that an earlier one's result lay in.
+  let room = new ArrayBuffer(ROOM_BYTES);
+  const spread = measure(() => {
+    const job = { source: 0, bytes: one.bytes, wallTime: true, collated: [], serverVersion: 600, room };
+    // oxlint-disable-next-line no-unsafe-type-assertion -- it was given one
+    room = encodeBatch(plan, job).bodies.buffer as ArrayBuffer;
+  }, rounds);
+  if (usual !== undefined) useTranscoder(usual);
+  return spread;
+}
+
+function decodeAndStringify(bytes: Uint8Array, stringify: (event: Document) => string): number {
   let length = 0;
   const { deserialize } = BSON;
   const entries: Document[] = Object.values(deserialize(bytes));
@@ -154,57 +130,78 @@ function decodeAndStringify(bytes: Uint8Array): number {
       documentKey: entry['o2'],
       ...(update ? { updateDescription: entry['o'].diff } : {}),
     };
-    length += Buffer.byteLength(EJSON.stringify(event));
+    length += Buffer.byteLength(stringify(event));
   }
   return length;
 }
 
-function row(name: string, bytes: Uint8Array, ns: number): void {
-  const entryBytes = bytes.length / ENTRIES;
-  const cells = [
-    `${Math.round(ns)} ns`,
-    `${Math.round(1e6 / ns)} k/s`,
-    `${Math.round((entryBytes / ns) * 1000)} MB/s in`,
-  ];
-  console.log(
-    `${name.padEnd(46)} ${String(Math.round(entryBytes)).padStart(4)} B ${cells.map((cell) => cell.padStart(12)).join('')}`,
-  );
+interface Row {
+  readonly name: string;
+  readonly entryBytes: number;
+  readonly nanoseconds: Spread;
+  /** How many times as fast as `EJSON.stringify` on the same entries. */
+  readonly timesEjson: number;
 }
+
+const options = {
+  rounds: { type: 'number', default: 80, words: 'how often each batch is encoded; the second half counts' },
+  only: { type: 'names', words: 'cases whose names contain one of these words' },
+} as const;
 
 export const encode = scenario({
   words: 'the transcoder alone, one thread, no servers: an entry in, its event out',
   minutes: 1,
-  options: {},
-  run: async () => {
-    table();
-    return {};
-  },
+  options,
+  run: table,
 });
 
-/** Prints it. */
-function table(): void {
-  console.log(`${cpus()[0]?.model ?? 'unknown processor'} × ${cpus().length}, Node ${process.version}`);
-  console.log(
-    `${ENTRIES} entries a batch, ${COLLECTIONS} collections, ${PARTITIONS} partitions, median of ${ROUNDS >> 1} rounds`,
-  );
-  console.log('per entry, one thread:');
-  for (const [name, bytes] of [
+async function table({ rounds, only }: Values<typeof options>) {
+  const env = await environment();
+  printHead('The transcoder alone: raw BSON in, whole change events out, one thread.', env, {
+    Load: `${thousands(ENTRIES)} entries a batch, ${COLLECTIONS} collections, ${PARTITIONS} partitions, one subscription`,
+    Rounds: `${rounds} a case, medians of the second half`,
+  });
+  const rows: Row[] = [];
+  for (const [kind, bytes] of [
     ['insert', inserts],
     ['$set update', updates],
   ] as const) {
-    row(
-      `deserialize + EJSON.stringify, ${name}`,
-      bytes,
-      measure(() => decodeAndStringify(bytes), 6),
-    );
+    const entryBytes = bytes.length / ENTRIES;
+    // They are slow, and settle soon.
+    const baselineRounds = Math.max(10, Math.ceil(rounds / 8));
+    const ejson = measure(() => decodeAndStringify(bytes, EJSON.stringify), baselineRounds);
+    const plain = measure(() => decodeAndStringify(bytes, JSON.stringify), baselineRounds);
+    const row = (name: string, nanoseconds: Spread): void => {
+      rows.push({ name, entryBytes, nanoseconds, timesEjson: ejson.median / nanoseconds.median });
+    };
+    row(`${kind}: deserialize + EJSON.stringify`, ejson);
+    row(`${kind}: deserialize + JSON.stringify`, plain);
+    for (const one of cases) {
+      if (one.bytes !== bytes || (only.length > 0 && !only.some((word) => one.name.includes(word)))) continue;
+      row(one.name, measureCase(one, rounds));
+    }
   }
-  for (const { name, bytes, ...rest } of cases) {
-    const plan = planOf({ name, bytes, ...rest });
-    const job = { source: 0, bytes, wallTime: true, collated: [] };
-    row(
+  printTable(
+    ['per entry', 'bytes', 'ns', 'least – most', 'ns/byte', 'entries/s', 'MB/s in', '× EJSON'],
+    rows.map(({ name, entryBytes, nanoseconds: { median, least, most }, timesEjson }) => [
       name,
-      bytes,
-      measure(() => encodeBatch(plan, job), ROUNDS),
-    );
-  }
+      thousands(entryBytes),
+      thousands(median),
+      `${thousands(least)} – ${thousands(most)}`,
+      decimals(2)(median / entryBytes),
+      thousands(1e9 / median),
+      thousands((entryBytes * 1000) / median),
+      decimals(1)(timesEjson),
+    ]),
+  );
+  const json = rows.find(({ name }) => name === INSERT_TO_JSON);
+  const targets = judged(
+    json === undefined
+      ? []
+      : [
+          atLeast(`${INSERT_TO_JSON}, × deserialize + EJSON.stringify`, 12, json.timesEjson, times),
+          atMost(INSERT_TO_JSON, 1.3, json.nanoseconds.median / 1000, decimals(2, ' µs')),
+        ],
+  );
+  return { ...env, rows, targets };
 }
