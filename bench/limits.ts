@@ -112,25 +112,26 @@ interface ReadingFrom {
 /** Reads from `first` to the end. */
 interface Reader {
   readonly name: string;
-  readonly read: (uri: string, load: Load) => Promise<void>;
+  /** Calls `begin` once it is connected: it is reading that is measured. */
+  readonly read: (uri: string, load: Load, begin: () => void) => Promise<void>;
 }
 
 const READERS: readonly Reader[] = [
   ...BATCH_SIZES.map((size) => ({
     name: `bare socket, ${thousands(size)} entries a reply`,
-    read: async (uri: string, { first }: Load) => readBare(uri, first, size),
+    read: async (uri: string, { first }: Load, begin: () => void) => readBare(uri, { first, size, begin }),
   })),
   {
     name: `driver, raw command, ${thousands(ENGINE_BATCH)} entries a reply`,
-    read: async (uri, { first }) => withClient(uri, async (client) => readRawReplies(client, first)),
+    read: async (uri, { first }, begin) => withClient(uri, begin, async (client) => readRawReplies(client, first)),
   },
   {
     name: 'driver, raw cursor, documents of a reply at once',
-    read: async (uri, load) => withClient(uri, async (client) => readRawCursor(client, load)),
+    read: async (uri, load, begin) => withClient(uri, begin, async (client) => readRawCursor(client, load)),
   },
   {
     name: 'driver, cursor, decoded one by one',
-    read: async (uri, load) => withClient(uri, async (client) => readDecoded(client, load)),
+    read: async (uri, load, begin) => withClient(uri, begin, async (client) => readDecoded(client, load)),
   },
 ];
 
@@ -142,8 +143,8 @@ async function readings({ uri, pid, entries, rounds }: ReadingFrom): Promise<Rea
     for (const { name, read } of READERS) {
       await untilIdle(pid);
       const before = cpuSeconds(pid);
-      const began = performance.now();
-      await read(uri, load);
+      let began = 0;
+      await read(uri, load, () => (began = performance.now()));
       const seconds = (performance.now() - began) / 1_000;
       runs.push({
         name,
@@ -176,16 +177,24 @@ async function readings({ uri, pid, entries, rounds }: ReadingFrom): Promise<Rea
   return runs;
 }
 
-async function readBare(uri: string, first: Timestamp, batchSize: number): Promise<void> {
-  const { hostname, port } = new URL(uri.replace(/^mongodb:/, 'http:').replace(/,[^/]*/, ''));
-  using wire = await Wire.connect(hostname, Number(port));
-  const id = await openOplog(wire, { filter: { ts: { $gte: first } } });
-  while ((await wire.discard(getMore(id, batchSize))) > EMPTY_BYTES);
+interface Bare {
+  readonly first: Timestamp;
+  readonly size: number;
+  readonly begin: () => void;
 }
 
-async function withClient(uri: string, use: (client: MongoClient) => Promise<void>): Promise<void> {
+async function readBare(uri: string, { first, size, begin }: Bare): Promise<void> {
+  const { hostname, port } = new URL(uri.replace(/^mongodb:/, 'http:').replace(/,[^/]*/, ''));
+  using wire = await Wire.connect(hostname, Number(port));
+  begin();
+  const id = await openOplog(wire, { filter: { ts: { $gte: first } } });
+  while ((await wire.discard(getMore(id, size))) > EMPTY_BYTES);
+}
+
+async function withClient(uri: string, begin: () => void, use: (client: MongoClient) => Promise<void>): Promise<void> {
   const client = await MongoClient.connect(uri, { directConnection: true });
   try {
+    begin();
     await use(client);
   } finally {
     await client.close();
