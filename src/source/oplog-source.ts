@@ -38,8 +38,8 @@ export interface OplogSourceOptions {
 }
 
 const POLL_MS = 100;
-/** Of copies that wait for the next reply. */
-const SPARE_BYTES = 16 * 2 ** 20;
+/** Of copies that wait for the next reply: as many as the default budget lets be under way, or a burst of confirms would drop some. */
+const SPARE_BYTES = 32 * 2 ** 20;
 
 export class OplogSource implements Source {
   readonly name: string;
