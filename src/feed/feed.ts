@@ -10,7 +10,7 @@ import { START, deliver, endOf, heldBytes, isWhole, wholeOf } from '../lanes/del
 import { Floors, allBefore, comparePoints, doneBy, earliest, later } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
-import { costOf } from '../source/source.ts';
+import { costOf, isSmall } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
 import { LaneSet } from './lane-set.ts';
@@ -169,6 +169,7 @@ export class Feed {
             failure = error;
             broken.abort();
           });
+          if (isSmall(batch)) await settled(this.#delivered, signal);
         }
       } catch (error) {
         if (!(error instanceof PositionLostError)) throw error;
@@ -214,7 +215,7 @@ export class Feed {
 
   /** Resolves when everything read has been confirmed, or `stop` fires. */
   async settle(stop: AbortSignal): Promise<void> {
-    await Promise.race([this.#delivered, aborted(stop)]);
+    await settled(this.#delivered, stop);
     while (!this.#ledger.settled && !stop.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
@@ -494,10 +495,16 @@ function isDone(ts: Ts, floors: Uint32Array | undefined): boolean {
   return true;
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+/** Resolves with `work`, or when `signal` fires. */
+function settled(work: Promise<void>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    const done = (): void => {
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
     if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    signal.addEventListener('abort', done, { once: true });
+    void work.finally(() => done());
   });
 }
 

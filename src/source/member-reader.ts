@@ -22,7 +22,7 @@ import type { Member } from './member.ts';
 import { pointAfter } from './position.ts';
 import type { ResumePoint } from './position.ts';
 import { ReplicaSet } from './replica-set.ts';
-import { costOf } from './source.ts';
+import { costOf, isSmall } from './source.ts';
 import type { RawBatch, SourceIdentity, SourceState, SourceWindow } from './source.ts';
 import { monitorWindow } from './window.ts';
 
@@ -173,7 +173,8 @@ export class MemberReader {
         }
         const batch = await asked;
         asked = undefined;
-        if (budget.hasRoom) asked = this.#ask(tail, signal);
+        // Behind a small one nothing is asked for before whoever reads comes back: see `isSmall`.
+        if (budget.hasRoom && !isSmall(batch)) asked = this.#ask(tail, signal);
         yield batch;
       }
     } finally {
