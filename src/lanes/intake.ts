@@ -12,7 +12,7 @@ import type { Part, Run } from './run.ts';
 
 /**
  * With so many unanswered, the lane is busy. Fewer, and a stream that is merely not idle would wait for its confirms (an event
- * a millisecond, and the broker answers in two); more, and less is filled (bench `end-to-end`, messages of `classic-200`).
+ * a millisecond, and the broker answers in two); more, and less is filled.
  */
 const BUSY = 4;
 
