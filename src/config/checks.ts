@@ -50,6 +50,12 @@ function checkChangeStreams(settings: Settings, checked: readonly Checked[], rep
       }
       continue;
     }
+    if (source.serverFilter === 'on') {
+      report.expected(
+        [...at, 'serverFilter'],
+        'off: it is for mode: oplog, and what a change stream sends `changeStream.watch` decides',
+      );
+    }
     const reason = 'a change stream cannot be asked how far back it reaches';
     if (source.start?.kind === 'earliest') report.expected([...at, 'start'], `latest or a date, because ${reason}`);
     if (source.onPositionLost === 'earliest') {

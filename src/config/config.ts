@@ -28,6 +28,8 @@ export interface SourceConfig {
   readonly mode: 'oplog' | 'changeStream';
   readonly start: Start;
   readonly onPositionLost: 'stop' | 'earliest' | 'latest';
+  /** The server leaves out what no subscription matches; only with `mode: oplog`. */
+  readonly serverFilter?: boolean;
   /** Only with `mode: changeStream`. */
   readonly changeStream?: ChangeStreamConfig;
 }

@@ -30,6 +30,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
       mode: source.mode,
       start: source.start,
       onPositionLost: source.onPositionLost,
+      ...(source.serverFilter === 'on' && { serverFilter: true }),
       ...(source.mode === 'changeStream' && { changeStream: source.changeStream }),
     })),
     sinks,

@@ -146,6 +146,9 @@ const sourceSchema = z.strictObject({
     description:
       'What to do when the position has left the oplog: stop with exit code 3, or go on and leave a gap record.',
   }),
+  serverFilter: choice('on', 'off').default('off').meta({
+    description: 'Let MongoDB leave out the changes of collections that no subscription matches (docs/reading.md).',
+  }),
   changeStream: changeStreamSchema,
 });
 

@@ -350,9 +350,10 @@ export class Feed {
     })();
   }
 
-  /** A change stream's position moves on without events, too. */
+  /** The position of a change stream, and of an oplog that the server filters, moves on without entries too. */
   #moveOn(last: OpTime | undefined): void {
-    if (last?.token === undefined || last.token.data === this.#position?.token?.data) return;
+    if (last === undefined) return;
+    if (last.token !== undefined && last.token.data === this.#position?.token?.data) return;
     this.#position = last;
     const before = this.#delivered;
     this.#delivered = (async () => {

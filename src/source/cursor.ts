@@ -7,6 +7,7 @@ import type { ClientSession, Db, Document } from 'mongodb';
 import type { BatchSize } from './batch-size.ts';
 import { toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
+import type { NamespaceFilter } from './namespace-filter.ts';
 import type { Ts } from './position.ts';
 import { readReply } from './reply.ts';
 import type { Reply } from './reply.ts';
@@ -18,6 +19,8 @@ export interface CursorOptions {
   /** How long the server waits for entries before it answers with none. */
   readonly awaitMs: number;
   readonly batchSize: BatchSize;
+  /** What the server sends; everything where left out. */
+  readonly filter?: NamespaceFilter | undefined;
 }
 
 const KILL_TIMEOUT_MS = 1_000;
@@ -54,7 +57,10 @@ export class OplogCursor {
     try {
       const command = {
         find: 'oplog.rs',
-        filter: { ts: { $gte: toTimestamp(options.ts) } },
+        filter: {
+          ts: { $gte: toTimestamp(options.ts) },
+          ...(options.filter && { $or: options.filter(options.ts) }),
+        },
         tailable: true,
         awaitData: true,
         batchSize: 1,

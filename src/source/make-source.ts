@@ -3,6 +3,7 @@ import type { DdlOperation, SourceConfig, SubscriptionConfig } from '../config/c
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { ChangeStreamSource } from './change-stream-source.ts';
+import { namespaceFilter } from './namespace-filter.ts';
 import { OplogSource } from './oplog-source.ts';
 import type { Source } from './source.ts';
 
@@ -29,7 +30,12 @@ const EXPANDED_ONLY: ReadonlySet<string> = new Set<DdlOperation>([
 export function makeSource({ config, subscriptions, ...rest }: MakeSourceOptions): Source {
   const { changeStream, mode } = config;
   if ((mode === 'changeStream') !== (changeStream !== undefined)) throw new Error('a mode without its settings');
-  if (changeStream === undefined) return new OplogSource({ config, ...rest });
+  if (changeStream === undefined) {
+    const filter = config.serverFilter
+      ? namespaceFilter({ source: config.name, subscriptions, log: rest.log })
+      : undefined;
+    return new OplogSource({ config, filter, ...rest });
+  }
   return new ChangeStreamSource({
     config: { ...config, changeStream },
     expanded: wantsExpanded(subscriptions),

@@ -10,7 +10,8 @@ import type { BatchSize } from './batch-size.ts';
 import { OplogCursor } from './cursor.ts';
 import { MemberUnfitError } from './member.ts';
 import type { Member } from './member.ts';
-import { compareTs, formatTs } from './position.ts';
+import type { NamespaceFilter } from './namespace-filter.ts';
+import { compareTs, formatTs, sameOpTime } from './position.ts';
 import type { OpTime, ResumePoint, Ts } from './position.ts';
 import type { ReplicaSet } from './replica-set.ts';
 import type { Reply } from './reply.ts';
@@ -23,6 +24,7 @@ export interface OpeningOptions {
   readonly point: ResumePoint;
   readonly awaitMs: number;
   readonly batchSize: BatchSize;
+  readonly filter?: NamespaceFilter | undefined;
   readonly log: Log;
 }
 
@@ -36,14 +38,15 @@ export interface Opened {
 export const BEHIND_MS = 15_000;
 
 export async function openAt(options: OpeningOptions, signal: AbortSignal): Promise<Opened> {
-  const { member, point, awaitMs, batchSize } = options;
-  const cursor = await OplogCursor.open({ member, ts: point.ts, awaitMs, batchSize }, signal);
+  const { member, point, awaitMs, batchSize, filter } = options;
+  const cursor = await OplogCursor.open({ member, ts: point.ts, awaitMs, batchSize, filter }, signal);
   try {
     const oldest = (): Promise<OpTime> => member.oldest(signal);
     let reply = cursor.first;
     let behindSince: number | undefined;
     for (;;) {
-      const verdict = await checkResume({ point, first: reply.last, oldest });
+      const first = reply.last ?? (filter && (await firstOfAll(member, point, signal)));
+      const verdict = await checkResume({ point, first, oldest });
       switch (verdict.kind) {
         case 'valid':
           return { cursor, head: verdict.skipFirst || reply.entries === 0 ? undefined : reply };
@@ -69,6 +72,16 @@ export async function openAt(options: OpeningOptions, signal: AbortSignal): Prom
     await cursor.close();
     throw error;
   }
+}
+
+/**
+ * A filtered cursor stays empty while only what it leaves out is written, also where the position is gone. The position's own entry
+ * it does not leave out: where that has come in between, the next reply has it.
+ */
+async function firstOfAll(member: Member, point: ResumePoint, signal: AbortSignal): Promise<OpTime | undefined> {
+  if (point.kind !== 'after') return undefined;
+  const found = await member.entryFrom(point.ts, signal);
+  return found !== undefined && sameOpTime(found, point) ? undefined : found;
 }
 
 /**

@@ -17,11 +17,13 @@ import { findEntry, findPrevious } from './history.ts';
 import type { Found, Looked, OplogHistory } from './history.ts';
 import { MemberReader } from './member-reader.ts';
 import type { Tail } from './member-reader.ts';
+import type { NamespaceFilter } from './namespace-filter.ts';
 import { MemberUnfitError } from './member.ts';
 import type { Member } from './member.ts';
 import { BEHIND_MS, contradict, openAt } from './opening.ts';
 import { sameOpTime } from './position.ts';
 import type { OpTime, ResumePoint } from './position.ts';
+import { QuietStretch } from './quiet.ts';
 import type { Reply } from './reply.ts';
 import type { RawBatch, Source, SourceIdentity, SourceState, SourceWindow } from './source.ts';
 import { timeSeriesNamespaces } from './time-series.ts';
@@ -32,12 +34,16 @@ export interface OplogSourceOptions {
   readonly budget: ByteBudget;
   /** How long an idle getMore waits for entries. */
   readonly awaitMs?: number;
+  /** What the server is asked to send; everything where left out. */
+  readonly filter?: NamespaceFilter | undefined;
   readonly log: Log;
   /** A member had to be found anew. */
   readonly onReconnect?: () => void;
 }
 
 const POLL_MS = 100;
+/** A filtered cursor can look at millions of entries before it has something to say. */
+const FILTERED_TIMEOUT_MS = 600_000;
 /** Of copies that wait for the next reply: as many as the default budget lets be under way, or a burst of confirms would drop some. */
 const SPARE_BYTES = 32 * 2 ** 20;
 
@@ -45,20 +51,23 @@ export class OplogSource implements Source {
   readonly name: string;
   readonly #awaitMs: number;
   readonly #log: Log;
+  readonly #filter: NamespaceFilter | undefined;
   readonly #reader: MemberReader;
   readonly #batchSize = new BatchSize();
   readonly #buffers = new SpareBuffers(SPARE_BYTES);
   #warned = false;
 
-  constructor({ config, budget, awaitMs = 1_000, log, onReconnect = () => undefined }: OplogSourceOptions) {
+  constructor({ config, budget, awaitMs = 1_000, filter, log, onReconnect = () => undefined }: OplogSourceOptions) {
     this.name = config.name;
     this.#awaitMs = awaitMs;
     this.#log = log;
+    this.#filter = filter;
     this.#reader = new MemberReader({
       name: config.name,
       uri: config.uri,
       budget,
       awaitMs,
+      ...(filter && { cursorTimeoutMs: FILTERED_TIMEOUT_MS }),
       log,
       onReconnect,
       open: (member, at, signal) => this.#tail(member, at, signal),
@@ -157,9 +166,17 @@ export class OplogSource implements Source {
 
   async #tail(member: Member, at: ResumePoint, signal: AbortSignal): Promise<Tail> {
     const { cursor, head } = await this.#open(member, at, signal);
+    const quiet = this.#filter && new QuietStretch(member, at);
+    if (head?.last) quiet?.reached(head.last);
     return {
       head: head && this.#batchOf(head),
-      next: async (stop) => this.#batchOf(await cursor.next({}, stop)),
+      next: async (stop) => {
+        const ahead = await quiet?.ahead(stop);
+        const reply = await cursor.next({}, stop);
+        const last = reply.last ?? ahead;
+        if (last !== undefined) quiet?.reached(last);
+        return this.#batchOf({ ...reply, last });
+      },
       close: () => cursor.close(),
     };
   }
@@ -184,6 +201,7 @@ export class OplogSource implements Source {
         point,
         awaitMs: this.#awaitMs,
         batchSize: this.#batchSize,
+        filter: this.#filter,
         log: this.#log,
       },
       signal,

@@ -10,7 +10,10 @@ import type { OpTime, ResumePoint } from './position.ts';
 export interface RawBatch {
   readonly bytes: Uint8Array;
   readonly entries: number;
-  /** The last entry's; undefined when there is none. A change stream's is of its `postBatchResumeToken`, which is there without entries too. */
+  /**
+   * The last entry's; undefined when there is none. Without entries: how far a change stream (its
+   * `postBatchResumeToken`), or a cursor that leaves out what nobody wants, has come.
+   */
   readonly last: OpTime | undefined;
   /** To be called once nobody looks at `bytes` any more; where it is not, they are left to the collector. */
   readonly letGo?: () => void;

@@ -109,6 +109,11 @@ const ONE_FAULT_EACH: readonly (readonly [string, string, RegExp])[] = [
     /^sources\.shop\.onPositionLost .*expected stop or latest, because/,
   ],
   [
+    'a change stream that is to be filtered like an oplog',
+    file([subscription('')]).replace('{ uri: "mongodb', '{ mode: changeStream, serverFilter: on, uri: "mongodb'),
+    /^sources\.shop\.serverFilter .*expected off: it is for mode: oplog/,
+  ],
+  [
     'what a change stream watches, for the oplog',
     file([subscription('')]).replace('{ uri: "mongodb', '{ changeStream: { watch: shop }, uri: "mongodb'),
     /^sources\.shop\.changeStream .*only with mode: changeStream/,

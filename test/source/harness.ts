@@ -37,12 +37,16 @@ export interface Over {
 export function sourceOver(
   t: TestContext,
   uri: string,
-  { budget = new ByteBudget(64 << 20), awaitMs = 300 } = {},
+  {
+    budget = new ByteBudget(64 << 20),
+    awaitMs = 300,
+    filter,
+  }: { budget?: ByteBudget; awaitMs?: number; filter?: OplogSourceOptions['filter'] } = {},
 ): Over {
   const { log, lines } = memoryLog();
   const config = { name: 'shop', uri, mode: 'oplog', start: { kind: 'latest' }, onPositionLost: 'stop' } as const;
   let reconnects = 0;
-  const source = new OplogSource({ config, budget, awaitMs, log, onReconnect: () => (reconnects += 1) });
+  const source = new OplogSource({ config, budget, awaitMs, filter, log, onReconnect: () => (reconnects += 1) });
   t.after(() => source.close());
   return { source, reconnects: () => reconnects, budget, lines };
 }
