@@ -13,6 +13,7 @@ import type { OpTime } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
+import { copyBytes } from './bson.ts';
 import { eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
 import { SHRINK_AFTER_MS, ThreadCount } from './thread-count.ts';
@@ -217,6 +218,8 @@ export class WorkerPool {
   #parkEntry(job: BatchJob, index: number): BatchResult {
     const source = this.#plan.sources[job.source]!;
     const { last, at, bytes } = source.changeStream === undefined ? entryOf(job, index) : eventOf(job.bytes, index);
+    // The batch's memory may be another's by the time this is on disk: that of a piece is the next piece's.
+    const entry = copyBytes(bytes, 0, bytes.length);
     this.#log.error(
       { source: source.name, ts: at && formatTs(at.ts) },
       'An entry ends every worker that reads it; it is parked for all subscriptions.',
@@ -235,7 +238,7 @@ export class WorkerPool {
         reason: 'worker-crash',
         detail: `no worker could encode this entry: ${this.#lastFault}`,
         // Nothing could take out of it what the subscription may not see.
-        ...(hidesFields(craft) ? { entry: new Uint8Array(0), shaped: true } : { entry: bytes.slice() }),
+        ...(hidesFields(craft) ? { entry: new Uint8Array(0), shaped: true } : { entry }),
       })),
       gates: [],
       marks: [],

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { BSON, Long, UUID } from 'bson';
+import type { Document } from 'bson';
 import { pino } from 'pino';
+import { pieces } from '../../src/feed/pieces.ts';
+import type { OplogHistory } from '../../src/source/history.ts';
 import { WorkerPool } from '../../src/worker/pool.ts';
 import type { RawBatch } from '../../src/source/source.ts';
 import type { BatchResult } from '../../src/worker/protocol.ts';
-import { START_SECONDS, batchOf, insert, jsonEvents, plan } from './fixtures.ts';
+import { START_SECONDS, batchOf, entry, insert, jsonEvents, plan } from './fixtures.ts';
 
 const OPTIONS = { source: 0, wallTime: true, collated: [] };
 const ENTRIES = 20;
@@ -106,6 +110,40 @@ test('a batch that waits behind one that hangs is not taken for hanging itself',
   assert.deepEqual(
     results.slice(2).map(({ length }) => length),
     [1, 1, 1],
+  );
+});
+
+test('a piece of a transaction that is parked keeps its bytes when the next pieces take their place', async () => {
+  const padding = 'x'.repeat(400_000);
+  const operations = Array.from({ length: 20 }, (_, n) => ({
+    ...insert(1, { _id: n + 1, say: n === 2 ? 'throw!' : 'hello', padding }),
+  }));
+  const transaction = { op: 'c', ns: 'admin.$cmd', lsid: { id: new UUID() }, txnNumber: Long.fromInt(1) };
+  const first = BSON.serialize(entry(1, { ...transaction, o: { applyOps: operations, partialTxn: true } }));
+  const commit = BSON.serialize(entry(2, { ...transaction, o: { applyOps: [] } }));
+  const at = { ts: { seconds: START_SECONDS, increment: 1 }, t: 3 };
+  const history: OplogHistory = {
+    entry: () => Promise.resolve({ kind: 'found', value: first }),
+    previous: () => Promise.resolve({ kind: 'found', value: undefined }),
+  };
+  const results = await withPool(async (pool) => {
+    const all: BatchResult[] = [];
+    const stop = new AbortController().signal;
+    for await (const { bytes, ...piece } of pieces({ history, chain: [at], commit }, stop)) {
+      all.push(...(await pool.encode({ bytes, entries: 1, last: at }, { ...OPTIONS, piece })));
+    }
+    return all;
+  });
+  assert.ok(results.length > 2);
+  const parked = results.flatMap((result) => result.parked);
+  assert.deepEqual(
+    parked.map(({ reason }) => reason),
+    ['worker-crash', 'worker-crash'],
+  );
+  const { applyOps } = BSON.deserialize(parked[0]!.entry)['o'];
+  assert.deepEqual(
+    applyOps.map((operation: Document) => operation['o'].say),
+    ['hello', 'hello', 'throw!', 'hello', 'hello'],
   );
 });
 
