@@ -69,6 +69,14 @@ export function useTranscoder(transcoder: Transcoder): Transcoder {
   return before;
 }
 
+function renewScratch(): void {
+  try {
+    scratch = new Transcoder(START_BYTES);
+  } catch {
+    // No memory for another one now; the next batch has to do with the one there is.
+  }
+}
+
 class SourceEncoder {
   #router: Router;
   #scan: BatchScan;
@@ -88,6 +96,26 @@ class SourceEncoder {
   }
 
   encode(job: BatchJob, started: number): BatchResult {
+    try {
+      return this.#encode(job, started);
+    } catch (error) {
+      // Memory that was refused, or what nobody thought of: what it may have left half done writes no other batch.
+      if (!(error instanceof MalformedBson)) renewScratch();
+      throw error;
+    } finally {
+      this.#release();
+    }
+  }
+
+  #release(): void {
+    this.#scan.release();
+    if (this.#event !== undefined) this.#event.bytes = noBytes;
+    viewOf(noBytes);
+    scratch.end();
+    if (scratch.size > KEEP_BYTES) renewScratch();
+  }
+
+  #encode(job: BatchJob, started: number): BatchResult {
     const router = this.#router;
     const scan = this.#scan;
     this.#batch++;
@@ -113,7 +141,7 @@ class SourceEncoder {
     }
     this.#encodeLanes(job, from, scan.rows.deliveryCount);
     const records = this.#records.copy();
-    const result: BatchResult = {
+    return {
       kind: 'done',
       records,
       bodies: this.#bodies(records, job.room),
@@ -131,12 +159,6 @@ class SourceEncoder {
       unknownOps: Object.fromEntries(scan.unknownOps),
       decodeMs: performance.now() - started,
     };
-    scan.release();
-    if (this.#event !== undefined) this.#event.bytes = noBytes;
-    viewOf(noBytes);
-    scratch.end();
-    if (scratch.size > KEEP_BYTES) scratch = new Transcoder(START_BYTES);
-    return result;
   }
 
   #bodies(records: Uint32Array, room: ArrayBuffer | undefined): Uint8Array {

@@ -55,7 +55,6 @@ interface Exports {
   readonly free: () => number;
   readonly setPlaces: (batch: number, prefix: number, prefixBytes: number, output: number) => void;
   readonly setRelaxed: (relaxed: number) => void;
-  readonly setRoom: () => void;
 }
 
 /** Thrown through the module; one object for all, as making one costs more than an event. */
@@ -100,7 +99,7 @@ export class Transcoder extends Output {
     this.#prefixAt = wasm.free();
     this.#keptAt = this.#prefixAt + PREFIX_BYTES;
     this.#batchAt = this.#keptAt + KEPT_BYTES;
-    this.#place(BATCH_STEP, length);
+    this.#place(wasm, BATCH_STEP, length);
   }
 
   /** All that it holds, the batch too. */
@@ -114,7 +113,7 @@ export class Transcoder extends Output {
     if (wasm === undefined) return;
     this.#source = batch;
     const room = Math.ceil(batch.length / BATCH_STEP) * BATCH_STEP;
-    if (room > this.#batchRoom) this.#place(room, this.bytes.length);
+    if (room > this.#batchRoom) this.#place(wasm, room, this.bytes.length);
     new Uint8Array(wasm.memory.buffer, this.#batchAt, batch.length).set(batch);
     this.#prefixBytes = prefix.length;
     if (prefix.length <= PREFIX_BYTES) this.#putKept(this.#prefixAt, prefix);
@@ -182,7 +181,7 @@ export class Transcoder extends Output {
       super.grow(needed, used);
       return;
     }
-    this.#grow(wasm, this.#outputAt + Math.ceil((needed + SLACK) * 1.5));
+    this.#place(wasm, this.#batchRoom, Math.ceil((needed + SLACK) * 1.5));
   }
 
   /** For the module: the digits of a double, at a place of its memory. */
@@ -197,22 +196,19 @@ export class Transcoder extends Output {
     return putJsonValue(this, pos, this.#source, type, at - batch, last - batch, this.#relaxed, depth) + this.#outputAt;
   }
 
-  #place(batchRoom: number, outputBytes: number): void {
-    this.#batchRoom = batchRoom;
+  /** The memory may refuse to grow: only once it has, anything is somewhere else than it was. */
+  #place(wasm: Exports, batchRoom: number, outputBytes: number): void {
     // A block that is read across the batch's end stays in the memory.
-    this.#outputAt = this.#batchAt + batchRoom + 64;
-    this.#grow(this.#wasm!, this.#outputAt + outputBytes);
-  }
-
-  #grow(wasm: Exports, size: number): void {
-    const pages = Math.ceil((size - wasm.memory.buffer.byteLength) / PAGE_BYTES);
+    const outputAt = this.#batchAt + batchRoom + 64;
+    const pages = Math.ceil((outputAt + outputBytes - wasm.memory.buffer.byteLength) / PAGE_BYTES);
     if (pages > 0) wasm.memory.grow(pages);
+    this.#batchRoom = batchRoom;
+    this.#outputAt = outputAt;
     const { buffer } = wasm.memory;
     // The buffer that was there is gone.
-    this.bytes = new Uint8Array(buffer, this.#outputAt);
-    this.view = new DataView(buffer, this.#outputAt);
-    wasm.setPlaces(this.#batchAt, this.#prefixAt, this.#prefixBytes, this.#outputAt);
-    wasm.setRoom();
+    this.bytes = new Uint8Array(buffer, outputAt);
+    this.view = new DataView(buffer, outputAt);
+    wasm.setPlaces(this.#batchAt, this.#prefixAt, this.#prefixBytes, outputAt);
   }
 
   #namespace(route: Route, bson: boolean): Kept | undefined {

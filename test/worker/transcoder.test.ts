@@ -143,6 +143,30 @@ test('a batch far larger than the ones before, and events larger than the room t
   }
 });
 
+test('after memory was refused to a large batch, or to a large event, the next ones are as they should be', (t) => {
+  const transcoder = new Transcoder(4 * 2 ** 20);
+  const usual = useTranscoder(transcoder);
+  const small = batchOf([insert(3, order), insert(4, order)]);
+  const expected = inJavaScript(() => run(formats, small, job));
+  const refused = (): never => {
+    throw new RangeError('Unable to grow instance memory');
+  };
+  // Each of these bytes becomes six.
+  const large = (megabytes: number): Document => insert(2, { _id: 2, note: '\u0001'.repeat(megabytes * 2 ** 20) });
+  try {
+    for (const entries of [[large(0.9)], [large(3)]]) {
+      useTranscoder(transcoder);
+      run(formats, [insert(1, { _id: 1 })], job);
+      t.mock.method(WebAssembly.Memory.prototype, 'grow', refused, { times: 1 });
+      assert.throws(() => run(formats, entries, job), /instance memory/);
+      assert.ok(useTranscoder(transcoder) !== transcoder, 'what threw is not used for the next batch');
+      assert.ok(sameResult(run(formats, small, job), expected), 'and could be');
+    }
+  } finally {
+    useTranscoder(usual);
+  }
+});
+
 test('namespaces without end do not fill the memory', () => {
   const entries = Array.from({ length: 3_000 }, (_, k) => insert(k + 1, { _id: k }, `shop.${'c'.repeat(200)}_${k}`));
   const batch = batchOf(entries);

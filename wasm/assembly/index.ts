@@ -1,12 +1,12 @@
 /** What JavaScript calls: see `src/worker/transcoder.ts`. */
 import { fillBsonTables } from './bson';
 import { setRelaxed } from './json';
-import { setPlaces, setRoom } from './memory';
+import { setPlaces } from './memory';
 import { fillNumberTables } from './numbers';
 import { fillTextTables } from './text';
 
 export { putBsonEvent, putJsonEvent } from './event';
-export { setPlaces, setRelaxed, setRoom };
+export { setPlaces, setRelaxed };
 
 fillBsonTables();
 fillNumberTables();

@@ -22,10 +22,6 @@ export function setPlaces(batchAt: usize, prefixAt: usize, prefixBytes: usize, o
   prefix = prefixAt;
   prefixLength = prefixBytes;
   output = outputAt;
-  setRoom();
-}
-
-export function setRoom(): void {
   roomEnd = ((<usize>memory.size()) << 16) - SLACK;
 }
 
