@@ -14,22 +14,37 @@ export const SLACK = 8;
 /** What is grown is kept: half as much again of a giant would lie about in each thread. */
 const MOST_MORE_BYTES = 4 * 2 ** 20;
 
+/** Places are 32-bit numbers with a sign: in tables, and where the module gives them to JavaScript. */
+const MOST_BYTES = 2 ** 31 - 65_536;
+
 export class Output {
   bytes: Uint8Array<ArrayBuffer>;
   view: DataView;
+  readonly #most: number;
 
-  constructor(length: number) {
+  /** `most`: for tests, which cannot write two gigabytes. */
+  constructor(length: number, most = MOST_BYTES) {
+    this.#most = most;
     this.bytes = new Uint8Array(length);
     this.view = new DataView(this.bytes.buffer);
   }
 
   /** Room for `needed` bytes, keeping the first `used`. */
   grow(needed: number, used: number): void {
-    const more = Math.min(needed / 2, MOST_MORE_BYTES);
-    const larger = new Uint8Array(Math.ceil(needed + SLACK + more));
+    const larger = new Uint8Array(this.withMore(needed + SLACK, Math.min(needed / 2, MOST_MORE_BYTES)));
     larger.set(this.bytes.subarray(0, used));
     this.bytes = larger;
     this.view = new DataView(larger.buffer);
+  }
+
+  /** So many bytes and some more, or as many more as there may be. */
+  protected withMore(needed: number, more: number): number {
+    if (needed > this.#most) {
+      throw new RangeError(
+        `a batch's events take ${needed} bytes or more, and a worker writes at most ${this.#most} at once; fewer entries fit`,
+      );
+    }
+    return Math.min(Math.ceil(needed + more), this.#most);
   }
 }
 

@@ -68,6 +68,8 @@ interface Kept {
 export interface TranscoderOptions {
   /** False: JavaScript writes everything, for tests and the bench that compare the two. */
   readonly module?: boolean;
+  /** The most bytes that it may hold, for tests. */
+  readonly most?: number;
 }
 
 let compiled: WebAssembly.Module | undefined;
@@ -91,15 +93,15 @@ export class Transcoder extends Output {
   #latest: Kept = { at: 0, length: 0 };
 
   /** Room for so many bytes at first. */
-  constructor(length: number, { module = true }: TranscoderOptions = {}) {
+  constructor(length: number, { module = true, most }: TranscoderOptions = {}) {
     const wasm = module ? instance(() => this) : undefined;
-    super(wasm === undefined ? length : 0);
+    super(wasm === undefined ? length : 0, most);
     this.#wasm = wasm;
     if (wasm === undefined) return;
     this.#prefixAt = wasm.free();
     this.#keptAt = this.#prefixAt + PREFIX_BYTES;
     this.#batchAt = this.#keptAt + KEPT_BYTES;
-    this.#place(wasm, BATCH_STEP, length);
+    this.#place(wasm, BATCH_STEP, length, 0);
   }
 
   /** All that it holds, the batch too. */
@@ -113,7 +115,7 @@ export class Transcoder extends Output {
     if (wasm === undefined) return;
     this.#source = batch;
     const room = Math.ceil(batch.length / BATCH_STEP) * BATCH_STEP;
-    if (room > this.#batchRoom) this.#place(wasm, room, this.bytes.length);
+    if (room > this.#batchRoom) this.#place(wasm, room, this.bytes.length, 0);
     new Uint8Array(wasm.memory.buffer, this.#batchAt, batch.length).set(batch);
     this.#prefixBytes = prefix.length;
     if (prefix.length <= PREFIX_BYTES) this.#putKept(this.#prefixAt, prefix);
@@ -181,7 +183,7 @@ export class Transcoder extends Output {
       super.grow(needed, used);
       return;
     }
-    this.#place(wasm, this.#batchRoom, Math.ceil((needed + SLACK) * 1.5));
+    this.#place(wasm, this.#batchRoom, needed + SLACK, needed / 2);
   }
 
   /** For the module: the digits of a double, at a place of its memory. */
@@ -197,10 +199,11 @@ export class Transcoder extends Output {
   }
 
   /** The memory may refuse to grow: only once it has, anything is somewhere else than it was. */
-  #place(wasm: Exports, batchRoom: number, outputBytes: number): void {
+  #place(wasm: Exports, batchRoom: number, outputBytes: number, more: number): void {
     // A block that is read across the batch's end stays in the memory.
     const outputAt = this.#batchAt + batchRoom + 64;
-    const pages = Math.ceil((outputAt + outputBytes - wasm.memory.buffer.byteLength) / PAGE_BYTES);
+    const size = this.withMore(outputAt + outputBytes, more);
+    const pages = Math.ceil((size - wasm.memory.buffer.byteLength) / PAGE_BYTES);
     if (pages > 0) wasm.memory.grow(pages);
     this.#batchRoom = batchRoom;
     this.#outputAt = outputAt;

@@ -167,6 +167,33 @@ test('after memory was refused to a large batch, or to a large event, the next o
   }
 });
 
+test('more than can be addressed is refused, and what is near it is written', () => {
+  // With as little as this instead of 2 GiB; half as much again is no longer there for the second batch.
+  const most = 4 * 2 ** 20;
+  const of = plan([{}, {}]);
+  const batch = (megabytes: number): Uint8Array =>
+    batchOf([insert(1, { _id: 1, note: 'x'.repeat(megabytes * 2 ** 20) })]);
+  for (const module of [true, false]) {
+    const transcoder = new Transcoder(1024, { module, most });
+    const usual = useTranscoder(transcoder);
+    try {
+      for (const megabytes of [0.5, 0.9]) {
+        const one = run(of, batch(megabytes), job);
+        assert.ok(
+          sameResult(
+            one,
+            inJavaScript(() => run(of, batch(megabytes), job)),
+          ),
+        );
+        assert.ok(transcoder.size > one.bodies.length && transcoder.size <= most);
+      }
+      assert.throws(() => run(of, batch(2.1), job), /fewer entries fit/);
+    } finally {
+      useTranscoder(usual);
+    }
+  }
+});
+
 test('namespaces without end do not fill the memory', () => {
   const entries = Array.from({ length: 3_000 }, (_, k) => insert(k + 1, { _id: k }, `shop.${'c'.repeat(200)}_${k}`));
   const batch = batchOf(entries);
