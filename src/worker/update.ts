@@ -204,7 +204,8 @@ export class UpdateDescription {
 
   #grow(needed: number): void {
     if (needed > MAX_PATH_BYTES) malformed('the paths of an update are too long to write out');
-    const paths = new Uint8Array(needed * 2);
+    // Not more, though it would be kept: what is too long must not depend on what was written before.
+    const paths = new Uint8Array(Math.min(needed * 2, MAX_PATH_BYTES));
     paths.set(this.paths);
     this.paths = paths;
   }

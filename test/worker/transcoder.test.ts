@@ -194,6 +194,39 @@ test('more than can be addressed is refused, and what is near it is written', ()
   }
 });
 
+test("what an update's paths may take does not depend on who writes them, nor on what was written before", () => {
+  /** So many paths below one of 3,990 bytes: 16,400 are 64 MiB. */
+  const paths = (count: number, inside: (names: string[]) => Document): Uint8Array => {
+    let one = inside(Array.from({ length: count }, (_, k) => `name_${10_000 + k}`));
+    for (let k = 0; k < 190; k++) one = { [`s${'n'.repeat(20)}`]: one };
+    return batchOf([entry(1, { op: 'u', o: { $v: 2, diff: one }, o2: { _id: 1 } })]);
+  };
+  const fields = (names: string[]): Document => ({ u: Object.fromEntries(names.map((name) => [name, 1])) });
+  const sections = (names: string[]): Document => Object.fromEntries(names.map((name) => [`s${name}`, {}]));
+  const of = plan([{ maxMessageBytes: 2 ** 27 }]);
+  const usual = useTranscoder(new Transcoder(2 ** 27));
+  try {
+    for (const [count, delivered] of [
+      [16_300, 1],
+      [17_000, 0],
+    ] as const) {
+      for (const inside of [fields, sections]) {
+        const batch = paths(count, inside);
+        const one = run(of, batch, job);
+        assert.equal(one.events[0], delivered, `${count} ${inside.name}`);
+        assert.ok(
+          sameResult(
+            one,
+            inJavaScript(() => run(of, batch, job)),
+          ),
+        );
+      }
+    }
+  } finally {
+    useTranscoder(usual);
+  }
+});
+
 test('namespaces without end do not fill the memory', () => {
   const entries = Array.from({ length: 3_000 }, (_, k) => insert(k + 1, { _id: k }, `shop.${'c'.repeat(200)}_${k}`));
   const batch = batchOf(entries);

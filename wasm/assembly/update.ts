@@ -7,7 +7,7 @@ import { BOOLEAN, DOCUMENT, INT32, MAX_DEPTH, STRING, checkFields, documentLast,
 import { BEHIND_PATH, NAMED, putFields, relaxed } from './json';
 import { fail, needRoom } from './memory';
 import { putInt32, putUnsigned } from './numbers';
-import { needPath, pathEnd, pathLength, putPath, setPathLength } from './path';
+import { beginPaths, countPath, endPaths, needPath, pathEnd, pathLength, putPath, setPathLength } from './path';
 import { put, putText } from './text';
 
 const A = 0x61;
@@ -41,10 +41,13 @@ export function putJsonUpdate(pos: usize, o: usize, limit: usize): usize {
   const diff = diffOf(o, limit);
   const end = diff + load<u32>(diff);
   bson = false;
+  beginPaths(end - diff);
   pos = put(pos, ',"updateDescription":{"updatedFields":{');
   pos = put(unlessEmpty(walk(pos, diff, end, 0, UPDATED), pos), '},"removedFields":[');
   pos = put(unlessEmpty(walk(pos, diff, end, 0, REMOVED), pos), '],"truncatedArrays":[');
-  return put(unlessEmpty(walk(pos, diff, end, 0, TRUNCATED), pos), ']}');
+  pos = unlessEmpty(walk(pos, diff, end, 0, TRUNCATED), pos);
+  endPaths();
+  return put(pos, ']}');
 }
 
 /** Without the last comma of what began at `start`. */
@@ -56,6 +59,7 @@ export function putBsonUpdate(pos: usize, o: usize, limit: usize): usize {
   const diff = diffOf(o, limit);
   const end = diff + load<u32>(diff);
   bson = true;
+  beginPaths(end - diff);
   const description = put(pos, '\x03updateDescription\0');
   const fields = put(description + 4, '\x03updatedFields\0');
   pos = closeBson(walk(fields + 4, diff, end, 0, UPDATED), fields);
@@ -65,6 +69,7 @@ export function putBsonUpdate(pos: usize, o: usize, limit: usize): usize {
   const arrays = put(pos, '\x04truncatedArrays\0');
   index = 0;
   pos = closeBson(walk(arrays + 4, diff, end, 0, TRUNCATED), arrays);
+  endPaths();
   return closeBson(pos, description);
 }
 
@@ -107,6 +112,7 @@ function walk(pos: usize, start: usize, limit: usize, depth: i32, what: i32): us
 function inside(pos: usize, name: usize, value: usize, last: usize, depth: i32, what: i32): usize {
   const before = pathLength;
   const bytes = value - 1 - name;
+  countPath();
   needPath(bytes);
   let end = pathEnd();
   if (bson) {
