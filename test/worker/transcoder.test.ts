@@ -118,6 +118,20 @@ test('the module writes what is ordinary itself, and is asked again after what i
   }
 });
 
+test('what the module gives up on for want of room, it writes for the next subscription', () => {
+  const transcoder = new Transcoder(1024);
+  const usual = useTranscoder(transcoder);
+  // Of numbers, which take ten times as much in the first format: the second one finds room.
+  const diff = { slist: { a: true, u0: Array.from({ length: 100_000 }, () => 1) } };
+  try {
+    const of = plan([{ format: 'json-canonical' }, { format: 'json' }]);
+    run(of, [entry(1, { op: 'u', o: { $v: 2, diff }, o2: { _id: 1 } })], job);
+    assert.equal(transcoder.gaveUp, 1);
+  } finally {
+    useTranscoder(usual);
+  }
+});
+
 test('a batch far larger than the ones before, and events larger than the room there is, are the same from both', () => {
   const transcoder = new Transcoder(1024);
   const usual = useTranscoder(transcoder);

@@ -29,10 +29,14 @@ import { LAST_TEXT_MS, putFinite, putInt32, putInt64, putIsoDate, putUnsigned } 
 import { putPath } from './path';
 import { put, putBase64, putHex12, putHexByte, putText, specials } from './text';
 
-/** How a field's name is written: not at all, as it is, or behind the path of what holds it. */
+/**
+ * How a field's name is written: not at all, as it is, or behind the path of what holds it; of a place in an array's diff without
+ * the letter in front of its number.
+ */
 export const UNNAMED = 0;
 export const NAMED = 1;
 export const BEHIND_PATH = 2;
+export const PLACE = 3;
 
 export let relaxed: bool = true;
 
@@ -64,7 +68,10 @@ export function putFields(pos: usize, at: usize, last: usize, depth: i32, naming
     else {
       store<u8>(pos, 0x22);
       pos++;
-      if (naming == BEHIND_PATH) pos = putPath(pos);
+      if (naming >= BEHIND_PATH) {
+        pos = putPath(pos);
+        if (naming == PLACE) at++;
+      }
       const block = v128.load(at);
       v128.store(pos, block);
       const plain = <usize>ctz(specials(block) | 0x1_0000);

@@ -4,7 +4,7 @@
  * no int32, an update of the old form, any damage) ends the call.
  */
 import { BOOLEAN, DOCUMENT, INT32, MAX_DEPTH, STRING, checkFields, documentLast, nameEnd, valueEnd } from './bson';
-import { BEHIND_PATH, NAMED, putFields, relaxed } from './json';
+import { BEHIND_PATH, NAMED, PLACE, putFields, relaxed } from './json';
 import { fail, needRoom } from './memory';
 import { putInt32, putUnsigned } from './numbers';
 import { beginPaths, countPath, endPaths, needPath, pathEnd, pathLength, putPath, setPathLength } from './path';
@@ -136,7 +136,7 @@ function walkArray(pos: usize, at: usize, last: usize, depth: i32, what: i32): u
     const section = load<u8>(name);
     if ((section == U || section == S) && !isIndex(name + 1, value - 1)) fail();
     if (section == U) {
-      if (what == UPDATED) pos = putUpdatedPlace(pos, type, name, value, end);
+      if (what == UPDATED) pos = putUpdatedPlace(pos, at, end);
     } else if (section == S && type == DOCUMENT) pos = inside(pos, name + 1, value, last, depth, what);
     else if (section == L && value == name + 2 && type == INT32) {
       if (load<i32>(value) < 0) fail();
@@ -171,17 +171,10 @@ function putUpdated(pos: usize, at: usize, last: usize): usize {
 }
 
 /** One place of an array: its name is the section's letter and the place. */
-function putUpdatedPlace(pos: usize, type: i32, name: usize, value: usize, end: usize): usize {
-  if (bson) {
-    checkFields(name - 1, end, 0);
-    return putElement(pos, name - 1, name + 1, end);
-  }
-  // The letter becomes the type, so that this is a field like any other.
-  const letter = load<u8>(name);
-  store<u8>(name, type);
-  pos = putFields(pos, name, end, 0, BEHIND_PATH);
-  store<u8>(name, letter);
-  return pos;
+function putUpdatedPlace(pos: usize, element: usize, end: usize): usize {
+  if (!bson) return putFields(pos, element, end, 0, PLACE);
+  checkFields(element, end, 0);
+  return putElement(pos, element, element + 2, end);
 }
 
 /** A field under its path: its type lies at `element`, its name at `name`, it ends at `end`. */
