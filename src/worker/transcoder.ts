@@ -77,6 +77,8 @@ let compiled: WebAssembly.Module | undefined;
 export class Transcoder extends Output {
   /** How often the module did not write an event that it was asked for. */
   gaveUp = 0;
+  /** How often it ran out of its memory instead, which it sees coming: never. */
+  trapped = 0;
   readonly #wasm: Exports | undefined;
   #source: Uint8Array = new Uint8Array(0);
   #relaxed = true;
@@ -170,9 +172,10 @@ export class Transcoder extends Output {
         ns.length,
         this.#source.length,
       );
-    } catch {
-      // Whatever it was, a wild read into the memory's end included, JavaScript says what there is to say.
+    } catch (error) {
+      // Whatever it was, JavaScript says what there is to say.
       this.gaveUp++;
+      if (error instanceof WebAssembly.RuntimeError) this.trapped++;
       return GAVE_UP;
     }
   }

@@ -5,7 +5,11 @@ import { BSON, Binary, Double, Long, ObjectId } from 'bson';
 import type { Document } from 'bson';
 import fc from 'fast-check';
 import { useTranscoder } from '../../src/worker/encode-batch.ts';
-import { Transcoder } from '../../src/worker/transcoder.ts';
+import { textWords } from '../../src/worker/output.ts';
+import { Router } from '../../src/worker/route.ts';
+import { ROW_FIELDS } from '../../src/worker/rows.ts';
+import { BatchScan } from '../../src/worker/scan.ts';
+import { GAVE_UP, Transcoder } from '../../src/worker/transcoder.ts';
 import { MODULE, compile } from '../../wasm/compile.ts';
 import { document, fieldName, value } from './arbitraries.ts';
 import { batchOf, entry, insert, plan, run } from './fixtures.ts';
@@ -130,6 +134,35 @@ test('what the module gives up on for want of room, it writes for the next subsc
   } finally {
     useTranscoder(usual);
   }
+});
+
+test('the module sees the end of its memory coming, whatever is to be written there', () => {
+  const nested = (levels: number, inner: unknown): unknown =>
+    levels === 0 ? inner : nested(levels - 1, levels % 2 === 0 ? [inner] : { n: inner });
+  const deep = nested(490, new Date(-1e15));
+  const id = nested(490, 1);
+  const entries = [
+    insert(1, { _id: id, deep }),
+    entry(2, { op: 'u', o: { $v: 2, diff: { u: { deep }, slist: { a: true, u0: deep } } }, o2: { _id: id } }),
+  ];
+  const batch = batchOf(entries);
+  const router = new Router(formats, formats.sources[0]!);
+  const scan = new BatchScan(router);
+  scan.scan({ bytes: batch, wallTime: true, ...job });
+  const { operations, routes } = scan.rows;
+  const transcoder = new Transcoder(1);
+  transcoder.begin(batch, textWords('shop:'));
+  const room = transcoder.bytes.length;
+  let written = 0;
+  for (const { format } of router.subscriptions) {
+    for (let row = 0; row < entries.length * ROW_FIELDS; row += ROW_FIELDS) {
+      for (let pos = room - 20_000; pos < room; pos += 7) {
+        if (transcoder.write(format, pos, operations, row, routes[0]!, true, true) !== GAVE_UP) written++;
+      }
+    }
+  }
+  assert.ok(written > 0 && transcoder.gaveUp > 0);
+  assert.equal(transcoder.trapped, 0);
 });
 
 test('a batch far larger than the ones before, and events larger than the room there is, are the same from both', () => {

@@ -5,8 +5,11 @@
  */
 import { giveUp } from './host';
 
-/** More than is ever written between two looks at the room, and than a block that is stored whole can reach too far. */
-const SLACK: usize = 512;
+/**
+ * More than is ever written between two looks at the room (a byte for each of `MAX_DEPTH` documents that end there and some 300
+ * of the event around them), and than a block that is stored whole can reach too far.
+ */
+const SLACK: usize = 1024;
 
 /** Where the batch begins, and the output. */
 export let batch: usize = 0;
