@@ -4,7 +4,6 @@
  * does it, which is parked for every subscription, so that one bad entry stops nothing. Main keeps the batch's own bytes
  * until then and gives away copies: the reply they came in still belongs to the driver.
  */
-import { Piscina } from 'piscina';
 import { Backoff, sleep } from '../backoff.ts';
 import { documentAt, entryAt } from '../source/reply.ts';
 import { placeOfEvent } from '../source/resume-token.ts';
@@ -16,9 +15,10 @@ import type { RawBatch } from '../source/source.ts';
 import { copyBytes } from './bson.ts';
 import { eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
-import { SHRINK_AFTER_MS, ThreadCount } from './thread-count.ts';
+import { GROW_AFTER_MS, ThreadCount } from './thread-count.ts';
 import type { ThreadRange } from './thread-count.ts';
-import type { BatchJob, BatchReply, BatchResult, CraftPlan, WorkerPlan } from './protocol.ts';
+import { EMPTY_BATCH, Threads } from './threads.ts';
+import type { BatchJob, BatchResult, CraftPlan, WorkerPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
   readonly plan: WorkerPlan;
@@ -35,13 +35,10 @@ export interface WorkerPoolOptions {
 export type JobOptions = Omit<BatchJob, 'bytes' | 'range' | 'room'>;
 
 const DEADLINE_MS = 30_000;
-/** Bodies are outside the heap; what is on it is a batch's strings and tables. */
-const HEAP_MB = 256;
 /** Of buffers that wait for their next use: a few batches and what comes of them. */
 const SPARE_BYTES = 24 * 2 ** 20;
 const ROOM_TO_SPARE = 1.05;
-/** BSON's empty array. */
-const EMPTY_BATCH = Uint8Array.of(5, 0, 0, 0, 0);
+const LOG_EVERY_TRIES = 30;
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
 
@@ -51,11 +48,9 @@ function hidesFields(craft: CraftPlan | undefined): boolean {
 
 export class WorkerPool {
   readonly #plan: WorkerPlan;
-  readonly #threads: ThreadRange;
+  readonly #threads: Threads;
   readonly #log: Log;
   readonly #deadlineMs: number;
-  readonly #workerFile: string;
-  #piscina: Piscina<BatchJob, BatchReply>;
   readonly #closing = new AbortController();
   /** Why the newest job that failed did. */
   #lastFault = '';
@@ -64,18 +59,28 @@ export class WorkerPool {
   readonly #count: ThreadCount;
   /** Jobs that wait for their turn. */
   readonly #waiting: (() => void)[] = [];
+  /** While they do. */
+  #watch: NodeJS.Timeout | undefined;
+  #adding = false;
+  readonly #refusals = new Backoff();
   readonly #spare = new SpareBuffers(SPARE_BYTES);
   /** What is made of a batch, in bytes for each of its own: as much room is sent along. */
   #growth = 1;
 
   constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, workerFile = WORKER }: WorkerPoolOptions) {
     this.#plan = plan;
-    this.#threads = threads;
     this.#log = log;
     this.#deadlineMs = deadlineMs;
-    this.#workerFile = workerFile;
     this.#count = new ThreadCount(threads);
-    this.#piscina = this.#create();
+    this.#threads = new Threads({
+      plan,
+      workerFile,
+      most: threads.most,
+      startMs: deadlineMs,
+      log,
+      onLost: () => this.#recount(),
+    });
+    this.#adjust();
   }
 
   /** `performance.now()` of when the oldest batch that is now with the workers was given to them. */
@@ -89,8 +94,8 @@ export class WorkerPool {
   }
 
   /** The living threads; for tests that end one. */
-  get threads(): Piscina['threads'] {
-    return this.#piscina.threads;
+  get threads(): Threads['all'] {
+    return this.#threads.all;
   }
 
   /** One result, or several in order where the batch had to be cut. Rejects only once the pool is closed. */
@@ -120,7 +125,9 @@ export class WorkerPool {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#piscina.destroy();
+    clearTimeout(this.#watch);
+    for (const wake of this.#waiting.splice(0)) wake();
+    await this.#threads.close();
   }
 
   async #bisect(job: BatchJob, from: number, to: number): Promise<BatchResult[]> {
@@ -165,13 +172,71 @@ export class WorkerPool {
       if (this.#closing.signal.aborted) throw new Error('the workers are being closed');
       return await this.#run(job, deadlineMs);
     } finally {
-      for (let begin = this.#count.end(this.#waiting.length); begin > 0; begin--) this.#waiting.shift()!();
+      this.#begin(this.#count.end(this.#waiting.length));
+      this.#adjust();
     }
   }
 
   /** Jobs wait here, not in piscina's queue: the time behind a job that hangs is no fault of theirs. */
   async #turn(): Promise<void> {
-    if (!this.#count.begin()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const begun = this.#count.begin();
+    this.#adjust();
+    if (begun || this.#closing.signal.aborted) return;
+    this.#keepWatch();
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  #begin(jobs: number): void {
+    for (; jobs > 0; jobs--) this.#waiting.shift()!();
+  }
+
+  /** A job that hangs tells nobody that others wait behind it. */
+  #keepWatch(): void {
+    if (!this.#count.mayGrow) return;
+    this.#watch ??= setTimeout(() => {
+      this.#watch = undefined;
+      if (this.#waiting.length === 0) return;
+      this.#count.look();
+      this.#adjust();
+      this.#keepWatch();
+    }, GROW_AFTER_MS).unref();
+  }
+
+  #recount(): void {
+    this.#begin(this.#count.have(this.#threads.ready, this.#waiting.length));
+    this.#adjust();
+  }
+
+  /** As many threads as are wanted. */
+  #adjust(): void {
+    if (this.#closing.signal.aborted) return;
+    if (this.#count.isShort && !this.#adding) void this.#add();
+    while (this.#count.hasSurplus) {
+      this.#threads.stopOne();
+      this.#count.have(this.#threads.ready, 0);
+    }
+  }
+
+  /** One thread more. That there cannot be one costs nothing where others do the work. */
+  async #add(): Promise<void> {
+    this.#adding = true;
+    try {
+      await this.#threads.start();
+      this.#refusals.reset();
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      this.#count.refused();
+      const fields = { err: error, threads: this.#threads.ready };
+      if (fields.threads > 0) {
+        this.#log.warn(fields, 'A worker thread could not be started; those that there are do its work.');
+      } else if (this.#refusals.tries % LOG_EVERY_TRIES === 0) {
+        this.#log.error(fields, 'No worker thread can be started, so nothing can be encoded; trying on.');
+      }
+      if (this.#count.isShort) await sleep(this.#refusals.next(), this.#closing.signal);
+    } finally {
+      this.#adding = false;
+    }
+    this.#recount();
   }
 
   async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
@@ -183,9 +248,10 @@ export class WorkerPool {
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), deadlineMs);
     try {
-      const reply = await this.#piscina.run(
+      const reply = await this.#threads.run(
         { ...job, bytes: copy, ...(room && { room }) },
-        { transferList: room ? [copy.buffer, room] : [copy.buffer], signal: deadline.signal },
+        room ? [copy.buffer, room] : [copy.buffer],
+        deadline.signal,
       );
       if (reply.kind === 'done') {
         this.#lastResultAt = performance.now();
@@ -204,11 +270,7 @@ export class WorkerPool {
       const reason = deadline.signal.aborted ? `no answer within ${deadlineMs} ms` : String(error);
       this.#lastFault = reason;
       this.#log.warn({ reason, range: job.range }, 'A worker was lost with its batch; another takes it.');
-      // piscina gives up on replacing threads once one died while it was starting.
-      if (this.#piscina.threads.length === 0) {
-        void this.#piscina.destroy();
-        this.#piscina = this.#create();
-      }
+      this.#recount();
     } finally {
       clearTimeout(timer);
     }
@@ -251,19 +313,6 @@ export class WorkerPool {
       unknownOps: {},
       decodeMs: 0,
     };
-  }
-
-  #create(): Piscina<BatchJob, BatchReply> {
-    const piscina = new Piscina<BatchJob, BatchReply>({
-      filename: this.#workerFile,
-      workerData: this.#plan,
-      minThreads: this.#threads.least,
-      maxThreads: this.#threads.most,
-      idleTimeout: this.#threads.least === this.#threads.most ? Infinity : SHRINK_AFTER_MS,
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
-    });
-    piscina.on('error', (error) => this.#log.warn({ err: error }, 'An idle worker was lost; another takes its place.'));
-    return piscina;
   }
 }
 
