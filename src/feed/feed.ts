@@ -52,6 +52,12 @@ export interface FeedOptions {
   readonly touch: () => void;
 }
 
+/**
+ * For how long nothing more is asked for behind a small batch: one that commits a large transaction is not dealt with before that
+ * has been read again, and a source that asks for nothing looks as if it were dead.
+ */
+const SMALL_WAIT_MS = 1_000;
+
 export class Feed {
   readonly name: string;
   readonly source: Source;
@@ -169,7 +175,7 @@ export class Feed {
             failure = error;
             broken.abort();
           });
-          if (isSmall(batch)) await settled(this.#delivered, signal);
+          if (isSmall(batch)) await settled(this.#delivered, signal, SMALL_WAIT_MS);
         }
       } catch (error) {
         if (!(error instanceof PositionLostError)) throw error;
@@ -496,14 +502,16 @@ function isDone(ts: Ts, floors: Uint32Array | undefined): boolean {
   return true;
 }
 
-/** Resolves with `work`, or when `signal` fires. */
-function settled(work: Promise<void>, signal: AbortSignal): Promise<void> {
+/** Resolves with `work`, or when `signal` fires, or after `mostMs`. */
+function settled(work: Promise<void>, signal: AbortSignal, mostMs?: number): Promise<void> {
   return new Promise((resolve) => {
+    const timer = mostMs === undefined ? undefined : setTimeout(() => done(), mostMs);
     const done = (): void => {
+      clearTimeout(timer);
       signal.removeEventListener('abort', done);
       resolve();
     };
-    if (signal.aborted) resolve();
+    if (signal.aborted) done();
     signal.addEventListener('abort', done, { once: true });
     void work.finally(() => done());
   });
