@@ -44,6 +44,8 @@ const DISAMBIGUATED_SINCE = 601;
 /** A buffer that one giant event made this large is let go again after the batch. */
 const KEEP_BYTES = 64 * 1024 * 1024;
 const START_BYTES = 4 * 1024 * 1024;
+/** Of the room that came with a batch; what is so much less than it goes into a buffer of its own. */
+const MOST_WASTE = 4;
 
 export function encodeBatch(plan: WorkerPlan, job: BatchJob): BatchResult {
   const started = performance.now();
@@ -485,9 +487,14 @@ function fitsCompressed(start: number, length: number, subscription: CompiledSub
   return compress(scratch.bytes.subarray(start, start + length), compression).length <= maxMessageBytes;
 }
 
-/** Without room `slice` is the cheapest way: no zeros are written first, unlike with a new buffer. */
+/**
+ * Without room `slice` is the cheapest way: no zeros are written first, unlike with a new buffer. A little in a large room would hold
+ * the whole of it until it is delivered, while the budget counts the little.
+ */
 function copyTo(room: ArrayBuffer | undefined, length: number): Uint8Array {
-  if (room === undefined || length === 0 || room.byteLength < length) return scratch.bytes.slice(0, length);
+  if (room === undefined || room.byteLength < length || room.byteLength > length * MOST_WASTE) {
+    return scratch.bytes.slice(0, length);
+  }
   const copy = new Uint8Array(room, 0, length);
   copy.set(scratch.bytes.subarray(0, length));
   return copy;

@@ -242,9 +242,9 @@ export class WorkerPool {
   async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
     const copy = new Uint8Array(this.#spare.take(job.bytes.length), 0, job.bytes.length);
     copy.set(job.bytes);
-    // What little comes of a small batch the worker puts into a buffer of its own.
+    // What little comes of a small batch the worker puts into a buffer of its own, and what is more than is kept as well.
     const expected = Math.ceil(job.bytes.length * this.#growth);
-    const room = expected < LEAST_BYTES ? undefined : this.#spare.take(expected);
+    const room = expected < LEAST_BYTES || expected > SPARE_BYTES ? undefined : this.#spare.take(expected);
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), deadlineMs);
     try {

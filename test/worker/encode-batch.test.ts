@@ -414,3 +414,24 @@ test('what is no list of entries is refused whole', () => {
   assert.throws(() => run(plan(), new Uint8Array(0)));
   assert.throws(() => run(plan(), BSON.serialize({ 0: 1 })));
 });
+
+test('what was made lies in the room that came along, unless it is too little for it or too much', () => {
+  const entries = Array.from({ length: 400 }, (_, n) => insert(n + 1, { _id: n, text: 'x'.repeat(200) }));
+  const free = run(plan(), entries);
+  const { length } = free.bodies;
+  const lengths: [number, boolean][] = [
+    [length - 1, false],
+    [length, true],
+    [length * 4, true],
+    [length * 4 + 1, false],
+  ];
+  for (const [bytes, used] of lengths) {
+    const room = new ArrayBuffer(bytes);
+    const { bodies } = run(plan(), entries, { room });
+    assert.deepEqual(bodies, free.bodies);
+    assert.equal(bodies.buffer === room, used, `${bytes} bytes of room for ${length}`);
+    if (!used) assert.equal(bodies.buffer.byteLength, length);
+  }
+  const nothing = run(plan([{ namespaces: ['other.*'] }]), entries, { room: new ArrayBuffer(length) });
+  assert.equal(nothing.bodies.buffer.byteLength, 0);
+});
