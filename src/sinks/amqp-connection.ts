@@ -15,7 +15,7 @@ import type { AmqpPort } from './amqp-port.ts';
 
 export interface AmqpConnectionOptions {
   readonly config: SinkConfig;
-  /** Which of the sink's connections. */
+  /** Which of the sink's connections. The others are made once the first, 0, stands. */
   readonly number: number;
   readonly log: Log;
   readonly meter: SinkMeter;
@@ -47,6 +47,7 @@ export class AmqpConnection {
   #blockedFor: string | undefined;
   #lastFault: string | undefined = 'not connected yet';
   #wasConnected = false;
+  #refused = false;
   #loop: Promise<void> | undefined;
 
   constructor({ config, number, log, meter }: AmqpConnectionOptions) {
@@ -85,6 +86,11 @@ export class AmqpConnection {
     return this.#wasConnected;
   }
 
+  /** The broker lets us have the first one, and not this one. That stays so: its lanes have gone to another. */
+  get refused(): boolean {
+    return this.#refused;
+  }
+
   get stopped(): boolean {
     return this.#stop.signal.aborted;
   }
@@ -95,9 +101,9 @@ export class AmqpConnection {
     if (first) this.#loop = this.#keepConnected(first);
   }
 
-  /** The open connection, waited for; rejects only when stopped. */
-  async connected(stop: AbortSignal): Promise<ChannelModel> {
-    while (!this.#model) {
+  /** The open connection, waited for; undefined where it is refused. Rejects only when stopped. */
+  async connected(stop: AbortSignal): Promise<ChannelModel | undefined> {
+    while (!this.#model && !this.#refused) {
       if (stop.aborted || this.stopped) throw new Error('stopped');
       await new Promise<void>((resolve) => {
         this.#waiting.push(resolve);
@@ -188,8 +194,12 @@ export class AmqpConnection {
         return model;
       } catch (error) {
         const fault = handshakeFault(error, this.#config.name);
-        if (fault && atStart) throw fault;
-        this.#lastFault = error instanceof Error ? error.message : String(error);
+        if (fault && atStart) {
+          if (this.#number === 0) throw fault;
+          this.#giveUp(error);
+          return undefined;
+        }
+        this.#lastFault = fault?.message ?? (error instanceof Error ? error.message : String(error));
         if (backoff.tries % LOG_EVERY_TRIES === 0) {
           this.#log.warn({ ...this.#name, reason: this.#lastFault }, 'RabbitMQ cannot be reached; trying on.');
         }
@@ -197,6 +207,18 @@ export class AmqpConnection {
       }
     }
     return undefined;
+  }
+
+  #giveUp(error: unknown): void {
+    const { connections, name } = this.#config;
+    this.#refused = true;
+    this.#log.warn(
+      { ...this.#name, err: error },
+      'RabbitMQ lets us have some connections, and refuses this one: its lanes go over the others. Most likely the virtual host or the ' +
+        'user may have no more (see `rabbitmqctl list_vhost_limits` and `list_user_limits`): raise the limit, or lower ' +
+        `\`sinks.${name}.connections\`, now ${connections}.`,
+    );
+    this.#wake();
   }
 
   #adopt(model: ChannelModel): void {
@@ -238,7 +260,10 @@ function withHeartbeat(uri: string, heartbeatMs: number): string {
   return url.href;
 }
 
-/** Wrong credentials, or a virtual host that is not there or not ours. amqplib gives the code only inside its message. */
+/**
+ * Wrong credentials, or a virtual host that is not there, not ours, or full. amqplib gives the code only inside its message, and of the
+ * last three nothing that would tell them apart.
+ */
 export function handshakeFault(error: unknown, sink: string): UserError | undefined {
   const said = error instanceof Error ? error.message : '';
   const code = /^Handshake terminated by server: (?<code>\d{3})/.exec(said)?.groups?.['code'];
@@ -253,8 +278,9 @@ export function handshakeFault(error: unknown, sink: string): UserError | undefi
   if (code === '530' || said.startsWith('Expected ConnectionOpenOk; got <ConnectionClose')) {
     return new UserError(
       'rights-missing',
-      `sink "${sink}": RabbitMQ does not let this user into the virtual host, or there is none of that name. ` +
-        `Check the path of \`sinks.${sink}.uri\` ("/" is written %2F), create it, or grant the user rights on it.`,
+      `sink "${sink}": RabbitMQ does not let this user into the virtual host, or there is none of that name, or it or the user ` +
+        `has as many connections as it may have. Check the path of \`sinks.${sink}.uri\` ("/" is written %2F), create it, ` +
+        'grant the user rights on it, or raise the limit (`rabbitmqctl list_vhost_limits`, `list_user_limits`).',
       { cause: error },
     );
   }

@@ -46,13 +46,13 @@ export class AmqpSink {
 
   /** Why some lanes can send nothing; undefined while all connections stand. */
   get downFor(): string | undefined {
-    return this.#connections.find(({ model }) => !model)?.downFor;
+    return this.#had.find(({ model }) => !model)?.downFor;
   }
 
   get state(): SinkState {
     if (this.#connections.some(({ stopped }) => stopped)) return 'stopped';
-    if (this.#connections.every(({ model }) => model)) return 'connected';
-    return this.#connections.every(({ wasConnected }) => wasConnected) ? 'reconnecting' : 'connecting';
+    if (this.#had.every(({ model }) => model)) return 'connected';
+    return this.#had.every(({ wasConnected }) => wasConnected) ? 'reconnecting' : 'connecting';
   }
 
   /** The broker's reason while it blocks publishers (memory or disk alarm). */
@@ -62,16 +62,17 @@ export class AmqpSink {
 
   /** Resolves once connected with every topology in place; throws `UserError` for what the user must mend. */
   async start(stop: AbortSignal): Promise<void> {
-    await Promise.all(this.#connections.map((connection) => connection.start(stop)));
+    const [first, ...others] = this.#connections;
+    await first!.start(stop);
+    await Promise.all(others.map((connection) => connection.start(stop)));
     for (const { name } of this.#subscriptions) await this.#ensureAtStart(name, stop);
   }
 
   lanePort(subscription: SubscriptionConfig): LanePort {
     const offset = this.#subscriptions.indexOf(subscription);
-    const connectionOf = (partition: number) =>
-      this.#connections[(Math.max(0, offset) + partition) % this.#connections.length]!;
+    const numberOf = (partition: number) => (Math.max(0, offset) + partition) % this.#connections.length;
     return {
-      open: (listener, stop) => this.#openPort(connectionOf(listener.partition), subscription, listener, stop),
+      open: (listener, stop) => this.#openPort(numberOf(listener.partition), subscription, listener, stop),
       mend: async () => {
         for (const { ensured } of this.#connections) ensured.delete(subscription.name);
         const open = this.#connections.find(({ model }) => model);
@@ -102,13 +103,21 @@ export class AmqpSink {
     }
   }
 
+  /** All but those that the broker refuses. */
+  get #had(): readonly AmqpConnection[] {
+    return this.#connections.filter(({ refused }) => !refused);
+  }
+
   async #openPort(
-    connection: AmqpConnection,
+    number: number,
     subscription: SubscriptionConfig,
     listener: PortListener,
     stop: AbortSignal,
   ): Promise<OpenPort> {
+    const connection = this.#connections[number]!;
     const model = await connection.connected(stop);
+    // Its lanes are shared out: a number without its highest bit is another one, and at last 0, which is never refused.
+    if (!model) return this.#openPort(number ^ (1 << (31 - Math.clz32(number))), subscription, listener, stop);
     const { outbox } = connection;
     try {
       await this.#ensure(connection, subscription.name);
@@ -130,7 +139,7 @@ export class AmqpSink {
     } catch (error) {
       // Without a code of the broker's it was the connection that went: wait for the next one.
       if (amqpCode(error) === undefined && !connection.stopped && !stop.aborted && connection.model !== model) {
-        return await this.#openPort(connection, subscription, listener, stop);
+        return await this.#openPort(number, subscription, listener, stop);
       }
       const fault: PortFault = {
         kind: 'channel',
