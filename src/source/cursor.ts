@@ -5,7 +5,7 @@
  */
 import type { ClientSession, Db, Document } from 'mongodb';
 import type { BatchSize } from './batch-size.ts';
-import { toTimestamp } from './member.ts';
+import { MemberUnfitError, toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
 import type { NamespaceFilter } from './namespace-filter.ts';
 import type { Ts } from './position.ts';
@@ -24,6 +24,10 @@ export interface CursorOptions {
 }
 
 const KILL_TIMEOUT_MS = 1_000;
+/** For a filtered cursor that had come to the oplog's end; what is longer than that takes a lot to look at, or a dead connection. */
+const SILENT_MS = 30_000;
+/** Asked so soon behind the reply before, there is not much to look at. */
+const PROMPT_MS = 5_000;
 
 /** The server has closed the cursor without an error: find again. */
 export class CursorEndedError extends Error {
@@ -39,7 +43,10 @@ export class OplogCursor {
   readonly #db: Db;
   readonly #awaitMs: number;
   readonly #batchSize: BatchSize;
+  readonly #filtered: boolean;
   #id: bigint;
+  /** When a reply held all that there was; undefined where the newest one did not. */
+  #atEndSince: number | undefined;
 
   private constructor(options: CursorOptions, session: ClientSession, first: Reply) {
     this.member = options.member;
@@ -48,6 +55,7 @@ export class OplogCursor {
     this.#db = options.member.client.db('local');
     this.#awaitMs = options.awaitMs;
     this.#batchSize = options.batchSize;
+    this.#filtered = options.filter !== undefined;
     this.#id = first.cursorId;
   }
 
@@ -81,11 +89,36 @@ export class OplogCursor {
   ): Promise<Reply> {
     if (this.#id === 0n) throw new CursorEndedError(`${this.member.address} closed the cursor`);
     const command = { getMore: this.#id, collection: 'oplog.rs', batchSize: entries, maxTimeMS: this.#awaitMs };
-    const raw = await this.#db.command(command, { session: this.#session, signal, raw: true });
+    const raw = await this.#answer((within) => {
+      return this.#db.command(command, { session: this.#session, signal: within, raw: true });
+    }, signal);
     const reply = readReply(rawCursor(raw));
     this.#id = reply.cursorId;
+    // Where it was closed, that nothing came does not say that there is nothing.
+    if (this.#id === 0n && reply.entries === 0) throw new CursorEndedError(`${this.member.address} closed the cursor`);
+    this.#atEndSince = reply.entries < entries ? performance.now() : undefined;
     this.#batchSize.note(reply.batch.byteLength, reply.entries);
     return reply;
+  }
+
+  /**
+   * A filtered cursor may be silent for minutes while the server passes over what is not wanted, so its connection has no short
+   * deadline. Right behind the oplog's end there is nothing to pass over: whatever is silent then is gone.
+   */
+  async #answer(ask: (signal: AbortSignal) => Promise<Document>, signal: AbortSignal): Promise<Document> {
+    const isNear = this.#atEndSince !== undefined && performance.now() - this.#atEndSince < PROMPT_MS;
+    if (!this.#filtered || !isNear) return ask(signal);
+    const silent = new AbortController();
+    const timer = setTimeout(() => {
+      silent.abort(new MemberUnfitError(`${this.member.address} has not answered for ${SILENT_MS / 1_000} s`));
+    }, SILENT_MS);
+    try {
+      return await ask(AbortSignal.any([signal, silent.signal]));
+    } catch (error) {
+      throw silent.signal.aborted ? silent.signal.reason : error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async close(): Promise<void> {

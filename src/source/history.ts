@@ -28,7 +28,7 @@ export interface OplogHistory {
 export type Looked<T> = Found<T> | { readonly kind: 'behind' };
 
 export async function findEntry(member: Member, at: OpTime, signal: AbortSignal): Promise<Looked<Uint8Array>> {
-  const raw = await member.client.db('local').command(lookUp(at), { signal, raw: true });
+  const raw = await member.client.db('local').command(lookUp(at), { signal: member.within(signal), raw: true });
   const { batch, last } = readReply(rawCursor(raw));
   if (last === undefined) return { kind: 'behind' };
   if (!sameOpTime(last, at)) return gone(member, at, signal);
@@ -41,7 +41,9 @@ export async function findPrevious(
   signal: AbortSignal,
 ): Promise<Looked<OpTime | undefined>> {
   const projection = { ts: 1, t: 1, prevOpTime: 1 };
-  const reply = await member.client.db('local').command({ ...lookUp(at), projection }, { signal });
+  const reply = await member.client
+    .db('local')
+    .command({ ...lookUp(at), projection }, { signal: member.within(signal) });
   const found = reply['cursor']?.firstBatch?.[0];
   const itself = opTimeOf(found);
   if (itself === undefined) return { kind: 'behind' };

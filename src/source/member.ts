@@ -61,7 +61,7 @@ export class Member {
   }
 
   async hello(signal: AbortSignal): Promise<Hello> {
-    return parseHello(await this.client.db('admin').command({ hello: 1 }, { signal: this.#within(signal) }));
+    return parseHello(await this.client.db('admin').command({ hello: 1 }, { signal: this.within(signal) }));
   }
 
   async oldest(signal: AbortSignal): Promise<OpTime> {
@@ -91,7 +91,7 @@ export class Member {
   }
 
   async serverVersion(signal: AbortSignal): Promise<string> {
-    const info = await this.client.db('admin').command({ buildInfo: 1 }, { signal: this.#within(signal) });
+    const info = await this.client.db('admin').command({ buildInfo: 1 }, { signal: this.within(signal) });
     return String(info['version']);
   }
 
@@ -103,11 +103,12 @@ export class Member {
 
   async #findOne(collection: string, query: Document, signal: AbortSignal): Promise<Document | undefined> {
     const command = { find: collection, limit: 1, singleBatch: true, ...query };
-    const reply = await this.client.db('local').command(command, { signal: this.#within(signal) });
+    const reply = await this.client.db('local').command(command, { signal: this.within(signal) });
     return reply['cursor']?.firstBatch?.[0];
   }
 
-  #within(signal: AbortSignal): AbortSignal {
+  /** For whatever is no cursor's: the connection's own deadline may be one. */
+  within(signal: AbortSignal): AbortSignal {
     return this.#deadlineMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(this.#deadlineMs)]);
   }
 }
