@@ -27,7 +27,7 @@ export interface EngineParts {
 export function statusReport(
   parts: EngineParts & { readonly version: string; readonly uptimeMs: number },
 ): StatusReport {
-  const { feeds, sinks, stores, config, version, uptimeMs } = parts;
+  const { feeds, sinks, stores, pool, config, version, uptimeMs } = parts;
   return {
     version,
     uptimeSeconds: Math.floor(uptimeMs / 1000),
@@ -44,6 +44,7 @@ export function statusReport(
     sinks: Object.fromEntries(
       sinks.map((sink) => [sink.name, { state: sink.state, blocked: sink.blockedFor ?? null }]),
     ),
+    workers: { threads: pool.threadsUp },
     parking: { bytes: stores.parking.totalBytes, maxBytes: config.parked.maxBytes },
     gaps: stores.checkpoints.gaps().map(({ source, from, to, reason, at }) => ({
       source,

@@ -88,6 +88,12 @@ export const METRICS = {
     help: 'A batch on its way through the workers: wait (for a worker, and the transfer), decode (the work), order (for batches before it).',
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
   },
+  workerThreads: {
+    name: 'tailrace_worker_threads',
+    type: 'gauge',
+    labels: [],
+    help: 'Worker threads that are up; with `workers: auto` as many as the load asks for.',
+  },
   sourceState: {
     name: 'tailrace_source_state',
     type: 'gauge',

@@ -121,6 +121,7 @@ export class Metrics {
 /** Sets every metric that mirrors live state. What the report does not know has no series, rather than a wrong 0. */
 function mirror(all: Instruments, report: StatusReport): void {
   all.ready.set(report.notReady.length === 0 ? 1 : 0);
+  all.workerThreads.set(report.workers.threads);
   all.parkedBytes.set(report.parking.bytes);
   all.parkedLimitBytes.set(report.parking.maxBytes);
 
@@ -192,6 +193,7 @@ function register(registry: Registry) {
     oplogHeadroom: gauge(METRICS.oplogHeadroom),
     inFlightBytes: gauge(METRICS.inFlightBytes),
     workerBatchSeconds: histogram(METRICS.workerBatchSeconds),
+    workerThreads: gauge(METRICS.workerThreads),
     sourceState: gauge(METRICS.sourceState),
     sourceHeldBy: gauge(METRICS.sourceHeldBy),
     gaps: counter(METRICS.gaps),

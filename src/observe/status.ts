@@ -13,6 +13,7 @@ export interface StatusReport {
   readonly sources: Readonly<Record<string, SourceStatus>>;
   readonly subscriptions: Readonly<Record<string, SubscriptionStatus>>;
   readonly sinks: Readonly<Record<string, SinkStatus>>;
+  readonly workers: WorkersStatus;
   readonly parking: ParkingStatus;
   /** Every gap on record, oldest first; they outlive the process. */
   readonly gaps: readonly GapStatus[];
@@ -88,6 +89,11 @@ export interface SinkStatus {
 }
 
 export type SinkState = 'connecting' | 'connected' | 'reconnecting' | 'stopped';
+
+export interface WorkersStatus {
+  /** Those that are up; with `auto` their number follows the load. */
+  readonly threads: number;
+}
 
 export interface ParkingStatus {
   readonly bytes: number;

@@ -93,6 +93,10 @@ export class WorkerPool {
     return this.#lastResultAt;
   }
 
+  get threadsUp(): number {
+    return this.#threads.ready;
+  }
+
   /** The living threads; for tests that end one. */
   get threads(): Threads['all'] {
     return this.#threads.all;

@@ -120,6 +120,7 @@ test('live state is taken from the status report of that moment', async () => {
     'tailrace_messages_unconfirmed{subscription="audit"}': 0,
     'tailrace_sink_blocked{sink="rabbit"}': 1,
     'tailrace_sink_blocked{sink="spare"}': 0,
+    tailrace_worker_threads: 3,
     tailrace_parked_bytes: 2048,
     tailrace_parked_limit_bytes: 1_073_741_824,
     'tailrace_gaps_total{source="shop",reason="truncated"}': 2,

@@ -56,6 +56,7 @@ export const sampleStatus: StatusReport = {
     },
   },
   sinks: { rabbit: { state: 'connected', blocked: 'low on memory' }, spare: { state: 'connecting', blocked: null } },
+  workers: { threads: 3 },
   parking: { bytes: 2048, maxBytes: 1_073_741_824 },
   gaps: [
     { source: 'shop', from: '1:1', to: '2:1', reason: 'truncated', at: '2026-11-22T06:06:55.756Z' },

@@ -113,10 +113,11 @@ test('a thread that ends and cannot be replaced ends neither the process nor the
     { least: 2, most: 2 },
     (n) => (n > 2 ? 'refused' : undefined),
     async ({ pool, logged }) => {
-      await until(() => pool.threads.length === 2);
+      await until(() => pool.threadsUp === 2);
       await pool.encode(batch('hello'), OPTIONS);
       await pool.threads[0]!.terminate();
       await until(() => logged.includes(NO_MORE));
+      assert.equal(pool.threadsUp, 1);
       const [result] = await pool.encode(batch('hello'), OPTIONS);
       assert.equal(result?.entries, 1);
     },
