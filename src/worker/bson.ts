@@ -203,12 +203,20 @@ export function nameIs(bytes: Uint8Array, at: number, name: Uint8Array): boolean
   return bytes[at + length] === 0;
 }
 
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const encoder = new TextEncoder();
 
-/** Not for the hot path. Bytes that are not UTF-8 become U+FFFD. */
+/** Bytes that are not UTF-8 become U+FFFD. */
 export function decodeText(bytes: Uint8Array, start: number, end: number): string {
-  return decoder.decode(bytes.subarray(start, end));
+  return bufferOf(bytes).toString('utf8', start, end);
+}
+
+/** As Latin-1, whatever it is: every byte a character, and none is lost. */
+export function latin1Text(bytes: Uint8Array, start: number, end: number): string {
+  return bufferOf(bytes).toString('latin1', start, end);
+}
+
+export function hexText(bytes: Uint8Array, start: number, end: number): string {
+  return bufferOf(bytes).toString('hex', start, end);
 }
 
 export function encodeText(text: string): Uint8Array {
@@ -223,6 +231,8 @@ export function copyBytes(bytes: Uint8Array, start: number, end: number): Uint8A
 
 let viewed: Uint8Array = new Uint8Array(0);
 let view = new DataView(viewed.buffer);
+let buffered: Uint8Array = viewed;
+let buffer: Buffer = Buffer.alloc(0);
 
 /** A view of the bytes, made once for all that is read from the same batch. */
 export function viewOf(bytes: Uint8Array): DataView {
@@ -231,4 +241,21 @@ export function viewOf(bytes: Uint8Array): DataView {
     view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
   return view;
+}
+
+/** The same for texts: to make a buffer takes longer than to read a name from it (bench `encode`, where + mask). */
+function bufferOf(bytes: Uint8Array): Buffer {
+  if (bytes !== buffered) {
+    buffered = bytes;
+    buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  return buffer;
+}
+
+const noBytes = new Uint8Array(0);
+
+/** Lets go of what was read last. */
+export function releaseViews(): void {
+  viewOf(noBytes);
+  bufferOf(noBytes);
 }

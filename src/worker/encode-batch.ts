@@ -9,7 +9,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
-import { BsonType, MalformedBson, encodeText, findElement, nameEnd, viewOf } from './bson.ts';
+import { BsonType, MalformedBson, encodeText, findElement, nameEnd, releaseViews } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
 import { compress, compressRecords } from './compress.ts';
 import type { Crafted, Crafter } from './craft.ts';
@@ -112,7 +112,7 @@ class SourceEncoder {
   #release(): void {
     this.#scan.release();
     if (this.#event !== undefined) this.#event.bytes = noBytes;
-    viewOf(noBytes);
+    releaseViews();
     scratch.end();
     if (scratch.size > KEEP_BYTES) renewScratch();
   }

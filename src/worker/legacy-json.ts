@@ -4,8 +4,8 @@
  * their subtype beside them. Off the hot path: it makes strings. Where that mode would write what is no JSON (NaN and the
  * infinities), version 2's `$numberDouble` stands instead.
  */
-import { BsonType, decodeText, documentLast, nameEnd, readDouble, readInt32, readUint32, stringEnd } from './bson.ts';
-import { readBigInt64, valueEnd } from './bson.ts';
+import { BsonType, decodeText, documentLast, hexText, nameEnd, readDouble, readInt32, readUint32 } from './bson.ts';
+import { readBigInt64, stringEnd, valueEnd } from './bson.ts';
 import { decimalText } from './decimal.ts';
 
 /** `last` is the closing zero of the document that holds the value. */
@@ -98,5 +98,5 @@ function quoted(bytes: Uint8Array, at: number): string {
 }
 
 function objectId(bytes: Uint8Array, at: number): string {
-  return `{"$oid": "${Buffer.from(bytes.buffer, bytes.byteOffset + at, 12).toString('hex')}"}`;
+  return `{"$oid": "${hexText(bytes, at, at + 12)}"}`;
 }

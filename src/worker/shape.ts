@@ -5,7 +5,7 @@
  * The event must have been checked for being well-formed.
  */
 import type { FieldsConfig, MaskConfig } from '../config/config.ts';
-import { BsonType, decodeText, documentLast, encodeText, findElement, nameEnd, stringEnd, valueEnd } from './bson.ts';
+import { BsonType, documentLast, encodeText, findElement, latin1Text, nameEnd, stringEnd, valueEnd } from './bson.ts';
 import { BsonOut } from './bson-out.ts';
 import { compileMask } from './mask.ts';
 import type { Mask } from './mask.ts';
@@ -85,7 +85,7 @@ class Pass {
       const type = bytes[at]!;
       const value = nameEnd(bytes, at + 1);
       end = valueEnd(bytes, type, value, last);
-      const name = decodeText(bytes, at + 1, value - 1);
+      const name = latin1Text(bytes, at + 1, value - 1);
       if (PLAIN_FIELDS.has(name) || type === BsonType.null) out.copy(bytes, at, end);
       else if (type === BsonType.document && DOCUMENT_FIELDS.has(name)) {
         out.copy(bytes, at, value);
@@ -112,7 +112,7 @@ class Pass {
       const type = bytes[at]!;
       const value = nameEnd(bytes, at + 1);
       end = valueEnd(bytes, type, value, last);
-      const name = rawName(bytes, at + 1, value - 1);
+      const name = latin1Text(bytes, at + 1, value - 1);
       const match = meet(places, name, top);
       if (match.kind === 'above' && (type === BsonType.document || type === BsonType.array)) {
         out.copy(bytes, at, value);
@@ -174,14 +174,14 @@ class Pass {
       const type = bytes[at]!;
       const value = nameEnd(bytes, at + 1);
       end = valueEnd(bytes, type, value, last);
-      switch (decodeText(bytes, at + 1, value - 1)) {
+      switch (latin1Text(bytes, at + 1, value - 1)) {
         case 'updatedFields':
           out.copy(bytes, at, value);
           if (type === BsonType.document) this.#document(bytes, value, end, this.#top, true);
           break;
         case 'disambiguatedPaths':
           out.copy(bytes, at, value);
-          this.#paths(bytes, value, end, (from, to) => this.#tellsPath(rawName(bytes, from, to)));
+          this.#paths(bytes, value, end, (from, to) => this.#tellsPath(latin1Text(bytes, from, to)));
           break;
         case 'removedFields':
           out.copy(bytes, at, value);
@@ -240,7 +240,7 @@ class Pass {
       const type = bytes[at]!;
       const value = nameEnd(bytes, at + 1);
       end = valueEnd(bytes, type, value, last);
-      if (!array && VALUE_OPTIONS.has(decodeText(bytes, at + 1, value - 1))) continue;
+      if (!array && VALUE_OPTIONS.has(latin1Text(bytes, at + 1, value - 1))) continue;
       if (type === BsonType.document || type === BsonType.array) {
         out.copy(bytes, at, value);
         this.#command(bytes, value, end, type === BsonType.array);
@@ -252,11 +252,7 @@ class Pass {
 
 const FIELD = encodeText('field');
 
-function rawName(bytes: Uint8Array, from: number, to: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString('latin1');
-}
-
 /** The string value that lies at `at`. */
 function textAt(bytes: Uint8Array, at: number): string {
-  return rawName(bytes, at + 4, stringEnd(bytes, at, bytes.length) - 1);
+  return latin1Text(bytes, at + 4, stringEnd(bytes, at, bytes.length) - 1);
 }

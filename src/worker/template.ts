@@ -9,6 +9,7 @@ import {
   documentLast,
   encodeText,
   findElement,
+  hexText,
   nameEnd,
   readBigInt64,
   readDouble,
@@ -187,7 +188,7 @@ function scalarText(bytes: Uint8Array, type: number, at: number, end: number): s
     case BsonType.decimal128:
       return decimalText(bytes, at);
     case BsonType.objectId:
-      return Buffer.from(bytes.buffer, bytes.byteOffset + at, 12).toString('hex');
+      return hexText(bytes, at, at + 12);
     case BsonType.boolean:
       return bytes[at] === 0 ? 'false' : 'true';
     case BsonType.date: {
@@ -197,7 +198,7 @@ function scalarText(bytes: Uint8Array, type: number, at: number, end: number): s
     case BsonType.binary: {
       // A UUID reads as people write it; other bytes have no text.
       if (bytes[at + 4] !== 4 || end - at !== 21) return undefined;
-      const hex = Buffer.from(bytes.buffer, bytes.byteOffset + at + 5, 16).toString('hex');
+      const hex = hexText(bytes, at + 5, at + 21);
       return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, '$1-$2-$3-$4-$5');
     }
     default:

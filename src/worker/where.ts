@@ -7,6 +7,8 @@ import type { Comparison, Condition, FieldRoot, Literal, Test } from '../config/
 import {
   BsonType,
   documentLast,
+  hexText,
+  latin1Text,
   nameEnd,
   readBigInt64,
   readDouble,
@@ -94,7 +96,7 @@ function lookUpUpdate(bytes: Uint8Array, path: string, values: FieldPlace[]): Fo
   if (removed?.type === BsonType.array) {
     forEach(bytes, removed.at, (_, place) => {
       if (place.type !== BsonType.string) return;
-      const name = rawText(bytes, place.at + 4, stringEnd(bytes, place.at, place.last) - 1);
+      const name = latin1Text(bytes, place.at + 4, stringEnd(bytes, place.at, place.last) - 1);
       if (name === path || path.startsWith(`${name}.`)) told = true;
       else if (name.startsWith(`${path}.`)) partly = true;
     });
@@ -129,13 +131,9 @@ function forEach(bytes: Uint8Array, start: number, each: (name: string, place: F
   const last = documentLast(bytes, start, bytes.length);
   for (let at = start + 4; at < last;) {
     const value = nameEnd(bytes, at + 1);
-    each(rawText(bytes, at + 1, value - 1), { type: bytes[at]!, at: value, last });
+    each(latin1Text(bytes, at + 1, value - 1), { type: bytes[at]!, at: value, last });
     at = valueEnd(bytes, bytes[at]!, value, last);
   }
-}
-
-function rawText(bytes: Uint8Array, from: number, to: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString('latin1');
 }
 
 function passes(test: Exclude<Test, { op: 'exists' }>, bytes: Uint8Array, value: FieldPlace): boolean {
@@ -172,16 +170,16 @@ function compare(bytes: Uint8Array, { type, at, last }: FieldPlace, literal: Lit
     case BsonType.string:
     case BsonType.symbol:
       if (literal.type !== 'string') return undefined;
-      return order(rawText(bytes, at + 4, stringEnd(bytes, at, last) - 1), latin1(literal.value));
+      return order(latin1Text(bytes, at + 4, stringEnd(bytes, at, last) - 1), latin1(literal.value));
     case BsonType.date: {
       const ms = literal.type === 'date' ? literal.ms : literal.type === 'string' ? Date.parse(literal.value) : NaN;
       return Number.isNaN(ms) ? undefined : order(readInt64(bytes, at), ms);
     }
     case BsonType.objectId:
-      return literal.type === 'objectId' ? order(hex(bytes, at, 12), literal.hex) : undefined;
+      return literal.type === 'objectId' ? order(hexText(bytes, at, at + 12), literal.hex) : undefined;
     case BsonType.binary:
       if (literal.type !== 'uuid' || bytes[at + 4] !== 4 || readInt32(bytes, at) !== 16) return undefined;
-      return order(hex(bytes, at + 5, 16), literal.hex);
+      return order(hexText(bytes, at + 5, at + 21), literal.hex);
     case BsonType.boolean:
       return literal.type === 'boolean' ? order(bytes[at]!, literal.value ? 1 : 0) : undefined;
     case BsonType.null:
@@ -207,8 +205,4 @@ function order<T extends number | bigint | string>(a: T, b: T): number | undefin
 /** Whole numbers exactly, others to a double's precision: 19.99 equals the decimal that is written so. */
 function decimalNumber(text: string): number | bigint {
   return /^-?\d+$/.test(text) ? BigInt(text) : Number(text);
-}
-
-function hex(bytes: Uint8Array, at: number, length: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('hex');
 }
