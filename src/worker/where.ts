@@ -7,6 +7,7 @@ import type { Comparison, Condition, FieldRoot, Literal, Test } from '../config/
 import {
   BsonType,
   documentLast,
+  encodeText,
   hexText,
   latin1Text,
   nameEnd,
@@ -21,6 +22,8 @@ import { documentField, field, textField } from './event-fields.ts';
 import type { FieldPlace } from './event-fields.ts';
 import { decimalText } from './decimal.ts';
 import { latin1 } from './path-rules.ts';
+
+const DOT = 0x2e;
 
 export type Verdict = boolean | undefined;
 
@@ -44,7 +47,7 @@ export function judge(condition: Condition, event: Uint8Array): Verdict {
     case 'operation':
       return condition.in.includes(textField(event, 0, 'operationType'));
     case 'field':
-      return judgeField(condition.test, lookUp(event, condition.root, latin1(condition.path)));
+      return judgeField(condition.test, lookUp(event, condition.root, encoded(condition.path)));
   }
 }
 
@@ -67,7 +70,32 @@ function judgeField(test: Test, { told, values, bytes, partly }: Found): Verdict
   return told && !partly ? false : undefined;
 }
 
-function lookUp(bytes: Uint8Array, root: FieldRoot, path: string): Found {
+const paths = new Map<string, Uint8Array>();
+
+/** Of the plan's paths, which are few. */
+function encoded(path: string): Uint8Array {
+  let bytes = paths.get(path);
+  if (bytes === undefined) paths.set(path, (bytes = encodeText(path)));
+  return bytes;
+}
+
+const APART = -1;
+const BELOW = -2;
+
+/**
+ * What a name is to a path: the path itself (its length is the result), a beginning of it (where the dot lies behind which the
+ * rest of the path begins), something below it, or apart. Byte by byte: most differ in the first one (bench `encode`, where + mask).
+ */
+function relation(bytes: Uint8Array, name: number, end: number, path: Uint8Array): number {
+  const { length } = path;
+  for (let k = 0; ; k++) {
+    if (name + k === end) return k === length || path[k] === DOT ? k : APART;
+    if (k === length) return bytes[name + k] === DOT ? BELOW : APART;
+    if (bytes[name + k] !== path[k]) return APART;
+  }
+}
+
+function lookUp(bytes: Uint8Array, root: FieldRoot, path: Uint8Array): Found {
   const values: FieldPlace[] = [];
   if (root === 'updatedFields') return lookUpUpdate(bytes, path, values);
   const start = documentField(bytes, 0, root);
@@ -76,43 +104,48 @@ function lookUp(bytes: Uint8Array, root: FieldRoot, path: string): Found {
   return { told: start >= 0 && (root !== 'documentKey' || values.length > 0), values, bytes, partly: false };
 }
 
-function lookUpUpdate(bytes: Uint8Array, path: string, values: FieldPlace[]): Found {
+function lookUpUpdate(bytes: Uint8Array, path: Uint8Array, values: FieldPlace[]): Found {
   const update = documentField(bytes, 0, 'updateDescription');
   const updated = update < 0 ? -1 : documentField(bytes, update, 'updatedFields');
   let told = false;
   let partly = false;
   if (updated >= 0) {
     forEach(bytes, updated, (name, place) => {
-      if (name === path) {
+      const at = relation(bytes, name, place.at - 1, path);
+      if (at === BELOW) partly = true;
+      else if (at !== APART) {
         told = true;
-        add(bytes, place, values);
-      } else if (path.startsWith(`${name}.`)) {
-        told = true;
-        inside(bytes, place, path.slice(name.length + 1), values);
-      } else if (name.startsWith(`${path}.`)) partly = true;
+        if (at === path.length) add(bytes, place, values);
+        else inside(bytes, place, path.subarray(at + 1), values);
+      }
     });
   }
   const removed = update < 0 ? undefined : field(bytes, update, 'removedFields');
   if (removed?.type === BsonType.array) {
-    forEach(bytes, removed.at, (_, place) => {
-      if (place.type !== BsonType.string) return;
-      const name = latin1Text(bytes, place.at + 4, stringEnd(bytes, place.at, place.last) - 1);
-      if (name === path || path.startsWith(`${name}.`)) told = true;
-      else if (name.startsWith(`${path}.`)) partly = true;
+    forEach(bytes, removed.at, (_, { type, at, last }) => {
+      if (type !== BsonType.string) return;
+      const what = relation(bytes, at + 4, stringEnd(bytes, at, last) - 1, path);
+      if (what === BELOW) partly = true;
+      else if (what !== APART) told = true;
     });
   }
   return { told, values, bytes, partly };
 }
 
 /** What lies at a path, through arrays too, and through fields whose names have dots. */
-function collect(bytes: Uint8Array, start: number, path: string, values: FieldPlace[]): void {
-  forEach(bytes, start, (name, place) => {
-    if (name === path) add(bytes, place, values);
-    else if (path.startsWith(`${name}.`)) inside(bytes, place, path.slice(name.length + 1), values);
-  });
+function collect(bytes: Uint8Array, start: number, path: Uint8Array, values: FieldPlace[]): void {
+  const last = documentLast(bytes, start, bytes.length);
+  for (let name = start + 5; name <= last;) {
+    const type = bytes[name - 1]!;
+    const at = nameEnd(bytes, name);
+    const where = relation(bytes, name, at - 1, path);
+    if (where === path.length) add(bytes, { type, at, last }, values);
+    else if (where >= 0) inside(bytes, { type, at, last }, path.subarray(where + 1), values);
+    name = valueEnd(bytes, type, at, last) + 1;
+  }
 }
 
-function inside(bytes: Uint8Array, place: FieldPlace, rest: string, values: FieldPlace[]): void {
+function inside(bytes: Uint8Array, place: FieldPlace, rest: Uint8Array, values: FieldPlace[]): void {
   if (place.type !== BsonType.document && place.type !== BsonType.array) return;
   collect(bytes, place.at, rest, values);
   if (place.type === BsonType.document) return;
@@ -127,11 +160,11 @@ function add(bytes: Uint8Array, place: FieldPlace, values: FieldPlace[]): void {
   if (place.type === BsonType.array) forEach(bytes, place.at, (_, item) => values.push(item));
 }
 
-function forEach(bytes: Uint8Array, start: number, each: (name: string, place: FieldPlace) => void): void {
+function forEach(bytes: Uint8Array, start: number, each: (name: number, place: FieldPlace) => void): void {
   const last = documentLast(bytes, start, bytes.length);
   for (let at = start + 4; at < last;) {
     const value = nameEnd(bytes, at + 1);
-    each(latin1Text(bytes, at + 1, value - 1), { type: bytes[at]!, at: value, last });
+    each(at + 1, { type: bytes[at]!, at: value, last });
     at = valueEnd(bytes, bytes[at]!, value, last);
   }
 }
