@@ -9,7 +9,7 @@ import { BsonType, documentLast, encodeText, findElement, latin1Text, nameEnd, s
 import { BsonOut } from './bson-out.ts';
 import { compileMask } from './mask.ts';
 import type { Mask } from './mask.ts';
-import { meet, pathTree } from './path-rules.ts';
+import { mayMeet, meet, pathTree } from './path-rules.ts';
 import type { Match, PathNode, Places } from './path-rules.ts';
 
 /** Of an event, what is about the event and not out of a document. */
@@ -108,25 +108,36 @@ class Pass {
     const last = documentLast(bytes, start, limit);
     /** Names cut short to a masked path: what lay below it is one value now. */
     let cut: Set<string> | undefined;
-    for (let at = start + 4, end = at; at < last; at = end) {
+    /** What is kept is copied in one piece, from here up to what is not. */
+    let kept = start + 4;
+    for (let at = kept, end = at; at < last; at = end) {
       const type = bytes[at]!;
       const value = nameEnd(bytes, at + 1);
       end = valueEnd(bytes, type, value, last);
+      if (value > at + 2 && !mayMeet(places, bytes[at + 1]!, top)) {
+        if (this.#masks !== undefined) continue;
+        out.copy(bytes, kept, at);
+        kept = end;
+        continue;
+      }
       const name = latin1Text(bytes, at + 1, value - 1);
       const match = meet(places, name, top);
       if (match.kind === 'above' && (type === BsonType.document || type === BsonType.array)) {
-        out.copy(bytes, at, value);
+        out.copy(bytes, kept, value);
         if (type === BsonType.document) this.#document(bytes, value, end, match.places, false);
         else this.#array(bytes, value, end, match.places);
-      } else if (this.#masks === undefined ? match.kind === 'covered' : match.kind !== 'covered') {
-        out.copy(bytes, at, end);
-      } else if (match.kind === 'covered' && match.action > EXCLUDE) {
-        const path = name.slice(0, match.end);
-        if (cut?.has(path)) continue;
-        (cut ??= new Set()).add(path);
-        this.#masked(match, bytes, { type, name: at + 1, value, end });
+      } else if ((match.kind === 'covered') === (this.#masks === undefined)) continue;
+      else {
+        out.copy(bytes, kept, at);
+        const path = match.kind === 'covered' && match.action > EXCLUDE ? name.slice(0, match.end) : undefined;
+        if (match.kind === 'covered' && path !== undefined && !cut?.has(path)) {
+          (cut ??= new Set()).add(path);
+          this.#masked(match, bytes, { type, name: at + 1, value, end });
+        }
       }
+      kept = end;
     }
+    out.copy(bytes, kept, last);
     out.end(opened);
   }
 
