@@ -140,6 +140,25 @@ test('a batch that hangs does not hold up those of others for as long as it may 
   );
 });
 
+test('a thread that was started under load ends when it was not needed for half a minute', async (t) => {
+  await withThreads(
+    { least: 1, most: 2 },
+    () => undefined,
+    async ({ pool, logged }) => {
+      await press(pool, () => pool.threadsUp === 2);
+      const later = performance.now() + 31_000;
+      t.mock.method(performance, 'now', () => later);
+      for (let n = 0; n < 3; n++) {
+        const [result] = await pool.encode(batch('hello'), OPTIONS);
+        assert.equal(result?.entries, 1);
+      }
+      t.mock.restoreAll();
+      assert.equal(pool.threadsUp, 1);
+      assert.deepEqual(logged, []);
+    },
+  );
+});
+
 test('a thread that is one too many ends, and the others go on', async () => {
   const threads = new Threads({
     plan: plan([{}]),
