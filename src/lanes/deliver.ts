@@ -49,13 +49,22 @@ export function endOf({ records, parked }: BatchResult): Place {
   return { records: records.length / RECORD_FIELDS, parked: parked.length };
 }
 
-/** What it keeps in memory until it is done with: the messages, and the entries of parked events (which may share one). */
-export function heldBytes({ result: { records, parked }, from, to }: Stretch): number {
-  let bytes = 0;
-  for (let r = from.records; r < to.records; r++) bytes += records[r * RECORD_FIELDS + Field.length]!;
-  for (const entry of new Set(parked.slice(from.parked, to.parked).map((event) => event.entry))) {
+/**
+ * What it keeps in memory until it is done with: the buffer that its messages lie in, with what is left over in it; of one that
+ * is shared the messages alone; and the entries of parked events (which may share one).
+ */
+export function heldBytes(stretch: Stretch): number {
+  const { result, from, to } = stretch;
+  let bytes = isWhole(stretch) ? result.bodies.buffer.byteLength : messageBytes(stretch);
+  for (const entry of new Set(result.parked.slice(from.parked, to.parked).map((event) => event.entry))) {
     bytes += entry.byteLength;
   }
+  return bytes;
+}
+
+function messageBytes({ result: { records }, from, to }: Stretch): number {
+  let bytes = 0;
+  for (let r = from.records; r < to.records; r++) bytes += records[r * RECORD_FIELDS + Field.length]!;
   return bytes;
 }
 

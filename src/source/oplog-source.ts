@@ -44,8 +44,8 @@ export interface OplogSourceOptions {
 const POLL_MS = 100;
 /** A filtered cursor can look at millions of entries before it has something to say. */
 const FILTERED_TIMEOUT_MS = 600_000;
-/** Of copies that wait for the next reply: as many as the default budget lets be under way, or a burst of confirms would drop some. */
-const SPARE_BYTES = 32 * 2 ** 20;
+/** Of copies that wait for the next reply: a few, since they are taken out of what the budget lets be under way (`end-to-end`: RSS). */
+const SPARE_BYTES = 12 * 2 ** 20;
 
 export class OplogSource implements Source {
   readonly name: string;

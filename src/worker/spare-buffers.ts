@@ -8,7 +8,7 @@
 /** Smaller ones are not worth sending round: few are needed at once, and the collector is quick with them. */
 export const LEAST_BYTES = 128 * 1024;
 /** Sizes are rounded up to this, so that one batch's buffer fits the next. */
-const STEP_BYTES = 512 * 1024;
+const STEP_BYTES = 128 * 1024;
 /** One that is far too large is left to those that need it. */
 const MOST_WASTE = 4;
 
