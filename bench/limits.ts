@@ -1,13 +1,16 @@
 /**
  * Scenario: the two limits that no engine can pass. How fast an oplog can be read from a real mongod, by a socket that throws the bytes
  * away, and by the driver in the ways that it offers; and how fast a broker takes messages of each size into each type of queue from
- * a publisher that does nothing else. The last table varies how that publisher works: were another way faster, it were no limit.
+ * a publisher that does nothing else. One table varies how that publisher works: were another way faster, it were no limit. The
+ * last says what it is worth to let mongod leave out the collections that nobody wants (`serverFilter`).
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { MongoClient } from 'mongodb';
 import type { Document, Timestamp } from 'mongodb';
+import { pino } from 'pino';
+import { namespaceFilter } from '../src/source/namespace-filter.ts';
 import { readReply } from '../src/source/reply.ts';
 import { startMongo, startRabbit } from '../test/servers/index.ts';
 import { ended, started } from './contenders.ts';
@@ -16,7 +19,7 @@ import type { Load } from './load.ts';
 import { cpuSeconds, untilIdle } from './process-cost.ts';
 import { deleteQueues } from './queues.ts';
 import { environment, printHead, printTable, spreadOf, thousands, withSpread } from './report.ts';
-import type { Environment } from './report.ts';
+import type { Environment, Spread } from './report.ts';
 import { scenario } from './scenario.ts';
 import { Wire, getMore, openOplog } from './wire.ts';
 
@@ -28,6 +31,8 @@ const BATCH_SIZES = [1_000, 4_000, 20_000] as const;
 const ENGINE_BATCH = 4_000;
 /** Less is an empty reply: the end. */
 const EMPTY_BYTES = 600;
+/** So many of the load's sixteen collections. */
+const WANTED = [0, 1, 4, 8, 16] as const;
 
 const SIZES = [
   { name: '150 B', bytes: 150, messages: 60_000 },
@@ -55,6 +60,7 @@ interface Publishing {
 
 interface LimitsResult extends Environment {
   readonly reading: readonly Reading[];
+  readonly filtering: readonly Reading[];
   readonly publishing: readonly Publishing[];
   readonly patterns: readonly Publishing[];
 }
@@ -71,7 +77,7 @@ export const limits = scenario({
   options: {
     entries: { type: 'number', default: 300_000, words: 'in the oplog' },
     rounds: { type: 'number', default: 3, words: 'how often each reader and each other way to publish runs' },
-    only: { type: 'names', words: 'read, publish, patterns' },
+    only: { type: 'names', words: 'read, filter, publish, patterns' },
   },
   run: measure,
 });
@@ -90,9 +96,12 @@ async function measure({ entries, rounds, only }: LimitsOptions): Promise<Limits
       Reading: `${thousands(entries)} inserts and $set updates, from the first to the last; ${rounds} rounds (other ways to publish too); CPU of mongod in µs an entry`,
       Publishing: `one body again and again, persistent, mandatory and confirmed; ${QUEUES} queues, window ${WINDOW}, one connection where nothing else is said; CPU of the broker in µs a message`,
     });
+    const load = wanted('read') || wanted('filter') ? await written(mongo.uri, entries) : undefined;
+    const from = load && { uri: mongo.uri, pid: mongo.pids[0] ?? 0, load, rounds };
     const result = {
       ...env,
-      reading: wanted('read') ? await readings({ uri: mongo.uri, pid: mongo.pids[0] ?? 0, entries, rounds }) : [],
+      reading: from && wanted('read') ? await readings(from, READERS) : [],
+      filtering: from && wanted('filter') ? await readings(from, filters(from.load)) : [],
       publishing: wanted('publish') ? await publishings(rabbit) : [],
       patterns: wanted('patterns') ? await patterns(rabbit, rounds) : [],
     };
@@ -105,7 +114,7 @@ async function measure({ entries, rounds, only }: LimitsOptions): Promise<Limits
 interface ReadingFrom {
   readonly uri: string;
   readonly pid: number;
-  readonly entries: number;
+  readonly load: Load;
   readonly rounds: number;
 }
 
@@ -114,11 +123,14 @@ interface Reader {
   readonly name: string;
   /** Calls `begin` once it is connected: it is reading that is measured. */
   readonly read: (uri: string, load: Load, begin: () => void) => Promise<void>;
+  /** Nothing can be faster than the best of these. */
+  readonly bare?: boolean;
 }
 
 const READERS: readonly Reader[] = [
   ...BATCH_SIZES.map((size) => ({
     name: `bare socket, ${thousands(size)} entries a reply`,
+    bare: true,
     read: async (uri: string, { first }: Load, begin: () => void) => readBare(uri, { first, size, begin }),
   })),
   {
@@ -135,12 +147,40 @@ const READERS: readonly Reader[] = [
   },
 ];
 
-async function readings({ uri, pid, entries, rounds }: ReadingFrom): Promise<Reading[]> {
+/** What a source with `serverFilter` asks for, when so many collections are wanted; and everything, without a filter. */
+function filters({ databases }: Load): readonly Reader[] {
+  const read =
+    (filter: Document) =>
+    async (uri: string, { first }: Load, begin: () => void) =>
+      readBare(uri, { first, size: ENGINE_BATCH, begin, filter });
+  return [
+    { name: 'no filter', bare: true, read: read({}) },
+    ...WANTED.map((wanted) => {
+      const collections = Array.from({ length: wanted }, (_, n) => databases.map((db) => `${db}.orders_${n}`)).flat();
+      const log = pino({ level: 'silent' });
+      const passes = namespaceFilter({
+        source: 'bench',
+        subscriptions: [{ namespaces: collections.length > 0 ? collections : ['none.none'], expanded: false }],
+        log,
+      })!;
+      return {
+        name: `filtered, ${wanted} of 16 collections wanted`,
+        read: read({ $or: passes({ seconds: 0, increment: 0 }) }),
+      };
+    }),
+  ];
+}
+
+async function written(uri: string, entries: number): Promise<Load> {
   const [load] = await writeLoad(uri, 'orders', [entries]);
   if (load === undefined) throw new Error('no load was written');
+  return load;
+}
+
+async function readings({ uri, pid, load, rounds }: ReadingFrom, readers: readonly Reader[]): Promise<Reading[]> {
   const runs: Reading[] = [];
   for (let round = 0; round < rounds; round++) {
-    for (const { name, read } of READERS) {
+    for (const { name, read } of readers) {
       await untilIdle(pid);
       const before = cpuSeconds(pid);
       let began = 0;
@@ -154,22 +194,19 @@ async function readings({ uri, pid, entries, rounds }: ReadingFrom): Promise<Rea
       });
     }
   }
+  const rateOf = (name: string): Spread =>
+    spreadOf(runs.filter((run) => run.name === name).map((run) => run.entriesPerSecond));
+  const best = Math.max(...readers.filter(({ bare }) => bare).map(({ name }) => rateOf(name).median));
   printTable(
     ['reading', 'entries/s', 'MB/s', '× bare', 'mongod'],
-    READERS.map(({ name }) => {
+    readers.map(({ name }) => {
       const of = (figure: (run: Reading) => number) => spreadOf(runs.filter((run) => run.name === name).map(figure));
-      const rate = of((run) => run.entriesPerSecond);
-      const bare = Math.max(
-        ...BATCH_SIZES.map(
-          (_, k) =>
-            spreadOf(runs.filter((run) => run.name === READERS[k]!.name).map((run) => run.entriesPerSecond)).median,
-        ),
-      );
+      const rate = rateOf(name);
       return [
         name,
         withSpread(rate, thousands),
         thousands(of((run) => run.megabytesPerSecond).median),
-        (rate.median / bare).toFixed(2),
+        (rate.median / best).toFixed(2),
         `${of((run) => run.mongodMicros).median.toFixed(2)} µs`,
       ];
     }),
@@ -181,13 +218,14 @@ interface Bare {
   readonly first: Timestamp;
   readonly size: number;
   readonly begin: () => void;
+  readonly filter?: Document;
 }
 
-async function readBare(uri: string, { first, size, begin }: Bare): Promise<void> {
+async function readBare(uri: string, { first, size, begin, filter }: Bare): Promise<void> {
   const { hostname, port } = new URL(uri.replace(/^mongodb:/, 'http:').replace(/,[^/]*/, ''));
   using wire = await Wire.connect(hostname, Number(port));
   begin();
-  const id = await openOplog(wire, { filter: { ts: { $gte: first } } });
+  const id = await openOplog(wire, { filter: { ts: { $gte: first }, ...filter } });
   while ((await wire.discard(getMore(id, size))) > EMPTY_BYTES);
 }
 
