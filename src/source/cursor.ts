@@ -4,6 +4,7 @@
  * Invariant: `find` and every `getMore` use one session on one member; the server refuses anything else.
  */
 import type { ClientSession, Db, Document } from 'mongodb';
+import { AnyOf } from './any-of.ts';
 import type { BatchSize } from './batch-size.ts';
 import { MemberUnfitError, toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
@@ -24,6 +25,8 @@ export interface CursorOptions {
 }
 
 const KILL_TIMEOUT_MS = 1_000;
+/** A reply of this size may have been cut for it: the server's limit is 16 MB. */
+const CUT_BYTES = 8 * 2 ** 20;
 /** For a filtered cursor that had come to the oplog's end; what is longer than that takes a lot to look at, or a dead connection. */
 const SILENT_MS = 30_000;
 /** Asked so soon behind the reply before, there is not much to look at. */
@@ -96,7 +99,8 @@ export class OplogCursor {
     this.#id = reply.cursorId;
     // Where it was closed, that nothing came does not say that there is nothing.
     if (this.#id === 0n && reply.entries === 0) throw new CursorEndedError(`${this.member.address} closed the cursor`);
-    this.#atEndSince = reply.entries < entries ? performance.now() : undefined;
+    const isEnd = reply.entries < entries && reply.batch.byteLength < CUT_BYTES;
+    this.#atEndSince = isEnd ? performance.now() : undefined;
     this.#batchSize.note(reply.batch.byteLength, reply.entries);
     return reply;
   }
@@ -108,16 +112,12 @@ export class OplogCursor {
   async #answer(ask: (signal: AbortSignal) => Promise<Document>, signal: AbortSignal): Promise<Document> {
     const isNear = this.#atEndSince !== undefined && performance.now() - this.#atEndSince < PROMPT_MS;
     if (!this.#filtered || !isNear) return ask(signal);
-    const silent = new AbortController();
-    const timer = setTimeout(() => {
-      silent.abort(new MemberUnfitError(`${this.member.address} has not answered for ${SILENT_MS / 1_000} s`));
-    }, SILENT_MS);
+    const silence = new MemberUnfitError(`${this.member.address} has not answered for ${SILENT_MS / 1_000} s`);
+    using prompt = new AnyOf([signal]).within(SILENT_MS, () => silence);
     try {
-      return await ask(AbortSignal.any([signal, silent.signal]));
+      return await ask(prompt.signal);
     } catch (error) {
-      throw silent.signal.aborted ? silent.signal.reason : error;
-    } finally {
-      clearTimeout(timer);
+      throw prompt.signal.reason === silence ? silence : error;
     }
   }
 

@@ -24,11 +24,15 @@ export interface OplogHistory {
   previous(at: OpTime, stop: AbortSignal): Promise<Found<OpTime | undefined>>;
 }
 
+/** An entry can have 16 MB, and the link be slow. */
+const LARGE = 50;
+
 /** `behind`: this member, or its majority, has not come as far yet. */
 export type Looked<T> = Found<T> | { readonly kind: 'behind' };
 
 export async function findEntry(member: Member, at: OpTime, signal: AbortSignal): Promise<Looked<Uint8Array>> {
-  const raw = await member.client.db('local').command(lookUp(at), { signal: member.within(signal), raw: true });
+  const local = member.client.db('local');
+  const raw = await member.within((soon) => local.command(lookUp(at), { signal: soon, raw: true }), signal, LARGE);
   const { batch, last } = readReply(rawCursor(raw));
   if (last === undefined) return { kind: 'behind' };
   if (!sameOpTime(last, at)) return gone(member, at, signal);
@@ -41,9 +45,8 @@ export async function findPrevious(
   signal: AbortSignal,
 ): Promise<Looked<OpTime | undefined>> {
   const projection = { ts: 1, t: 1, prevOpTime: 1 };
-  const reply = await member.client
-    .db('local')
-    .command({ ...lookUp(at), projection }, { signal: member.within(signal) });
+  const local = member.client.db('local');
+  const reply = await member.within((soon) => local.command({ ...lookUp(at), projection }, { signal: soon }), signal);
   const found = reply['cursor']?.firstBatch?.[0];
   const itself = opTimeOf(found);
   if (itself === undefined) return { kind: 'behind' };

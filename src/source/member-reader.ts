@@ -9,6 +9,7 @@
  * - The next reply is asked for before the last one is given, but only while the budget has room; at most one is under way.
  * - A batch with entries takes twice its bytes from the budget when it is received; whoever takes the batch gives them back.
  */
+import { AnyOf } from './any-of.ts';
 import { Backoff, sleep } from '../backoff.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import { PositionLostError, UserError } from '../errors.ts';
@@ -125,13 +126,15 @@ export class MemberReader {
 
   /** Does something with a member, over and over until it works. */
   async withMember<T>(use: (member: Member, signal: AbortSignal) => Promise<T>, stop: AbortSignal): Promise<T> {
-    const until = this.#until(stop);
+    using either = new AnyOf([stop, this.#closing.signal]);
+    const until = either.signal;
     for (;;) {
       until.throwIfAborted();
       let member: Member | undefined;
       try {
         member = await this.#reach(until);
-        const value = await use(member, AbortSignal.any([until, member.left]));
+        using near = new AnyOf([until, member.left]);
+        const value = await use(member, near.signal);
         this.#backoff.reset();
         if (this.#tails.size > 0 && this.#state === 'reconnecting') this.#become('reading');
         return value;

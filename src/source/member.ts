@@ -6,6 +6,7 @@
  */
 import { MongoClient, ObjectId, Timestamp } from 'mongodb';
 import type { Document, MongoOptions } from 'mongodb';
+import { AnyOf } from './any-of.ts';
 import { directOptions } from './direct-options.ts';
 import { classify } from './failures.ts';
 import { opTimeOf, parseHello } from './hello.ts';
@@ -61,7 +62,7 @@ export class Member {
   }
 
   async hello(signal: AbortSignal): Promise<Hello> {
-    return parseHello(await this.client.db('admin').command({ hello: 1 }, { signal: this.within(signal) }));
+    return parseHello(await this.#ask('admin', { hello: 1 }, signal));
   }
 
   async oldest(signal: AbortSignal): Promise<OpTime> {
@@ -91,7 +92,7 @@ export class Member {
   }
 
   async serverVersion(signal: AbortSignal): Promise<string> {
-    const info = await this.client.db('admin').command({ buildInfo: 1 }, { signal: this.within(signal) });
+    const info = await this.#ask('admin', { buildInfo: 1 }, signal);
     return String(info['version']);
   }
 
@@ -103,13 +104,24 @@ export class Member {
 
   async #findOne(collection: string, query: Document, signal: AbortSignal): Promise<Document | undefined> {
     const command = { find: collection, limit: 1, singleBatch: true, ...query };
-    const reply = await this.client.db('local').command(command, { signal: this.within(signal) });
+    const reply = await this.#ask('local', command, signal);
     return reply['cursor']?.firstBatch?.[0];
   }
 
-  /** For whatever is no cursor's: the connection's own deadline may be one. */
-  within(signal: AbortSignal): AbortSignal {
-    return this.#deadlineMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(this.#deadlineMs)]);
+  #ask(db: string, command: Document, signal: AbortSignal): Promise<Document> {
+    return this.within((soon) => this.client.db(db).command(command, { signal: soon }), signal);
+  }
+
+  /**
+   * For whatever is no cursor's: the connection's own deadline may be one. `times` as long for an answer that may be large, since
+   * this counts from the question on, not from the last byte.
+   */
+  async within<T>(ask: (signal: AbortSignal) => Promise<T>, signal: AbortSignal, times = 1): Promise<T> {
+    if (this.#deadlineMs === undefined) return ask(signal);
+    using soon = new AnyOf([signal]).within(this.#deadlineMs * times, () => {
+      return new MemberUnfitError(`${this.address} has not answered in time`);
+    });
+    return await ask(soon.signal);
   }
 }
 

@@ -16,8 +16,8 @@ import type { OpTime } from '../source/position.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
-import { isSmall } from '../source/source.ts';
 import { copyBytes } from './bson.ts';
+import { isCrafted } from './craft.ts';
 import { encodeBatch } from './encode-batch.ts';
 import { eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
@@ -45,6 +45,8 @@ const DEADLINE_MS = 30_000;
 const SPARE_BYTES = 24 * 2 ** 20;
 const ROOM_TO_SPARE = 1.05;
 const LOG_EVERY_TRIES = 30;
+/** For one subscription. Of the worst update that fits main makes 40 MB of paths, in a third of a second. */
+const QUICK_BYTES = 32 * 1024;
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
 
@@ -54,13 +56,13 @@ function hidesFields(craft: CraftPlan | undefined): boolean {
 
 /** Whether what is made of an event takes no time worth a thread: no conditions, no compression, nothing hidden or added. */
 function isQuick({ subscriptions }: SourcePlan): boolean {
-  return subscriptions.every(({ craft, compression }) => craft === undefined && compression === undefined);
+  return subscriptions.every((one) => !isCrafted(one) && one.compression === undefined);
 }
 
 export class WorkerPool {
   readonly #plan: WorkerPlan;
-  /** The sources whose few entries main encodes. */
-  readonly #quick: readonly boolean[];
+  /** By source: batches of fewer bytes main encodes itself. */
+  readonly #quick: readonly number[];
   readonly #threads: Threads;
   readonly #log: Log;
   readonly #deadlineMs: number;
@@ -82,7 +84,9 @@ export class WorkerPool {
 
   constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, workerFile = WORKER }: WorkerPoolOptions) {
     this.#plan = plan;
-    this.#quick = plan.sources.map((source) => workerFile === WORKER && isQuick(source));
+    this.#quick = plan.sources.map((source) => {
+      return workerFile === WORKER && isQuick(source) ? QUICK_BYTES / source.subscriptions.length : 0;
+    });
     this.#log = log;
     this.#deadlineMs = deadlineMs;
     this.#count = new ThreadCount(threads);
@@ -122,7 +126,7 @@ export class WorkerPool {
     this.#startedAt.add(started);
     try {
       const job = { ...options, bytes: batch.bytes };
-      const here = isSmall(batch) && job.piece === undefined && this.#quick[job.source];
+      const here = batch.bytes.byteLength < this.#quick[job.source]! && job.piece === undefined;
       const result = here ? this.#encodeHere(job) : undefined;
       if (result) return [result];
       const backoff = new Backoff();
