@@ -1,8 +1,8 @@
 /**
  * Scenario: the two limits that no engine can pass. How fast an oplog can be read from a real mongod, by a socket that throws the bytes
  * away, and by the driver in the ways that it offers; and how fast a broker takes messages of each size into each type of queue from
- * a publisher that does nothing else. One table varies how that publisher works: were another way faster, it were no limit. The
- * last says what it is worth to let mongod leave out the collections that nobody wants (`serverFilter`).
+ * a publisher that does nothing else. The last table varies how that publisher works: were another way faster, it were no limit. One
+ * more says what it is worth to let mongod leave out the collections that nobody wants (`serverFilter`).
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
