@@ -21,8 +21,8 @@ export class AnyOf implements Disposable {
   }
 
   /** Fires after `ms` with this reason. */
-  within(ms: number, reason: () => Error): this {
-    this.#timer = setTimeout(() => this.#controller.abort(reason()), ms);
+  within(ms: number, reason: Error): this {
+    this.#timer = setTimeout(() => this.#controller.abort(reason), ms);
     return this;
   }
 

@@ -4,9 +4,8 @@
  * Invariant: `find` and every `getMore` use one session on one member; the server refuses anything else.
  */
 import type { ClientSession, Db, Document } from 'mongodb';
-import { AnyOf } from './any-of.ts';
 import type { BatchSize } from './batch-size.ts';
-import { MemberUnfitError, toTimestamp } from './member.ts';
+import { answerOf, toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
 import type { NamespaceFilter } from './namespace-filter.ts';
 import type { Ts } from './position.ts';
@@ -112,13 +111,7 @@ export class OplogCursor {
   async #answer(ask: (signal: AbortSignal) => Promise<Document>, signal: AbortSignal): Promise<Document> {
     const isNear = this.#atEndSince !== undefined && performance.now() - this.#atEndSince < PROMPT_MS;
     if (!this.#filtered || !isNear) return ask(signal);
-    const silence = new MemberUnfitError(`${this.member.address} has not answered for ${SILENT_MS / 1_000} s`);
-    using prompt = new AnyOf([signal]).within(SILENT_MS, () => silence);
-    try {
-      return await ask(prompt.signal);
-    } catch (error) {
-      throw prompt.signal.reason === silence ? silence : error;
-    }
+    return answerOf(ask, { address: this.member.address, ms: SILENT_MS, signal });
   }
 
   async close(): Promise<void> {

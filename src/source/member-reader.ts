@@ -9,12 +9,12 @@
  * - The next reply is asked for before the last one is given, but only while the budget has room; at most one is under way.
  * - A batch with entries takes twice its bytes from the budget when it is received; whoever takes the batch gives them back.
  */
-import { AnyOf } from './any-of.ts';
 import { Backoff, sleep } from '../backoff.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import { PositionLostError, UserError } from '../errors.ts';
 import type { UserErrorCode } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
+import { AnyOf } from './any-of.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { CursorEndedError } from './cursor.ts';
 import { classify, codeOf } from './failures.ts';

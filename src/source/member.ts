@@ -118,10 +118,28 @@ export class Member {
    */
   async within<T>(ask: (signal: AbortSignal) => Promise<T>, signal: AbortSignal, times = 1): Promise<T> {
     if (this.#deadlineMs === undefined) return ask(signal);
-    using soon = new AnyOf([signal]).within(this.#deadlineMs * times, () => {
-      return new MemberUnfitError(`${this.address} has not answered in time`);
-    });
+    return answerOf(ask, { address: this.address, ms: this.#deadlineMs * times, signal });
+  }
+}
+
+interface Waiting {
+  /** Of the member. */
+  readonly address: string;
+  readonly ms: number;
+  readonly signal: AbortSignal;
+}
+
+/** Rejects with `MemberUnfitError` where no answer comes in time, whatever the driver makes of being stopped. */
+export async function answerOf<T>(
+  ask: (signal: AbortSignal) => Promise<T>,
+  { address, ms, signal }: Waiting,
+): Promise<T> {
+  const silence = new MemberUnfitError(`${address} has not answered for ${ms / 1_000} s`);
+  using soon = new AnyOf([signal]).within(ms, silence);
+  try {
     return await ask(soon.signal);
+  } catch (error) {
+    throw soon.signal.reason === silence ? silence : error;
   }
 }
 

@@ -17,8 +17,8 @@ test('fires with any of its sources, for their reason, also where one had fired 
 test('fires when the time is up, and not once it is disposed of', async () => {
   const source = new AbortController().signal;
   const reason = new Error('late');
-  using soon = new AnyOf([source]).within(1, () => reason);
-  const over = new AnyOf([source]).within(1, () => reason);
+  using soon = new AnyOf([source]).within(1, reason);
+  const over = new AnyOf([source]).within(1, reason);
   over[Symbol.dispose]();
   await sleep(50);
   assert.equal(soon.signal.reason, reason);
