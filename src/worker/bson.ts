@@ -252,7 +252,8 @@ function bufferOf(bytes: Uint8Array): Buffer {
   return buffer;
 }
 
-const noBytes = new Uint8Array(0);
+/** What stands where bytes were, so that nothing holds a batch. */
+export const noBytes = new Uint8Array(0);
 
 /** Lets go of what was read last. */
 export function releaseViews(): void {

@@ -6,7 +6,7 @@
  */
 import { MAX_HEADER_BYTES, MAX_SHORT_STRING } from '../config/limits.ts';
 import { cloudEventAttributes, structuredCloudEvent } from './cloud-event.ts';
-import { copyBytes } from './bson.ts';
+import { copyBytes, noBytes } from './bson.ts';
 import { copy, putBsonEvent } from './bson-writer.ts';
 import { debeziumEnvelope, debeziumKey } from './debezium.ts';
 import { putBsonEventDocument } from './event-document.ts';
@@ -169,8 +169,6 @@ export class Crafter {
     return putJsonDocument(out, pos, event, 0, event.length, relaxed);
   }
 }
-
-const noBytes = new Uint8Array(0);
 
 /** What tells something of the stream, not of a document, passes every filter: it was asked for by a setting of its own. */
 const MARKS: ReadonlySet<string> = new Set(['transactionBegin', 'transactionEnd', 'resync']);

@@ -9,7 +9,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
-import { BsonType, MalformedBson, encodeText, findElement, nameEnd, releaseViews } from './bson.ts';
+import { BsonType, MalformedBson, encodeText, findElement, nameEnd, noBytes, releaseViews } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
 import { compress, compressRecords } from './compress.ts';
 import type { Crafted, Crafter } from './craft.ts';
@@ -462,8 +462,6 @@ class SourceEncoder {
     });
   }
 }
-
-const noBytes = new Uint8Array(0);
 
 /** Where the document under this name starts, or -1. */
 function findDocument(bytes: Uint8Array, start: number, limit: number, name: Uint8Array): number {

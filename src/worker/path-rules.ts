@@ -24,7 +24,7 @@ export type Match =
   | { readonly kind: 'above'; readonly places: Places }
   | { readonly kind: 'apart' };
 
-const DOT = 0x2e;
+export const DOT = 0x2e;
 
 const APART: Match = { kind: 'apart' };
 

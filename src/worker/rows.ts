@@ -3,6 +3,7 @@
  * lanes it goes to, and the gates between them. All of it lies in arrays of numbers that are filled again for each batch.
  * Invariant: a damaged entry leaves nothing: `begin` before each, `undo` takes back all since.
  */
+import { noBytes } from './bson.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import type { EntryHead } from './entry.ts';
 import { BEGIN_INDEX, MESSAGE_TYPES } from './protocol.ts';
@@ -192,8 +193,6 @@ export class Rows {
     this.deliver(lane, -1 - gate, counts ? 1 : 0);
   }
 }
-
-const noBytes = new Uint8Array(0);
 
 function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
   const larger = new Int32Array(array.length * 2);

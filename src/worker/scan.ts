@@ -14,6 +14,7 @@ import {
   findElement,
   malformed,
   nameEnd,
+  noBytes,
   readInt64,
 } from './bson.ts';
 import type { OpTime } from '../source/position.ts';
@@ -472,5 +473,3 @@ export class BatchScan implements CommandSink {
     return this.lastWall < 0 ? 0 : readInt64(this.#bytes, this.lastWall);
   }
 }
-
-const noBytes = new Uint8Array(0);

@@ -21,9 +21,7 @@ import {
 import { documentField, field, textField } from './event-fields.ts';
 import type { FieldPlace } from './event-fields.ts';
 import { decimalText } from './decimal.ts';
-import { latin1 } from './path-rules.ts';
-
-const DOT = 0x2e;
+import { DOT, latin1 } from './path-rules.ts';
 
 export type Verdict = boolean | undefined;
 

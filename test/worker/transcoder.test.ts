@@ -5,6 +5,7 @@ import { BSON, Binary, Double, Long, ObjectId } from 'bson';
 import type { Document } from 'bson';
 import fc from 'fast-check';
 import { useTranscoder } from '../../src/worker/encode-batch.ts';
+import type { BatchResult, WorkerPlan } from '../../src/worker/protocol.ts';
 import { textWords } from '../../src/worker/output.ts';
 import { Router } from '../../src/worker/route.ts';
 import { ROW_FIELDS } from '../../src/worker/rows.ts';
@@ -33,6 +34,16 @@ const order = {
   photo: new Binary(Buffer.from('photo')),
   large: Long.fromString('9007199254740993'),
 };
+
+/** What the module has made of a batch is what JavaScript makes of it. */
+function assertSameInJavaScript(result: BatchResult, of: WorkerPlan, batch: Uint8Array): void {
+  assert.ok(
+    sameResult(
+      result,
+      inJavaScript(() => run(of, batch, job)),
+    ),
+  );
+}
 
 const diff: fc.Arbitrary<Document> = fc.letrec<{ diff: Document; fields: Document; array: Document }>((tie) => ({
   fields: fc.dictionary(fieldName, value, { maxKeys: 4 }),
@@ -73,12 +84,7 @@ test('the module and JavaScript write the same bytes, whatever a document holds'
       const batch = batchOf(entries);
       const one = run(formats, batch, job);
       assert.equal(one.parked.filter(({ reason }) => reason !== 'undecodable').length, 0);
-      assert.ok(
-        sameResult(
-          one,
-          inJavaScript(() => run(formats, batch, job)),
-        ),
-      );
+      assertSameInJavaScript(one, formats, batch);
     }),
     { numRuns: 3_000 },
   );
@@ -97,12 +103,7 @@ test('operations of a transaction are the same from both', () => {
     one.events.reduce((sum, count) => sum + count),
     10,
   );
-  assert.ok(
-    sameResult(
-      one,
-      inJavaScript(() => run(formats, batch, job)),
-    ),
-  );
+  assertSameInJavaScript(one, formats, batch);
 });
 
 test('the module writes what is ordinary itself, and is asked again after what it gave up on', () => {
@@ -178,12 +179,7 @@ test('a batch far larger than the ones before, and events larger than the room t
       const limits = plan([{ maxMessageBytes: 2 ** 26 }, { maxMessageBytes: 2 ** 26, format: 'bson' }]);
       const one = run(limits, batch, job);
       assert.deepEqual([...one.events], [2, 2]);
-      assert.ok(
-        sameResult(
-          one,
-          inJavaScript(() => run(limits, batch, job)),
-        ),
-      );
+      assertSameInJavaScript(one, limits, batch);
     }
   } finally {
     useTranscoder(usual);
@@ -226,12 +222,7 @@ test('more than can be addressed is refused, and what is near it is written', ()
     try {
       for (const megabytes of [0.5, 0.9]) {
         const one = run(of, batch(megabytes), job);
-        assert.ok(
-          sameResult(
-            one,
-            inJavaScript(() => run(of, batch(megabytes), job)),
-          ),
-        );
+        assertSameInJavaScript(one, of, batch(megabytes));
         assert.ok(transcoder.size > one.bodies.length && transcoder.size <= most);
       }
       assert.throws(() => run(of, batch(2.1), job), /fewer entries fit/);
@@ -261,12 +252,7 @@ test("what an update's paths may take does not depend on who writes them, nor on
         const batch = paths(count, inside);
         const one = run(of, batch, job);
         assert.equal(one.events[0], delivered, `${count} ${inside.name}`);
-        assert.ok(
-          sameResult(
-            one,
-            inJavaScript(() => run(of, batch, job)),
-          ),
-        );
+        assertSameInJavaScript(one, of, batch);
       }
     }
   } finally {
@@ -277,12 +263,7 @@ test("what an update's paths may take does not depend on who writes them, nor on
 test('namespaces without end do not fill the memory', () => {
   const entries = Array.from({ length: 3_000 }, (_, k) => insert(k + 1, { _id: k }, `shop.${'c'.repeat(200)}_${k}`));
   const batch = batchOf(entries);
-  assert.ok(
-    sameResult(
-      run(formats, batch, job),
-      inJavaScript(() => run(formats, batch, job)),
-    ),
-  );
+  assertSameInJavaScript(run(formats, batch, job), formats, batch);
 });
 
 test('the committed module is what its source compiles to', async () => {
