@@ -11,6 +11,8 @@ import type { StatusReport } from '../../src/observe/status.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
+const ANSWER_MS = 10_000;
+
 /** A folder with a `tailrace.yaml`, and engines that run on it one after another. */
 export class EngineFolder implements AsyncDisposable {
   readonly folder: string;
@@ -107,17 +109,22 @@ export class EngineProcess {
   }
 
   async status(): Promise<StatusReport> {
-    return (await (await fetch(`${await this.#base()}/status`)).json()) as StatusReport;
+    return (await (await this.#ask('/status')).json()) as StatusReport;
   }
 
   /** `/readyz`: whether it answers 200, and its reasons. */
   async ready(): Promise<{ ok: boolean; reasons: string[] }> {
-    return (await (await fetch(`${await this.#base()}/readyz`)).json()) as { ok: boolean; reasons: string[] };
+    return (await (await this.#ask('/readyz')).json()) as { ok: boolean; reasons: string[] };
+  }
+
+  /** `/healthz`, likewise. */
+  async healthy(): Promise<{ ok: boolean; reasons: string[] }> {
+    return (await (await this.#ask('/healthz')).json()) as { ok: boolean; reasons: string[] };
   }
 
   /** The sum of a metric over its label sets. */
   async metric(name: string): Promise<number> {
-    const text = await (await fetch(`${await this.#base()}/metrics`)).text();
+    const text = await (await this.#ask('/metrics')).text();
     let sum = 0;
     for (const line of text.split('\n')) {
       if (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) sum += Number(line.slice(line.lastIndexOf(' ')));
@@ -129,6 +136,11 @@ export class EngineProcess {
   async rss(): Promise<number> {
     const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
     return Number(/VmRSS:\s+(?<kib>\d+) kB/.exec(status)?.groups?.['kib'] ?? 0) * 1024;
+  }
+
+  /** One that is stopped (SIGSTOP) takes the connection and never answers. */
+  async #ask(path: string): Promise<Response> {
+    return await fetch(`${await this.#base()}${path}`, { signal: AbortSignal.timeout(ANSWER_MS) });
   }
 
   async #base(): Promise<string> {

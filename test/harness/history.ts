@@ -2,8 +2,8 @@
  * A known history to deliver: what is written, and, read from the oplog itself afterwards, what must arrive. The oplog is
  * the truth here: an event's `_id` follows from its entry's `ts`, whoever wrote it.
  */
-import { MongoClient } from 'mongodb';
-import type { AnyBulkWriteOperation, Document, Timestamp } from 'mongodb';
+import { MongoClient, Timestamp } from 'mongodb';
+import type { AnyBulkWriteOperation, Document } from 'mongodb';
 
 /** One change that must arrive. */
 export interface Change {
@@ -63,14 +63,15 @@ export async function endOfOplog(client: MongoClient): Promise<string> {
   return `${t}:${i}`;
 }
 
-/** Every insert, update and delete in the oplog for this database, in order. */
-export async function historyOf(client: MongoClient, db: string): Promise<Change[]> {
+/** Every insert, update and delete in the oplog for this database, in order; only what came after `since`, where it is given. */
+export async function historyOf(client: MongoClient, db: string, since?: string): Promise<Change[]> {
   const changes: Change[] = [];
+  const [t = 0, i = 0] = since?.split(':').map(Number) ?? [];
   const entries = client
     .db('local')
     .collection('oplog.rs')
     .find(
-      { ns: { $regex: `^${db}\\.` }, op: { $in: ['i', 'u', 'd'] } },
+      { ts: { $gt: new Timestamp({ t, i }) }, ns: { $regex: `^${db}\\.` }, op: { $in: ['i', 'u', 'd'] } },
       { projection: { ts: 1, ns: 1, op: 1, 'o._id': 1, o2: 1 }, sort: { $natural: 1 }, batchSize: 10_000 },
     );
   for await (const entry of entries) {

@@ -5,30 +5,33 @@ import type { Change } from './history.ts';
 
 /** The events' ids of one queue in the order they lie there, without the source's name. */
 export async function readDry(uri: string, queue: string): Promise<string[]> {
+  return (await readMessages(uri, queue)).flat();
+}
+
+/** The same, message by message. */
+export async function readMessages(uri: string, queue: string): Promise<string[][]> {
   const connection = await connect(uri);
   try {
     const channel = await connection.createChannel();
     await channel.prefetch(2_000);
-    const ids: string[] = [];
-    let messages = 0;
+    const messages: string[][] = [];
     let last: Parameters<typeof channel.ack>[0] | undefined;
     await channel.consume(queue, (message) => {
       if (!message) return;
-      collectIds(message.content, message.properties.contentType as string, ids);
-      messages += 1;
+      messages.push(idsIn(message.content, message.properties.contentType as string));
       last = message;
-      if (messages % 500 === 0) channel.ack(message, true);
+      if (messages.length % 500 === 0) channel.ack(message, true);
     });
     // Not by silence alone: a busy machine may be silent for seconds with half of the messages still to come.
     for (let quiet = 0, before = 0; quiet < 3;) {
       await sleep(100);
       const { messageCount } = await channel.checkQueue(queue);
-      quiet = messageCount === 0 && messages === before ? quiet + 1 : 0;
-      before = messages;
+      quiet = messageCount === 0 && messages.length === before ? quiet + 1 : 0;
+      before = messages.length;
     }
-    if (last && messages % 500 !== 0) channel.ack(last, true);
+    if (last && messages.length % 500 !== 0) channel.ack(last, true);
     await channel.close();
-    return ids;
+    return messages;
   } finally {
     await connection.close().catch(() => {});
   }
@@ -45,13 +48,13 @@ export async function countMessages(uri: string, queue: string): Promise<number>
   }
 }
 
-function collectIds(content: Buffer, contentType: string, into: string[]): void {
-  const lines =
-    contentType === 'application/x-ndjson' ? content.toString().trimEnd().split('\n') : [content.toString()];
-  for (const line of lines) {
+function idsIn(content: Buffer, contentType: string): string[] {
+  const text = content.toString();
+  const lines = contentType === 'application/x-ndjson' ? text.trimEnd().split('\n') : [text];
+  return lines.map((line) => {
     const { _id: id } = JSON.parse(line) as { _id: string };
-    into.push(id.slice(id.indexOf(':') + 1));
-  }
+    return id.slice(id.indexOf(':') + 1);
+  });
 }
 
 export interface Verdict {
@@ -90,6 +93,20 @@ export function assertKept({ missing, unknown, firstOutOfOrder, lastOutOfOrder }
     ids.length === 0 ? [] : `${ids.length} ${what}: ${ids.slice(0, 5).join(', ')} …`,
   );
   if (wrong.length > 0) throw new Error(wrong.join('\n'));
+}
+
+/**
+ * How many of the messages that each life of an engine sent held something that a life before it had sent. `ends[k]`: how many
+ * messages lay in the queue when life k had ended.
+ */
+export function repeatsPerLife(messages: readonly (readonly string[])[], ends: readonly number[]): number[] {
+  const seen = new Set<string>();
+  return [...ends, messages.length].map((end, life) => {
+    const sent = messages.slice(life === 0 ? 0 : ends[life - 1], end);
+    const repeated = sent.filter((ids) => ids.some((id) => seen.has(id))).length;
+    for (const ids of sent) for (const id of ids) seen.add(id);
+    return repeated;
+  });
 }
 
 function outOfOrder(

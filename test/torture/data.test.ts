@@ -1,0 +1,4 @@
+import { DATA_CASES } from './cases/data.ts';
+import { shortForms } from './short.ts';
+
+shortForms(DATA_CASES);

@@ -1,0 +1,4 @@
+import { ENGINE_CASES } from './cases/engine.ts';
+import { shortForms } from './short.ts';
+
+shortForms(ENGINE_CASES);

@@ -1,0 +1,25 @@
+/**
+ * Loaded into every thread of an engine: in its workers, one call of those that a job makes fails in one of the ways that
+ * `TAILRACE_SICK` names. Each thread lives for a number of jobs first, so that no batch is blamed twice.
+ */
+import { isMainThread, threadId } from 'node:worker_threads';
+
+if (!isMainThread) {
+  const ways = process.env.TAILRACE_SICK.split(',');
+  const way = ways[threadId % ways.length];
+  const now = performance.now.bind(performance);
+  let left = 60 + Math.floor(Math.random() * 100);
+  performance.now = () => {
+    left -= 1;
+    if (left === 0) misbehave(way);
+    return now();
+  };
+}
+
+function misbehave(way) {
+  if (way === 'throw') throw new Error('sick, as it was told to be');
+  if (way === 'exit') process.exit(1);
+  const kept = [];
+  // "hang" does nothing else for ever.
+  for (;;) if (way === 'memory') kept.push(Array.from({ length: 100_000 }, (_, n) => ({ n })));
+}

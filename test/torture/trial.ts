@@ -1,0 +1,332 @@
+/**
+ * One history under one fault: an engine delivers a backlog and then what is written while the fault strikes; at the end the
+ * queue is read dry and held against the oplog, which is the truth, whatever the writers believe to have written.
+ * How the engine is set up is left to chance (`Shape`), so that each seed tries the same faults on another one.
+ */
+import { MongoClient } from 'mongodb';
+import { EngineFolder, until } from '../harness/engine-process.ts';
+import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
+import { judge, readMessages, repeatsPerLife } from '../harness/queue-reader.ts';
+import { Traffic } from '../harness/traffic.ts';
+import { untilDelivered, untilFlowing, untilReading } from '../harness/waiting.ts';
+import { Watch } from './watch.ts';
+import type { EngineProcess } from '../harness/engine-process.ts';
+import type { Change } from '../harness/history.ts';
+import type { Verdict } from '../harness/queue-reader.ts';
+import type { Random } from '../equality/random.ts';
+import type { Arena } from './arena.ts';
+import type { Outcome } from './case.ts';
+
+/** How the engine under test is set up. */
+export interface Shape {
+  readonly queue: 'classic' | 'quorum';
+  readonly partitions: number;
+  readonly workers: number;
+  readonly window: number;
+  /** Events in a message, at most. */
+  readonly maxEvents: number;
+  /** Half of the collections are spread by document. */
+  readonly byDocument: boolean;
+}
+
+export interface TrialOptions {
+  readonly arena: Arena;
+  /** What the engine reads from, and how the history is written and read back: a proxy in front of the first is not in the way of the other. */
+  readonly mongo: { readonly uri: string; readonly through?: string };
+  readonly rabbit: { readonly uri: string; readonly through?: string };
+  /** Written before the engine starts. */
+  readonly backlog?: number;
+  /** Written from then on, about; 0: nothing more. */
+  readonly eventsPerSecond?: number;
+  readonly collections?: number;
+  readonly padding?: number;
+  /** What chance shall not decide. */
+  readonly shape?: Partial<Shape>;
+  /** Settings beside those of the shape: whole sections of the file, merged one level deep. */
+  readonly config?: Readonly<Record<string, object>>;
+  /** Of the subscription. */
+  readonly subscription?: object;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export interface Promised {
+  /** Deliveries that may come twice. */
+  readonly repeats: number;
+  /** After a nack or a return it is the last delivery that comes in order; a kill of the broker may undo what a queue had. */
+  readonly order?: 'first' | 'last';
+  /** How many messages lay in the queue when each life of the engine had ended: `repeatsPerLife`. */
+  readonly ends?: readonly number[];
+  readonly rssMiB?: number;
+  readonly withinMs?: number;
+}
+
+/** More than any broker here confirms in the 50 ms that the last checkpoint may be behind. */
+const CONFIRMS_IN_50_MS = 3_000;
+/** Decided here, not measured: beyond it memory would be called unbounded. */
+const RSS_MIB = 512;
+
+export class Trial implements AsyncDisposable {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly folder: EngineFolder;
+  readonly watch = new Watch();
+  readonly #o: TrialOptions;
+  readonly #since: string;
+  #engine: EngineProcess;
+  #traffic: Traffic | undefined;
+  #faults = 0;
+  #recoveryMs: number | undefined;
+
+  static async begin(options: TrialOptions): Promise<Trial> {
+    const { arena, mongo, rabbit, backlog = 0, eventsPerSecond = 2_000 } = options;
+    const name = arena.uniqueName();
+    const shape = { ...randomShape(arena.random), ...options.shape };
+    arena.say(
+      `${name}: ${Object.entries(shape)
+        .map(([key, value]) => `${key} ${value}`)
+        .join(', ')}`,
+    );
+    await using client = await MongoClient.connect(mongo.uri);
+    const since = await endOfOplog(client);
+    const { collections = 8, padding = 300 } = options;
+    if (backlog > 0) await writeHistory(client, { db: name, collections, events: backlog, padding });
+    const folder = await EngineFolder.create(
+      configOf(
+        { ...options, mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } },
+        { name, shape, since },
+      ),
+    );
+    const trial = new Trial(options, { name, shape, since, folder });
+    if (eventsPerSecond > 0) {
+      await untilReading(trial.engine);
+      trial.#traffic = new Traffic({ uri: mongo.uri, db: `${name}-traffic`, collections, eventsPerSecond, padding });
+      await untilFlowing(trial.engine);
+      trial.watch.flowing = true;
+    }
+    return trial;
+  }
+
+  private constructor(
+    options: TrialOptions,
+    { name, shape, since, folder }: { name: string; shape: Shape; since: string; folder: EngineFolder },
+  ) {
+    this.#o = options;
+    this.name = name;
+    this.shape = shape;
+    this.#since = since;
+    this.folder = folder;
+    this.#engine = this.start();
+  }
+
+  /** The one that lives now, or lived last. */
+  get engine(): EngineProcess {
+    return this.#engine;
+  }
+
+  /** What may be repeated when everything under way is sent again once. */
+  get underWay(): number {
+    const { partitions, window, maxEvents } = this.shape;
+    return partitions * window * maxEvents;
+  }
+
+  /** The same after a kill of the engine. */
+  get perKill(): number {
+    return this.underWay + CONFIRMS_IN_50_MS * this.shape.maxEvents;
+  }
+
+  /** In messages. */
+  get #perLife(): number {
+    return this.shape.partitions * this.shape.window + CONFIRMS_IN_50_MS;
+  }
+
+  start(args: readonly string[] = []): EngineProcess {
+    this.#engine = this.folder.start(args, this.#o.env);
+    this.watch.engine = this.#engine;
+    return this.#engine;
+  }
+
+  /** Lets something break, and measures from its end how long it takes until messages flow again. */
+  async strike(fault: () => Promise<unknown>): Promise<void> {
+    await fault();
+    this.#faults++;
+    const began = performance.now();
+    await untilFlowing(this.engine, 60_000);
+    this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, Math.round(performance.now() - began));
+  }
+
+  /** A fault that is over before anybody could measure it. */
+  count(): void {
+    this.#faults++;
+  }
+
+  async untilNotReady(withinMs = 15_000): Promise<readonly string[]> {
+    let reasons: readonly string[] = [];
+    await until(
+      'the engine says that it is not ready',
+      async () => {
+        const ready = await this.engine.ready();
+        reasons = ready.reasons;
+        return !ready.ok;
+      },
+      withinMs,
+    );
+    return reasons;
+  }
+
+  /** It says so again once all is well. */
+  async untilReady(withinMs = 30_000): Promise<void> {
+    await until('the engine says that it is ready', async () => (await this.engine.ready()).ok, withinMs);
+  }
+
+  /** What was written so far, by the oplog. */
+  async written(): Promise<Change[]> {
+    await using client = await MongoClient.connect(this.#o.mongo.uri);
+    return [
+      ...(await historyOf(client, this.name, this.#since)),
+      ...(await historyOf(client, `${this.name}-traffic`, this.#since)),
+    ];
+  }
+
+  async endTraffic(): Promise<void> {
+    this.watch.flowing = false;
+    await this.#traffic?.[Symbol.asyncDispose]();
+  }
+
+  /** Ends the writing, waits for all of it to be delivered, stops the engine, and looks at what lies in the queue. Throws `Broken`. */
+  async verdict(promised: Promised): Promise<Outcome> {
+    await this.endTraffic();
+    const expected = await this.written();
+    await untilDelivered(this.engine, latest(expected), { withinMs: promised.withinMs ?? 120_000 });
+    await this.untilReady();
+    await this.watch.end();
+    const exit = await this.engine.terminate();
+    const received = await readMessages(this.#o.rabbit.uri, this.name);
+    return this.#judged({ expected, received, exit, promised });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.endTraffic();
+    await this.watch.end();
+    await this.folder[Symbol.asyncDispose]();
+  }
+
+  #judged({
+    expected,
+    received,
+    exit,
+    promised,
+  }: {
+    expected: readonly Change[];
+    received: readonly (readonly string[])[];
+    exit: number | string;
+    promised: Promised;
+  }): Outcome {
+    const { watch, shape } = this;
+    const verdict = judge(expected, received.flat(), (change) => keyOf(change, shape));
+    const { order = 'first', repeats, ends = [], rssMiB = RSS_MIB } = promised;
+    const eachLife = Math.max(...repeatsPerLife(received, ends));
+    const outcome: Outcome = {
+      changes: expected.length,
+      lost: verdict.missing.length,
+      outOfOrder: order === 'first' ? verdict.firstOutOfOrder.length : verdict.lastOutOfOrder.length,
+      repeated: verdict.repeated,
+      stallMs: this.#traffic && watch.longestStallMs,
+      recoveryMs: this.#recoveryMs,
+      peakRssMiB: Math.round(watch.peakRss / 1024 / 1024),
+      faults: this.#faults,
+    };
+    if (ends.length > 0)
+      this.#o.arena.say(`at most ${eachLife} messages repeated in one life, ${this.#perLife} may be`);
+    const wrong = [
+      ...wrongIn(verdict, order),
+      ...(outcome.repeated > repeats ? [`${outcome.repeated} repeated, where ${repeats} may be`] : []),
+      ...(ends.length > 0 && eachLife > this.#perLife
+        ? [`one life repeated ${eachLife} messages, where ${this.#perLife} may be`]
+        : []),
+      ...(outcome.peakRssMiB > rssMiB ? [`${outcome.peakRssMiB} MiB of memory, where ${rssMiB} may be`] : []),
+      ...(watch.unhealthy.size > 0 ? [`/healthz asked for a restart: ${[...watch.unhealthy].join('; ')}`] : []),
+      ...(exit === 0 ? [] : [`the engine ended with ${exit}`]),
+    ];
+    if (wrong.length > 0) throw new Broken(wrong, outcome, this.engine.log());
+    return outcome;
+  }
+}
+
+/** A promise was not kept. */
+export class Broken extends Error {
+  override readonly name = 'Broken';
+  readonly outcome: Outcome;
+
+  constructor(wrong: readonly string[], outcome: Outcome, log: string) {
+    super(`${wrong.join('\n')}\nthe end of the engine's log:\n${log.slice(-3_000)}`);
+    this.outcome = outcome;
+  }
+}
+
+function randomShape(random: Random): Shape {
+  return {
+    queue: random.pick(['classic', 'quorum']),
+    partitions: random.pick([1, 4, 16]),
+    workers: random.pick([1, 2]),
+    window: random.pick([32, 256]),
+    maxEvents: random.pick([1, 1, 50]),
+    byDocument: random.chance(0.5),
+  };
+}
+
+function configOf(
+  { mongo, rabbit, config = {}, subscription = {} }: TrialOptions,
+  { name, shape, since }: { name: string; shape: Shape; since: string },
+): object {
+  const { queue, partitions, workers, window, maxEvents, byDocument } = shape;
+  return {
+    ...config,
+    sources: { src: { uri: mongo.uri, start: since, ...config['source'] } },
+    sinks: { mq: { uri: rabbit.uri, window, ...config['sink'] } },
+    subscriptions: [
+      {
+        name: 'all',
+        namespaces: [`${name}.*`, `${name}-traffic.*`],
+        batch: { maxEvents },
+        to: { exchange: name, queues: [{ name, type: queue, bind: '#' }] },
+        ...subscription,
+      },
+    ],
+    pipeline: {
+      workers,
+      partitions,
+      ...(byDocument && { partitionBy: [{ namespaces: spread(name), key: 'document' }] }),
+      ...config['pipeline'],
+    },
+  };
+}
+
+/** The collections with an even number. */
+function spread(name: string): string[] {
+  return [name, `${name}-traffic`].flatMap((db) => [0, 2, 4, 6, 8].map((digit) => `${db}.*${digit}`));
+}
+
+/** What order is promised within. */
+function keyOf({ ns, document }: Change, { byDocument }: Shape): string {
+  return byDocument && /[02468]$/.test(ns) ? `${ns}/${document}` : ns;
+}
+
+/** The last one in the oplog, whichever database it is in. */
+function latest(changes: readonly Change[]): Change[] {
+  const at = ({ id }: Change): number => {
+    const [seconds = 0, increment = 0] = id.split('.').map(Number);
+    return seconds * 2 ** 20 + increment;
+  };
+  return changes.length === 0 ? [] : [changes.reduce((last, one) => (at(one) > at(last) ? one : last))];
+}
+
+function wrongIn({ missing, unknown, firstOutOfOrder, lastOutOfOrder }: Verdict, order: 'first' | 'last'): string[] {
+  const wrong = {
+    missing,
+    'never written': unknown,
+    'out of order': order === 'first' ? firstOutOfOrder : lastOutOfOrder,
+  };
+  return Object.entries(wrong).flatMap(([what, ids]) =>
+    ids.length === 0 ? [] : [`${ids.length} ${what}: ${ids.slice(0, 5).join(', ')} …`],
+  );
+}
