@@ -39,7 +39,7 @@ function commandLine(outcome: Outcome): Command {
     .action(async (options: { config: string; repartition?: true; failFast?: true }) => {
       const { run } = await import('./commands/run.ts');
       const { config, repartition = false, failFast = false } = options;
-      outcome.exitCode = await run({ config, repartition, failFast });
+      outcome.exitCode = await run({ config, repartition, failFast, exitCodeOf: endOf });
     });
 
   withConfig(program.command('check'))
@@ -113,6 +113,10 @@ function exitCodeOf(error: unknown): number {
   const known = error instanceof UserError || error instanceof PositionLostError;
   // What nobody foresaw comes with its stack, for the one who has to find it.
   process.stderr.write(`tailrace: ${known || !(error instanceof Error) ? message : (error.stack ?? message)}\n`);
+  return endOf(error);
+}
+
+function endOf(error: unknown): number {
   if (error instanceof UserError) return EXIT.usage;
   if (error instanceof PositionLostError) return EXIT.positionLost;
   return EXIT.failed;

@@ -89,16 +89,30 @@ test('a URI in the wrong place is not shown with its password', async () => {
 });
 
 test('without a file, every command that needs one exits 2 and names it', async () => {
-  for (const args of [['run'], ['check'], ['checkpoint', 'show'], ['parked', 'list']]) {
+  for (const args of [['check'], ['checkpoint', 'show'], ['parked', 'list']]) {
     const { code, stderr } = await tailrace(...args);
     assert.equal(code, 2, args.join(' '));
     assert.match(stderr, /^tailrace: there is no configuration file .*\/tailrace\.yaml; name one with -c FILE\n$/);
   }
 });
 
+test('a run says why it cannot start as a line of its log, with a code', async () => {
+  const { code, stderr } = await tailrace('run');
+  assert.equal(code, 2);
+  const said = JSON.parse(stderr) as Record<string, unknown>;
+  assert.deepEqual(
+    { level: said['level'], code: said['code'], exitCode: said['exitCode'] },
+    { level: 'fatal', code: 'config-invalid', exitCode: 2 },
+  );
+  assert.match(String(said['msg']), /^there is no configuration file .*\/tailrace\.yaml; name one with -c FILE$/);
+});
+
 test('a faulty file is reported whole, with exit code 2', async () => {
   await writeFile(join(folder, 'faulty.yaml'), 'sources: {}\nlog: { level: loud }\nsnapshots: {}\n');
-  const { code, stderr } = await tailrace('run', '-c', 'faulty.yaml');
+  const run = await tailrace('run', '-c', 'faulty.yaml');
+  assert.equal(run.code, 2);
+  assert.match((JSON.parse(run.stderr) as { msg: string }).msg, /^faulty\.yaml has 4 faults; nothing was started:\n/);
+  const { code, stderr } = await tailrace('check', '-c', 'faulty.yaml');
   assert.equal(code, 2);
   assert.match(stderr, /^tailrace: faulty\.yaml has 4 faults; nothing was started:\n/);
   assert.equal(stderr.trimEnd().split('\n').length, 5, stderr);

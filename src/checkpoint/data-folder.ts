@@ -7,14 +7,17 @@
  *   the name says in which life of the system it was written, and in another life it is thrown away unread.
  * - `parked` waits like `checkpoints`, but may be large: its own environment, so that it can be neither slow nor damage them.
  *
+ * What is made here only its owner may read, whatever the umask: parked events are users' data. A folder that was there
+ * before keeps its mode, and what is made inside it is closed all the same.
+ *
  * (lmdb's `overlappingSync` promises both in one environment, but 3.5.6 resolves a put only after the `fdatasync`, and
  * runs one for each commit: with a disk that takes 100 ms, positions were 200 ms old at a kill.)
  */
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { open } from 'lmdb';
 import type { Database, Key, RootDatabase } from 'lmdb';
 
@@ -30,6 +33,41 @@ export const INDEX = 'index';
 export const PAYLOADS = 'payloads';
 
 export type BinaryDatabase = Database<Uint8Array>;
+
+const OWNER_ONLY_FOLDER = 0o700;
+export const OWNER_ONLY_FILE = 0o600;
+
+/** The outermost folder that had to be made; undefined where all were there. */
+export async function makeFolder(path: string): Promise<string | undefined> {
+  const outermost = await mkdir(dirname(path), { recursive: true });
+  try {
+    await mkdir(path, { mode: OWNER_ONLY_FOLDER });
+    return outermost ?? path;
+  } catch (error) {
+    if (!(await stat(path).then((found) => found.isDirectory()))) throw error;
+    return outermost;
+  }
+}
+
+/** The stores go; what else may lie there stays. */
+export async function removeStores(path: string): Promise<void> {
+  for (const name of await readdir(path)) {
+    const isStore = name === CHECKPOINTS || name === PARKED || name.startsWith(RECENT_PREFIX);
+    if (isStore) await rm(join(path, name), { recursive: true, force: true });
+  }
+}
+
+/** Undoes `makeFolder`, as far as the folders are empty. */
+export async function unmakeFolder(path: string, outermost: string): Promise<void> {
+  try {
+    for (let folder = path; ; folder = dirname(folder)) {
+      await rmdir(folder);
+      if (folder === outermost) return;
+    }
+  } catch {
+    // Somebody has a use for it.
+  }
+}
 
 export function recentName(): string {
   return RECENT_PREFIX + bootId();
@@ -47,8 +85,12 @@ export function environmentExists(path: string, name: string): boolean {
 }
 
 export function openEnvironment(path: string, name: string, mode: 'read' | 'write'): RootDatabase {
-  return open({
-    path: join(path, name),
+  const folder = join(path, name);
+  if (mode === 'write') mkdirSync(folder, { recursive: true, mode: OWNER_ONLY_FOLDER });
+  const options = {
+    path: folder,
+    // Of the files that it makes; lmdb's types do not know it.
+    permissionsMode: OWNER_ONLY_FILE,
     noSync: name.startsWith(RECENT_PREFIX),
     overlappingSync: false,
     // With it lmdb (3.5.6) makes a promise of its own for each turn; when a commit fails, nobody handles its rejection,
@@ -56,7 +98,8 @@ export function openEnvironment(path: string, name: string, mode: 'read' | 'writ
     eventTurnBatching: false,
     readOnly: mode === 'read',
     maxDbs: 4,
-  });
+  };
+  return open(options);
 }
 
 /** Made where it is not there. */

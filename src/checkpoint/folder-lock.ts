@@ -9,12 +9,13 @@
  * about to listen there will find the winner.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.ts';
+import { makeFolder, OWNER_ONLY_FILE } from './data-folder.ts';
 
 const SOCKET_NAME = /^engine-(\d+)-[0-9a-f]+\.sock$/;
 /** `sun_path` holds 104 bytes on macOS, 108 on Linux, the final zero included. */
@@ -28,7 +29,7 @@ type Answer = { readonly kind: 'dead' | 'unclear' } | { readonly kind: 'candidat
 /** Throws `UserError` `folder-locked` when another process has it. Disposing gives it back. */
 export async function lockFolder(path: string): Promise<AsyncDisposable> {
   const folder = resolve(path);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await using short = await shortPath(folder);
   // The random part is for containers, where every engine may be process 1.
   const name = `engine-${process.pid}-${randomUUID().slice(0, 8)}.sock`;
@@ -47,6 +48,7 @@ export async function lockFolder(path: string): Promise<AsyncDisposable> {
   };
 
   try {
+    await chmod(join(folder, name), OWNER_ONLY_FILE);
     const dead: string[] = [];
     for (const other of (await readdir(folder)).filter((other) => SOCKET_NAME.test(other) && other !== name)) {
       const answer = await decided(join(short.path, other), name < other);

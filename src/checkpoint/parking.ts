@@ -5,11 +5,10 @@
  * at most `maxBytes`, unless one event alone is larger. When it is full, `put` waits: what is upstream then holds.
  * Puts that come while a commit is under way share the next one, and so one wait for the disk.
  */
-import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
-import { INDEX, inOneTransaction, openDatabase, openEnvironment, PARKED, PAYLOADS } from './data-folder.ts';
+import { INDEX, inOneTransaction, makeFolder, openDatabase, openEnvironment, PARKED, PAYLOADS } from './data-folder.ts';
 import type { BinaryDatabase } from './data-folder.ts';
 import { parkedKey, subscriptionRange } from './parked-key.ts';
 import type { ParkedKey } from './parked-key.ts';
@@ -59,7 +58,7 @@ export class ParkingStore implements AsyncDisposable {
 
   /** The folder's lock must be held, and `CheckpointStore.open` have checked the folder. */
   static async open(options: ParkingOptions): Promise<ParkingStore> {
-    await mkdir(options.path, { recursive: true });
+    await makeFolder(options.path);
     return new ParkingStore(options);
   }
 

@@ -5,7 +5,7 @@
  * Invariants: what is in `recent` is never older than what is in `checkpoints`, because all goes through `recent` first;
  * the records of one `put` appear together or not at all, in both.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
@@ -13,6 +13,7 @@ import {
   CHECKPOINTS,
   GAPS,
   inOneTransaction,
+  makeFolder,
   openDatabase,
   openEnvironment,
   outdatedNames,
@@ -38,7 +39,7 @@ export class CheckpointStore implements AsyncDisposable {
 
   /** The folder's lock must be held. Throws `UserError` `store-damaged` or `store-newer`. */
   static async open({ path, log }: { readonly path: string; readonly log: Log }): Promise<CheckpointStore> {
-    await mkdir(path, { recursive: true });
+    await makeFolder(path);
     for (const name of await outdatedNames(path)) await rm(join(path, name), { recursive: true, force: true });
     await probeStores({ path, mode: 'write', log });
     const durable = openEnvironment(path, CHECKPOINTS, 'write');

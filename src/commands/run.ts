@@ -1,5 +1,6 @@
 /** `tailrace run`: the engine over a configuration file, until it is told to stop. */
 import { setFlagsFromString } from 'node:v8';
+import { PositionLostError, UserError } from '../errors.ts';
 import { createEngine } from '../library/engine.ts';
 import { createLog } from '../observe/log.ts';
 import type { Log } from '../observe/log.ts';
@@ -9,6 +10,8 @@ export interface RunOptions {
   readonly config: string;
   readonly repartition: boolean;
   readonly failFast: boolean;
+  /** Of a run that failed. */
+  readonly exitCodeOf: (error: unknown) => number;
 }
 
 /**
@@ -18,8 +21,25 @@ export interface RunOptions {
  */
 const COLLECT_AT = '--heap-growing-percent=100';
 
-/** Returns the exit code; throws `UserError` for what only the user can mend. */
-export async function run({ config, repartition, failFast }: RunOptions): Promise<number> {
+/**
+ * Returns the exit code. Why a run failed is a line of its log like any other, so that whoever collects the lines has it too:
+ * level `fatal`, and for what only the user can mend its `code`.
+ */
+export async function run({ exitCodeOf, ...options }: RunOptions): Promise<number> {
+  try {
+    return await runEngine(options);
+  } catch (error) {
+    const exitCode = exitCodeOf(error);
+    const log = createLog('info');
+    if (error instanceof UserError) log.fatal({ code: error.code, exitCode }, error.message);
+    else if (error instanceof PositionLostError) log.fatal({ code: 'position-lost', exitCode }, error.message);
+    // What nobody foresaw comes with its stack, for the one who has to find it.
+    else log.fatal({ code: 'unexpected', exitCode, err: error }, 'The engine failed.');
+    return exitCode;
+  }
+}
+
+async function runEngine({ config, repartition, failFast }: Omit<RunOptions, 'exitCodeOf'>): Promise<number> {
   setFlagsFromString(COLLECT_AT);
   let signals: ReturnType<typeof stopOnSignals> | undefined;
   // From here on signals are heard: whatever is being opened is closed again.

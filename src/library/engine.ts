@@ -2,7 +2,8 @@
  * An engine with all that belongs to it (data folder, its lock, HTTP), for the `run` command and for programs that start and stop one
  * themselves. It touches neither signals nor the process's exit code, and writes nothing but to the log it is given.
  */
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
+import { makeFolder, removeStores, unmakeFolder } from '../checkpoint/data-folder.ts';
 import { lockFolder } from '../checkpoint/folder-lock.ts';
 import { ParkingStore } from '../checkpoint/parking.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -37,12 +38,19 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     typeof options.config === 'string' ? await loadConfig(options.config, env) : await readConfig(options.config, env);
   const log = typeof options.log === 'function' ? options.log(config.log.level) : (options.log ?? noLog);
   const { path } = config.checkpoint;
-  await makeFolder(path);
-  const opened: AsyncDisposable[] = [await lockFolder(path)];
+  const outermost = await usableFolder(path);
+  let isUsed = (): boolean => false;
+  let unused = false;
+  const opened: AsyncDisposable[] = [];
   const close = async (): Promise<void> => {
+    unused = outermost !== undefined && !isUsed();
     for (const one of opened.toReversed()) await one[Symbol.asyncDispose]();
+    if (outermost !== undefined && unused) await unmakeFolder(path, outermost);
   };
   try {
+    opened.push(await lockFolder(path));
+    // A start that came to nothing leaves nothing behind; while the lock is held, since the next one may be waiting for it.
+    opened.push({ [Symbol.asyncDispose]: async () => (unused ? removeStores(path) : undefined) });
     // Another process looks at the stores first: meanwhile the drivers are loaded, which takes longest of all (bench `restart`).
     const loading = import('../engine.ts');
     loading.catch(() => undefined);
@@ -51,6 +59,7 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     warnOfOrphans(config, checkpoints, log);
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log });
     opened.push(parking);
+    isUsed = () => checkpoints.all().length + checkpoints.gaps().length + parking.totalBytes > 0;
     const stores = { checkpoints, parking };
     const { Engine } = await loading;
     const engine = new Engine({ config, stores, log, version: VERSION, repartition, failFast });
@@ -138,10 +147,12 @@ export class EmbeddedEngine {
   }
 }
 
-async function makeFolder(path: string): Promise<void> {
+/** As `makeFolder`. Throws `UserError` where it is no place to write to. */
+async function usableFolder(path: string): Promise<string | undefined> {
   try {
-    await mkdir(path, { recursive: true });
+    const outermost = await makeFolder(path);
     await access(path, constants.W_OK);
+    return outermost;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(

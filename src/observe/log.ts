@@ -4,7 +4,8 @@ import type { Logger } from 'pino';
 
 export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug'>;
 
-export function createLog(level: string): Log {
+/** `fatal`: why a run ends. */
+export function createLog(level: string): Log & Pick<Logger, 'fatal'> {
   // The level by its name: whoever alerts on `error` should not have to know that it is 50.
   const formatters = { level: (label: string) => ({ level: label }) };
   return pino(

@@ -1,4 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdir, readdir } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connect } from 'amqplib';
 import { MongoClient } from 'mongodb';
@@ -27,7 +32,7 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     readonly to: object;
   }
 
-  /** All that the engine wrote, once it has ended with 2. */
+  /** Why the engine has ended with 2; nothing else that it wrote may hold a secret. */
   async function refusal({
     mongoUri = mongo.uri,
     start = 'latest',
@@ -44,7 +49,9 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     });
     const engine = place.start();
     assert.equal(await engine.ended(), 2, engine.log());
-    return engine.log();
+    assert.doesNotMatch(engine.log(), /open-sesame/);
+    const { code, msg } = engine.fatal();
+    return `${code}: ${msg}`;
   }
 
   test('a time-series collection that a subscription names', async () => {
@@ -52,7 +59,7 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     try {
       await client.db('refused').createCollection('measured', { timeseries: { timeField: 'at' } });
       const said = await refusal({ namespaces: ['other.*', 'refused.measured'], to: { queue: 'refused' } });
-      assert.match(said, /subscription "all": refused\.measured is a time-series collection\./);
+      assert.match(said, /^time-series: .*subscription "all": refused\.measured is a time-series collection\./);
     } finally {
       await client.db('refused').dropDatabase();
       await client.close();
@@ -104,6 +111,29 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
   test('a start in the future, which would pass over everything until then', async () => {
     const said = await refusal({ start: '2100-01-01', to: { queue: 'refused' } });
     assert.match(said, /`start: 2100-01-01` lies in the future/);
+  });
+
+  test('a port that is in use, and leaves no folder behind that was not there', async (t) => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    t.after(() => taken.close());
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    for (const isThere of [false, true]) {
+      await using place = await EngineFolder.create({
+        sources: { src: { uri: mongo.uri } },
+        sinks: { mq: { uri: rabbit.uri } },
+        subscriptions: [{ name: 'all', namespaces: ['refused.*'], to: { queue: 'refused' } }],
+        http: { listen: `127.0.0.1:${port}` },
+        checkpoint: { path: './var/data' },
+      });
+      if (isThere) await mkdir(join(place.folder, 'var'));
+      const engine = place.start();
+      assert.equal(await engine.ended(), 2, engine.log());
+      assert.equal(engine.fatal().code, 'port-in-use');
+      const left = await readdir(place.folder);
+      assert.deepEqual(left.toSorted(), ['run-1.log', 'tailrace.yaml', ...(isThere ? ['var'] : [])]);
+      if (isThere) assert.deepEqual(await readdir(join(place.folder, 'var')), []);
+    }
   });
 
   test('a data folder that cannot be one', async () => {

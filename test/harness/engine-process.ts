@@ -108,6 +108,14 @@ export class EngineProcess {
     return readFileSync(this.#logPath, 'utf8');
   }
 
+  /** Why it ended, from its last line; of one that failed. */
+  fatal(): { readonly level: string; readonly code: string; readonly msg: string } {
+    const line = this.log().trimEnd().split('\n').at(-1) ?? '';
+    const said = JSON.parse(line) as { level: string; code: string; msg: string };
+    if (said.level !== 'fatal') throw new Error(`the last line is not why it ended: ${line}`);
+    return said;
+  }
+
   async status(): Promise<StatusReport> {
     return (await (await this.#ask('/status')).json()) as StatusReport;
   }
