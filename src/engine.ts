@@ -15,6 +15,7 @@ import { makeSource, wantsExpanded } from './source/make-source.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
+import { SinkLock } from './sinks/lock.ts';
 import { StreamSink } from './sinks/stream-sink.ts';
 import { WorkerPool } from './worker/pool.ts';
 import { Metrics } from './observe/metrics.ts';
@@ -38,6 +39,8 @@ export interface EngineOptions {
   readonly repartition?: boolean;
   /** End with the first source that stops, not with the last. */
   readonly failFast?: boolean;
+  /** For tests: how long another engine may hold a subscription's lock before that is an error. */
+  readonly lockWaitMs?: number;
 }
 
 /** How a run ended: 0 as asked to, 3 with no source left to read. */
@@ -53,6 +56,8 @@ export class Engine {
   readonly #o: EngineOptions;
   readonly #pool: WorkerPool;
   readonly #sinks = new Map<string, AmqpSink>();
+  /** By sink. */
+  readonly #locks = new Map<string, SinkLock>();
   readonly #streams = new Map<string, StreamSink>();
   readonly #feeds: Feed[];
   readonly #checkpointer: Checkpointer;
@@ -68,9 +73,15 @@ export class Engine {
     for (const sink of config.sinks) {
       const subscriptions = config.subscriptions.filter(({ to }) => 'sink' in to && to.sink === sink.name);
       const { partitions } = config.pipeline;
-      this.#sinks.set(
+      const meter = this.metrics.sink(sink.name);
+      const made = new AmqpSink({ config: sink, subscriptions, partitions, log, meter });
+      this.#sinks.set(sink.name, made);
+      if (!sink.lock) continue;
+      const names = subscriptions.map(({ name }) => name);
+      const waitMs = options.lockWaitMs;
+      this.#locks.set(
         sink.name,
-        new AmqpSink({ config: sink, subscriptions, partitions, log, meter: this.metrics.sink(sink.name) }),
+        new SinkLock({ config: sink, subscriptions: names, connection: made.first, log, waitMs }),
       );
     }
     this.#checkpointer = new Checkpointer({
@@ -125,7 +136,10 @@ export class Engine {
     const overdue = setInterval(() => this.#checkOverdue(), OVERDUE_CHECK_MS);
     try {
       // Sources do not wait for sinks: where a new subscription begins is settled, and stored, while a broker is still away.
-      const sinks = this.#all([...this.#sinks.values()].map((sink) => sink.start(end)));
+      const sinks = this.#all([
+        ...[...this.#sinks.values()].map((sink) => sink.start(end)),
+        ...[...this.#locks.values()].map((lock) => lock.run(end)),
+      ]);
       const feeds = this.#all(this.#feeds.map((feed) => this.#runFeed(feed, end))).finally(() => this.#over.abort());
       const [outcomes] = await Promise.all([feeds, sinks]);
       return outcomes.includes(3) && !stop.aborted ? 3 : 0;
@@ -163,6 +177,8 @@ export class Engine {
   async #runFeed(feed: Feed, stop: AbortSignal): Promise<ExitCode> {
     try {
       await feed.start(stop);
+      for (const lock of this.#locks.values())
+        for (const { config } of feed.routes) lock.identify(config.name, feed.replicaSetId);
       await feed.run(stop);
       return 0;
     } catch (error) {
@@ -228,8 +244,10 @@ export class Engine {
     const { to } = config;
     switch (to.kind) {
       case 'exchange':
-      case 'queue':
-        return this.#sinks.get(to.sink)!.lanePort(config);
+      case 'queue': {
+        const port = this.#sinks.get(to.sink)!.lanePort(config);
+        return this.#locks.get(to.sink)?.guard(config.name, port) ?? port;
+      }
       case 'port':
         return to.port;
       case 'stdout':
@@ -247,6 +265,7 @@ export class Engine {
       config: this.#o.config,
       feeds: this.#feeds,
       sinks: [...this.#sinks.values()],
+      locks: [...this.#locks.values()],
       pool: this.#pool,
       checkpointer: this.#checkpointer,
       stores: this.#o.stores,

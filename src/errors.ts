@@ -28,6 +28,7 @@ export type UserErrorCode =
   | 'other-replica-set'
   | 'repartition-needed'
   | 'folder-locked'
+  | 'subscription-locked'
   | 'folder-unusable'
   | 'store-damaged'
   | 'store-newer'

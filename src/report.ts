@@ -9,6 +9,7 @@ import type { HealthFacts } from './observe/health.ts';
 import { readiness } from './observe/health.ts';
 import type { GapReason, LaneStatus, SourceStatus, StatusReport, SubscriptionStatus } from './observe/status.ts';
 import type { AmqpSink } from './sinks/amqp-sink.ts';
+import type { SinkLock } from './sinks/lock.ts';
 import type { Ts } from './source/position.ts';
 import type { WorkerPool } from './worker/pool.ts';
 
@@ -19,6 +20,7 @@ export interface EngineParts {
   readonly config: Config;
   readonly feeds: readonly Feed[];
   readonly sinks: readonly AmqpSink[];
+  readonly locks: readonly SinkLock[];
   readonly pool: WorkerPool;
   readonly checkpointer: Checkpointer;
   readonly stores: Stores;
@@ -56,7 +58,7 @@ export function statusReport(
   };
 }
 
-export function healthFacts({ feeds, sinks, pool, checkpointer, stores }: EngineParts): HealthFacts {
+export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }: EngineParts): HealthFacts {
   return {
     sources: feeds.map((feed) => ({
       name: feed.name,
@@ -76,6 +78,7 @@ export function healthFacts({ feeds, sinks, pool, checkpointer, stores }: Engine
     subscriptions: feeds.flatMap((feed) =>
       feed.routes.map((route, s) => ({
         name: route.config.name,
+        elsewhere: locks.map((lock) => lock.trouble(route.config.name)).find((trouble) => trouble !== undefined),
         lanes: feed.lanesOf(s).map((lane) => ({
           partition: lane.partition,
           ...(lane.hold && { held: lane.hold }),

@@ -58,6 +58,8 @@ export interface SinkConfig {
   readonly name: string;
   readonly uri: string;
   readonly declare: boolean;
+  /** Refuse to deliver what another engine delivers. */
+  readonly lock: boolean;
   /** Lanes are spread over so many. */
   readonly connections: number;
   /** Unconfirmed messages per lane. */

@@ -15,6 +15,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
     name,
     uri: sink.uri,
     declare: sink.declare,
+    lock: sink.lock,
     connections: sink.connections,
     window: sink.window,
     heartbeatMs: sink.heartbeat,

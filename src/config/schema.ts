@@ -157,6 +157,9 @@ const sinkSchema = z.strictObject({
   declare: flag().default(true).meta({
     description: 'Declare exchanges, queues and bindings; false: only check that they are there.',
   }),
+  lock: flag().default(true).meta({
+    description: 'Refuse to deliver what another engine delivers to this broker (docs/security.md).',
+  }),
   connections: count(1, 64)
     .default(4)
     .meta({ description: 'Connections that lanes are spread over; the broker slows each down to its slowest queue.' }),

@@ -107,6 +107,11 @@ export class Feed {
     return this.#lost;
   }
 
+  /** Known once it has started. */
+  get replicaSetId(): string {
+    return this.#identity?.replicaSetId ?? '';
+  }
+
   /** Every position is verified, and every start stored. */
   get started(): boolean {
     return this.#started;

@@ -43,6 +43,8 @@ export interface SinkFacts {
 
 export interface SubscriptionFacts {
   readonly name: string;
+  /** Why another engine stands in its way. */
+  readonly elsewhere?: string | undefined;
   readonly lanes: readonly LaneFacts[];
 }
 
@@ -128,7 +130,7 @@ function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): string[]
 }
 
 /** One line for each cause, not for each lane: a broker that is away holds them all. */
-function laneReasons({ name, lanes }: SubscriptionFacts, now: number): string[] {
+function laneReasons({ name, elsewhere, lanes }: SubscriptionFacts, now: number): string[] {
   const holds = new Map<HoldReason, { readonly partitions: number[]; readonly detail: string }>();
   let lateMs = 0;
   let late = 0;
@@ -142,7 +144,7 @@ function laneReasons({ name, lanes }: SubscriptionFacts, now: number): string[] 
       lateMs = Math.max(lateMs, now - oldestUnconfirmedAt);
     }
   }
-  const reasons: string[] = [];
+  const reasons = elsewhere === undefined ? [] : [`subscription "${name}": ${elsewhere}`];
   for (const [reason, { partitions, detail }] of holds) {
     const which = partitions.length === lanes.length ? 'every lane' : `partition ${partitions.join(', ')}`;
     reasons.push(`subscription "${name}": ${which} held, ${reason}: ${detail}`);

@@ -44,6 +44,11 @@ export class AmqpSink {
     );
   }
 
+  /** It is never refused, and made again for ever. */
+  get first(): AmqpConnection {
+    return this.#connections[0]!;
+  }
+
   /** Why some lanes can send nothing; undefined while all connections stand. */
   get downFor(): string | undefined {
     return this.#had.find(({ model }) => !model)?.downFor;

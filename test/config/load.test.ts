@@ -58,6 +58,7 @@ const RESOLVED = {
       name: 'rabbit',
       uri: ENV.AMQP_URI,
       declare: true,
+      lock: true,
       window: 256,
       connections: 4,
       heartbeatMs: 5_000,

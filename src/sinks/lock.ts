@@ -1,0 +1,271 @@
+/**
+ * One engine at a time for each subscription, wherever they run: an exclusive queue, which RabbitMQ gives to one connection only
+ * and takes back when that connection ends. Before the first message of a life it is settled: held; or not to be had for a
+ * reason that says nothing about another engine, which is a warning; or another engine has it, which after a while is refused.
+ *
+ * It is no fence. The broker does not hold a message against the lock, so an engine that was cut off and one that took over may
+ * both deliver for a while: a connection that was lost is made again without waiting for the lock, which may still be held by
+ * the remains of that very connection. If another engine does have it by then, both go on, loudly: the one that stopped might
+ * leave a gap, where two only repeat.
+ */
+import { createHash } from 'node:crypto';
+import { sleep } from '../backoff.ts';
+import { UserError } from '../errors.ts';
+import { MAX_SHORT_STRING } from '../config/limits.ts';
+import { amqpCode } from './topology.ts';
+import type { Channel, ChannelModel } from 'amqplib';
+import type { SinkConfig } from '../config/config.ts';
+import type { LanePort } from '../lanes/port.ts';
+import type { Log } from '../observe/log.ts';
+import type { AmqpConnection } from './amqp-connection.ts';
+
+export interface SinkLockOptions {
+  readonly config: Pick<SinkConfig, 'name' | 'heartbeatMs'>;
+  /** Those that publish to it, by name. */
+  readonly subscriptions: readonly string[];
+  /** The sink's first, which is never refused. */
+  readonly connection: Pick<AmqpConnection, 'connected' | 'whileOpen'>;
+  readonly log: Log;
+  /** How long another engine may have it before that is an error. By then a dead host's connection has missed its heartbeats. */
+  readonly waitMs?: number | undefined;
+}
+
+const WAIT_MS = 60_000;
+const MISSED_HEARTBEATS = 3;
+const POLL_MS = 500;
+/** For so long what is left of an engine that was just killed may stand in the way, and the lock is taken once it is free. */
+const REMAINS_MS = 2_000;
+/** Behind that, it is taken only when it stayed free: its holder may just be connecting again. */
+const LEFT_ALONE_MS = 3_000;
+
+const NOT_FOUND = 404;
+const RESOURCE_LOCKED = 405;
+
+type Answer =
+  | { readonly kind: 'held' | 'free' | 'lost' }
+  /** `said`: the broker's words. */
+  | { readonly kind: 'taken' | 'impossible'; readonly said: string };
+
+interface Lock {
+  readonly subscription: string;
+  queue: string | undefined;
+  /** Resolves once its queue's name is known. */
+  readonly named: Signal;
+  /** Resolves once lanes may publish. */
+  readonly settled: Signal;
+  /** That another engine has it, for people. */
+  trouble: string | undefined;
+}
+
+export class SinkLock {
+  readonly #o: SinkLockOptions;
+  readonly #waitMs: number;
+  readonly #locks: ReadonlyMap<string, Lock>;
+
+  constructor(options: SinkLockOptions) {
+    this.#o = options;
+    this.#waitMs = options.waitMs ?? Math.max(WAIT_MS, MISSED_HEARTBEATS * options.config.heartbeatMs);
+    this.#locks = new Map(
+      options.subscriptions.map((subscription) => [
+        subscription,
+        { subscription, queue: undefined, named: new Signal(), settled: new Signal(), trouble: undefined },
+      ]),
+    );
+  }
+
+  /** Why another engine stands in the way of this subscription; undefined while none does. */
+  trouble(subscription: string): string | undefined {
+    return this.#locks.get(subscription)?.trouble;
+  }
+
+  /** Which replica set a subscription reads is known only once its source is connected; its lock is tried from then on. */
+  identify(subscription: string, replicaSetId: string): void {
+    const lock = this.#locks.get(subscription);
+    if (!lock) return;
+    lock.queue = lockName(replicaSetId, subscription);
+    lock.named.fire();
+  }
+
+  /** Keeps lanes from publishing before the lock is settled. */
+  guard(subscription: string, port: LanePort): LanePort {
+    const { settled } = this.#locks.get(subscription)!;
+    return {
+      open: async (listener, stop) => {
+        await settled.fired(stop);
+        return port.open(listener, stop);
+      },
+      mend: () => port.mend(),
+    };
+  }
+
+  /** Resolves once every lock is settled, or at `stop`; keeps them until then. Throws `UserError` where another engine has one. */
+  async run(stop: AbortSignal): Promise<void> {
+    await Promise.all(
+      [...this.#locks.values()].map(async (lock) => {
+        try {
+          await lock.named.fired(stop);
+          const model = await this.#takeFirst(lock, stop);
+          lock.settled.fire();
+          if (model) void this.#keep(lock, model, stop).catch(() => undefined);
+        } catch (error) {
+          if (error instanceof UserError || !stop.aborted) throw error;
+        }
+      }),
+    );
+  }
+
+  /** The connection that holds it; undefined where it cannot be had, and never will. */
+  async #takeFirst(lock: Lock, stop: AbortSignal): Promise<ChannelModel | undefined> {
+    let takenSince: number | undefined;
+    let freeSince: number | undefined;
+    for (;;) {
+      const model = await this.#connected(stop);
+      const now = performance.now();
+      const shy =
+        takenSince !== undefined &&
+        now - takenSince > REMAINS_MS &&
+        (freeSince === undefined || now - freeSince < LEFT_ALONE_MS);
+      const answer = await this.#ask(model, lock, shy ? 'look' : 'take');
+      switch (answer.kind) {
+        case 'held':
+          lock.trouble = undefined;
+          if (takenSince !== undefined) this.#o.log.info(this.#fields(lock), 'No other engine has the lock any more.');
+          return model;
+        case 'free':
+          freeSince ??= now;
+          break;
+        case 'taken':
+          freeSince = undefined;
+          if (takenSince === undefined) {
+            takenSince = now;
+            lock.trouble = 'another engine delivers it; waiting for that one to end';
+            this.#o.log.warn(
+              { ...this.#fields(lock), waitSeconds: Math.round(this.#waitMs / 1000) },
+              'Another engine delivers this subscription; waiting for it to end.',
+            );
+          }
+          if (now - takenSince >= this.#waitMs) throw this.#refusal(lock, answer.said);
+          break;
+        case 'impossible':
+          lock.trouble = undefined;
+          this.#o.log.warn(
+            { ...this.#fields(lock), reason: answer.said },
+            'Whether another engine delivers this subscription cannot be told: the lock cannot be declared. Going on. Grant ' +
+              `the user \`configure\` on "^tailrace\\.lock\\." (docs/security.md), or set \`sinks.${this.#o.config.name}.lock: false\`.`,
+          );
+          return undefined;
+        case 'lost':
+          break;
+      }
+      await sleep(POLL_MS, stop);
+    }
+  }
+
+  /** With each new connection it is taken again, while the lanes flow already. Ends at `stop`. */
+  async #keep(lock: Lock, held: ChannelModel, stop: AbortSignal): Promise<void> {
+    const { log, connection } = this.#o;
+    for (let model = held; ;) {
+      await connection.whileOpen(model, new Promise<never>(() => {})).catch(() => undefined);
+      let takenSince: number | undefined;
+      for (;;) {
+        model = await this.#connected(stop);
+        const answer = await this.#ask(model, lock, 'take');
+        if (answer.kind === 'held') break;
+        if (answer.kind === 'taken') {
+          takenSince ??= performance.now();
+          if (performance.now() - takenSince >= this.#waitMs && lock.trouble === undefined) {
+            lock.trouble =
+              'another engine delivers it as well, since our connection was lost for a moment: stop one of them';
+            log.error(
+              this.#fields(lock),
+              'Another engine took over this subscription while our connection was lost. Both deliver it now: everything comes twice, ' +
+                'and not in one order. Stop one of them; this one goes on, as it knows what it has delivered.',
+            );
+          }
+        }
+        await sleep(POLL_MS, stop);
+      }
+      if (lock.trouble !== undefined) log.info(this.#fields(lock), 'No other engine has the lock any more.');
+      lock.trouble = undefined;
+    }
+  }
+
+  async #connected(stop: AbortSignal): Promise<ChannelModel> {
+    const model = await this.#o.connection.connected(stop);
+    if (!model || stop.aborted) throw new Error('stopped');
+    return model;
+  }
+
+  /** On a channel of its own, which the broker closes when the answer is no. The queue stays with the connection. */
+  async #ask(model: ChannelModel, { queue }: Lock, how: 'look' | 'take'): Promise<Answer> {
+    const { connection } = this.#o;
+    const ask = (channel: Channel): Promise<unknown> =>
+      how === 'look'
+        ? channel.checkQueue(queue!)
+        : // Named, or a virtual host's default could make it a kind that cannot be exclusive.
+          channel.assertQueue(queue!, { exclusive: true, durable: false, arguments: { 'x-queue-type': 'classic' } });
+    try {
+      const channel = await connection.whileOpen(model, model.createChannel());
+      channel.on('error', () => {});
+      await connection.whileOpen(model, ask(channel));
+      await connection.whileOpen(model, channel.close());
+      return { kind: 'held' };
+    } catch (error) {
+      const said = error instanceof Error ? error.message : String(error);
+      switch (amqpCode(error)) {
+        case undefined:
+          return { kind: 'lost' };
+        case NOT_FOUND:
+          return { kind: 'free' };
+        case RESOURCE_LOCKED:
+          return { kind: 'taken', said };
+        default:
+          return { kind: 'impossible', said };
+      }
+    }
+  }
+
+  #refusal({ subscription, queue }: Lock, said: string): UserError {
+    const sink = this.#o.config.name;
+    return new UserError(
+      'subscription-locked',
+      `subscription "${subscription}": another engine delivers it already. It has held the lock, queue "${queue}" on sink "${sink}", for ` +
+        `${Math.round(this.#waitMs / 1000)} s (${said}). Two at a time would deliver everything twice, and not in one order. Stop the ` +
+        'other one: `rabbitmqctl list_queues name owner_pid` and `rabbitmqctl list_connections pid peer_host client_properties` tell where ' +
+        'it runs. If it reads another replica set of the same name, grant both `find` on local.system.replset, or set ' +
+        `\`sinks.${sink}.lock: false\`.`,
+    );
+  }
+
+  #fields({ subscription, queue }: Lock): { readonly sink: string; readonly subscription: string; lock: string } {
+    return { sink: this.#o.config.name, subscription, lock: queue ?? '' };
+  }
+}
+
+const PREFIX = 'tailrace.lock.';
+
+export function lockName(replicaSetId: string, subscription: string): string {
+  const name = `${PREFIX}${replicaSetId}.${subscription}`;
+  if (Buffer.byteLength(name) <= MAX_SHORT_STRING) return name;
+  return PREFIX + createHash('sha256').update(name).digest('hex');
+}
+
+/** Something that happens once, and that many may wait for. */
+class Signal {
+  readonly #fired = new AbortController();
+
+  fire(): void {
+    this.#fired.abort();
+  }
+
+  /** Rejects at `stop`. */
+  async fired(stop: AbortSignal): Promise<void> {
+    await stopped(AbortSignal.any([this.#fired.signal, stop]));
+    if (!this.#fired.signal.aborted) throw new Error('stopped');
+  }
+}
+
+function stopped(stop: AbortSignal): Promise<void> {
+  if (stop.aborted) return Promise.resolve();
+  return new Promise((resolve) => stop.addEventListener('abort', () => resolve(), { once: true }));
+}
