@@ -48,7 +48,8 @@ type Answer =
 
 interface Lock {
   readonly subscription: string;
-  queue: string | undefined;
+  /** Empty until it is known which replica set is read. */
+  queue: string;
   /** Resolves once its queue's name is known. */
   readonly named: Signal;
   /** Resolves once lanes may publish. */
@@ -68,7 +69,7 @@ export class SinkLock {
     this.#locks = new Map(
       options.subscriptions.map((subscription) => [
         subscription,
-        { subscription, queue: undefined, named: new Signal(), settled: new Signal(), trouble: undefined },
+        { subscription, queue: '', named: new Signal(), settled: new Signal(), trouble: undefined },
       ]),
     );
   }
@@ -201,9 +202,9 @@ export class SinkLock {
     const { connection } = this.#o;
     const ask = (channel: Channel): Promise<unknown> =>
       how === 'look'
-        ? channel.checkQueue(queue!)
+        ? channel.checkQueue(queue)
         : // Named, or a virtual host's default could make it a kind that cannot be exclusive.
-          channel.assertQueue(queue!, { exclusive: true, durable: false, arguments: { 'x-queue-type': 'classic' } });
+          channel.assertQueue(queue, { exclusive: true, durable: false, arguments: { 'x-queue-type': 'classic' } });
     try {
       const channel = await connection.whileOpen(model, model.createChannel());
       channel.on('error', () => {});
@@ -238,7 +239,7 @@ export class SinkLock {
   }
 
   #fields({ subscription, queue }: Lock): { readonly sink: string; readonly subscription: string; lock: string } {
-    return { sink: this.#o.config.name, subscription, lock: queue ?? '' };
+    return { sink: this.#o.config.name, subscription, lock: queue };
   }
 }
 
