@@ -19,10 +19,19 @@ export interface MongoServer {
   readonly uri: string;
   /** One a member, in the order of `uri`; 0 for one that is down. */
   readonly pids: readonly number[];
+  /** `host:port` of each member, in the order of `uri`. */
+  readonly hosts: readonly string[];
   /** SIGKILL, of one member (its place in `uri`) or of all. */
   kill(member?: number): Promise<void>;
   /** A clean shutdown where it still runs, then the same data on the same port; resolves once there is a primary. */
   restart(member?: number): Promise<void>;
+  /** The processes of members that are down, with the data they left; waits for no primary. */
+  launch(...members: readonly number[]): Promise<void>;
+  /** Of a member that is down: it will know nothing. */
+  removeData(member: number): Promise<void>;
+  /** SIGSTOP: the member keeps its connections and never answers. */
+  suspend(member: number): void;
+  resume(member: number): void;
   stop(): Promise<void>;
 }
 
@@ -34,6 +43,8 @@ export interface MongoOptions {
   readonly fresh?: boolean;
   /** How soon the others elect a new primary; the server's own default of 10 s makes tests of a failover slow. */
   readonly electionTimeoutMs?: number;
+  /** The set asks for credentials; these are its administrator's, and in `uri`. */
+  readonly auth?: { readonly user: string; readonly password: string };
   /** One of `OLDER_VERSIONS`, rather than whatever mongod is at hand. */
   readonly version?: string;
   readonly progress?: Progress;
@@ -46,6 +57,7 @@ export async function startMongo({
   args = [],
   fresh = true,
   electionTimeoutMs = 2_000,
+  auth,
   version,
   progress,
 }: MongoOptions = {}): Promise<MongoServer> {
@@ -74,25 +86,36 @@ export async function startMongo({
       args: ['--quiet', '--nounixsocket', '--slowms', '10000', ...args],
       spawn: { detached: true },
       configSettings: { electionTimeoutMillis: electionTimeoutMs },
+      ...(auth && { auth: { enable: true, customRootName: auth.user, customRootPwd: auth.password } }),
     },
   });
   try {
-    return await new OwnMongo({ set, folder, ports }).start();
+    return await new OwnMongo({ set, folder, ports, auth }).start();
   } catch (error) {
     if ('systemBinary' in binary) throw error;
     throw new ServersUnavailable(INSTALL_MONGOD, { cause: error });
   }
 }
 
+interface OwnMongoOptions {
+  readonly set: MongoMemoryReplSet;
+  readonly folder: string;
+  readonly ports: readonly number[];
+  readonly auth: MongoOptions['auth'];
+}
+
 class OwnMongo implements MongoServer {
   readonly uri: string;
+  readonly hosts: readonly string[];
   readonly #set: MongoMemoryReplSet;
   readonly #folder: string;
 
-  constructor({ set, folder, ports }: { set: MongoMemoryReplSet; folder: string; ports: readonly number[] }) {
+  constructor({ set, folder, ports, auth }: OwnMongoOptions) {
     this.#set = set;
     this.#folder = folder;
-    this.uri = `mongodb://${ports.map((port) => `127.0.0.1:${port}`).join(',')}/?replicaSet=${SET_NAME}`;
+    this.hosts = ports.map((port) => `127.0.0.1:${port}`);
+    const [who, authSource] = auth ? [`${auth.user}:${auth.password}@`, '&authSource=admin'] : ['', ''];
+    this.uri = `mongodb://${who}${this.hosts.join(',')}/?replicaSet=${SET_NAME}${authSource}`;
   }
 
   async start(): Promise<this> {
@@ -132,6 +155,28 @@ class OwnMongo implements MongoServer {
     await primary(this.uri);
   }
 
+  async launch(...members: readonly number[]): Promise<void> {
+    const chosen = members.map((member) => this.#instances()[member]!);
+    // Dead already: this ends what the library keeps of it.
+    await Promise.all(chosen.map(async (instance) => instance.stop()));
+    await Promise.all(chosen.map(async (instance) => instance.start()));
+    for (const member of members) reap(this.pids[member]!);
+  }
+
+  async removeData(member: number): Promise<void> {
+    const path = join(this.#folder, `${member}`);
+    await rm(path, { recursive: true, maxRetries: 5 });
+    await mkdir(path);
+  }
+
+  suspend(member: number): void {
+    process.kill(this.pids[member]!, 'SIGSTOP');
+  }
+
+  resume(member: number): void {
+    process.kill(this.pids[member]!, 'SIGCONT');
+  }
+
   async stop(): Promise<void> {
     await this.kill();
     // The processes are dead; what is left are the library's own watchers of them.
@@ -159,8 +204,19 @@ async function primary(uri: string): Promise<void> {
 }
 
 function givenMongo(uri: string): MongoServer {
-  const refuse = async (): Promise<never> => {
+  const refuse = (): never => {
     throw new Error('this mongod came from MONGODB_URI: it is not ours to kill or restart');
   };
-  return { uri, pids: [], kill: refuse, restart: refuse, stop: async () => {} };
+  return {
+    uri,
+    pids: [],
+    hosts: [],
+    kill: refuse,
+    restart: refuse,
+    launch: refuse,
+    removeData: refuse,
+    suspend: refuse,
+    resume: refuse,
+    stop: async () => {},
+  };
 }

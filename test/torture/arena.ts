@@ -39,6 +39,11 @@ export class Arena implements AsyncDisposable {
     return `t${this.random.below(2 ** 32).toString(36)}`;
   }
 
+  /** Of three members, shared like the others. */
+  async replicaSet(): Promise<MongoServer> {
+    return await this.#servers.replicaSet();
+  }
+
   async mongo(options?: Omit<MongoOptions, 'version'>): Promise<MongoServer> {
     if (options === undefined) return await this.#servers.mongo();
     const server = await this.#servers.newMongo(options);
@@ -62,6 +67,7 @@ export class Arena implements AsyncDisposable {
 export class Servers implements AsyncDisposable {
   readonly #versions: { readonly mongo?: string | undefined; readonly rabbit?: string | undefined };
   #mongo: Promise<MongoServer> | undefined;
+  #replicaSet: Promise<MongoServer> | undefined;
   #rabbit: Promise<RabbitServer> | undefined;
 
   constructor(versions: { readonly mongo?: string | undefined; readonly rabbit?: string | undefined } = {}) {
@@ -78,6 +84,11 @@ export class Servers implements AsyncDisposable {
     return this.#rabbit;
   }
 
+  replicaSet(): Promise<MongoServer> {
+    this.#replicaSet ??= this.newMongo({ members: 3 });
+    return this.#replicaSet;
+  }
+
   newMongo(options: MongoOptions): Promise<MongoServer> {
     const { mongo: version } = this.#versions;
     return startMongo({ ...options, ...(version !== undefined && { version }) });
@@ -88,7 +99,7 @@ export class Servers implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const started = await Promise.allSettled([this.#mongo, this.#rabbit]);
+    const started = await Promise.allSettled([this.#mongo, this.#replicaSet, this.#rabbit]);
     await Promise.all(started.map(async (one) => (one.status === 'fulfilled' ? one.value?.stop() : undefined)));
   }
 }

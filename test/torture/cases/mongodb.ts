@@ -1,21 +1,18 @@
 /** What happens to the replica set: members die, are elected, cut off, rolled back, resized and replaced. */
-import { Trial } from '../trial.ts';
+import { killedAlone, primaryKilled, readMemberKilled, steppedDown } from './mongodb-members.ts';
 import type { Arena } from '../arena.ts';
 import type { Outcome, TortureCase } from '../case.ts';
 
-export const MONGODB_CASES: readonly TortureCase[] = [
-  { end: 'MongoDB', name: 'SIGKILL of a set of one', versionsOf: 'MongoDB', run: killedAlone },
-];
+const on = (name: string, run: (arena: Arena) => Promise<Outcome>): TortureCase => ({
+  end: 'MongoDB',
+  name,
+  versionsOf: 'MongoDB',
+  run,
+});
 
-async function killedAlone(arena: Arena): Promise<Outcome> {
-  const mongo = await arena.mongo();
-  await using trial = await Trial.begin({ arena, mongo, rabbit: await arena.rabbit() });
-  for (let kill = 0; kill < arena.pick(1, 5); kill++) {
-    await trial.strike(async () => {
-      await mongo.kill();
-      await trial.untilNotReady();
-      await mongo.restart();
-    });
-  }
-  return await trial.verdict({ repeats: 0 });
-}
+export const MONGODB_CASES: readonly TortureCase[] = [
+  on('SIGKILL and restart of a set of one', killedAlone),
+  on('step-down and election', steppedDown),
+  on('SIGKILL of the primary', primaryKilled),
+  on('SIGKILL of the member that is read', readMemberKilled),
+];

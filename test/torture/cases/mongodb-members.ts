@@ -1,0 +1,91 @@
+/** What happens to single members of the set while it keeps its majority: they die, step down, hang, lag and start anew. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../../harness/engine-process.ts';
+import { Members } from '../members.ts';
+import { Trial } from '../trial.ts';
+import type { Arena } from '../arena.ts';
+import type { Outcome } from '../case.ts';
+import type { MongoServer } from '../../servers/index.ts';
+
+/** A pause of a little while in the flow, so that the fault does not always strike at its beginning. */
+const MOMENT_MS = 1_000;
+
+export async function killedAlone(arena: Arena): Promise<Outcome> {
+  const mongo = await arena.mongo();
+  await using trial = await Trial.begin({ arena, mongo, rabbit: await arena.rabbit() });
+  for (let kill = 0; kill < arena.pick(1, 5); kill++) {
+    await trial.strike(async () => {
+      await mongo.kill();
+      await trial.untilNotReady();
+      await mongo.restart();
+    });
+  }
+  await trial.strike(async () => mongo.restart());
+  return await trial.verdict({ repeats: 0 });
+}
+
+export async function steppedDown(arena: Arena): Promise<Outcome> {
+  const { members, trial } = await onSet(arena);
+  await using _ = members;
+  await using own = trial;
+  for (let n = 0; n < arena.pick(3, 15); n++) {
+    const first = await members.primary();
+    await own.strike(async () => {
+      // Refused while no other one has caught up, or may be elected yet.
+      await until('it steps down', async () => {
+        await members.ask(first, { replSetStepDown: 2, secondaryCatchUpPeriodSecs: 1 });
+        return true;
+      });
+      await members.untilPrimary(first);
+    });
+    await sleep(arena.random.next() * MOMENT_MS);
+  }
+  return await own.verdict({ repeats: 0 });
+}
+
+export async function primaryKilled(arena: Arena): Promise<Outcome> {
+  const { mongo, members, trial } = await onSet(arena);
+  await using _ = members;
+  await using own = trial;
+  for (let n = 0; n < arena.pick(2, 6); n++) {
+    const first = await members.primary();
+    await own.strike(async () => {
+      await mongo.kill(first);
+      await members.untilPrimary(first);
+    });
+    await mongo.launch(first);
+    await members.untilIn(first);
+    await sleep(arena.random.next() * MOMENT_MS);
+  }
+  return await own.verdict({ repeats: 0 });
+}
+
+export async function readMemberKilled(arena: Arena): Promise<Outcome> {
+  const { mongo, members, trial } = await onSet(arena, 'secondary');
+  await using _ = members;
+  await using own = trial;
+  for (let n = 0; n < arena.pick(2, 8); n++) {
+    const read = await members.readBy(own.engine);
+    await own.strike(async () => mongo.kill(read));
+    await mongo.launch(read);
+    await members.untilIn(read);
+    await sleep(arena.random.next() * MOMENT_MS);
+  }
+  return await own.verdict({ repeats: 0 });
+}
+
+/** A set of three, and an engine that reads from where it is told. */
+async function onSet(
+  arena: Arena,
+  readPreference = 'primary',
+): Promise<{ mongo: MongoServer; members: Members; trial: Trial }> {
+  const mongo = await arena.replicaSet();
+  const members = new Members(mongo);
+  const { uri } = mongo;
+  const trial = await Trial.begin({
+    arena,
+    mongo: { uri, through: `${uri}&readPreference=${readPreference}` },
+    rabbit: await arena.rabbit(),
+  });
+  return { mongo, members, trial };
+}
