@@ -67,7 +67,8 @@ export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }:
       startStored: feed.started,
       lastReplyAt: feed.source.lastReplyAt,
       heldBy: feed.heldBy,
-      ...(feed.lost && { trouble: feed.lost.message }),
+      majorityLateSince: feed.source.window?.majorityLateSince,
+      ...troubleOf(feed),
     })),
     sinks: sinks.map((sink) => ({
       name: sink.name,
@@ -92,6 +93,11 @@ export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }:
     parkingFull: stores.parking.full,
     workers: { oldestJobAt: pool.oldestJobAt, lastResultAt: pool.lastResultAt },
   };
+}
+
+function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
+  const trouble = lost?.message ?? source.downFor;
+  return trouble === undefined ? {} : { trouble };
 }
 
 function sourceStatus(feed: Feed): SourceStatus {

@@ -26,6 +26,8 @@ export interface SourceFacts {
   readonly startStored: boolean;
   /** When the newest reply came, an empty one too; undefined before the first. */
   readonly lastReplyAt: number | undefined;
+  /** Since when the replica set has had entries that its majority does not take in; undefined while it does. */
+  readonly majorityLateSince: number | undefined;
   /** Subscriptions that keep the source from asking for more. */
   readonly heldBy: readonly string[];
   /** What stopped it or keeps it away, for people: a `PositionLostError`'s message, the last connection error. */
@@ -69,6 +71,8 @@ export interface WorkerFacts {
 
 /** An idle server answers every second, so ten missed answers are no hiccup. */
 const REPLY_LATE_MS = 10_000;
+/** A majority that is there is milliseconds behind, seconds under load, and moves. Found out every 2 s. */
+const MAJORITY_LATE_MS = 5_000;
 const CONFIRM_LATE_MS = 5_000;
 /** Beyond every deadline of the engine's own: a job's, a flush's, a connection's. */
 const STUCK_MS = 60_000;
@@ -117,7 +121,12 @@ function sourceReasons(source: SourceFacts, now: number): string[] {
   if (!source.startStored) return [`source "${name}" has not stored its start yet`];
   if (source.lastReplyAt === undefined) return [`source "${name}" has had no batch yet`];
   const silentMs = now - source.lastReplyAt;
-  if (silentMs < REPLY_LATE_MS) return [];
+  const lateMs = source.majorityLateSince === undefined ? 0 : now - source.majorityLateSince;
+  if (silentMs < REPLY_LATE_MS) {
+    if (lateMs < MAJORITY_LATE_MS) return [];
+    // It answers, but may show nothing new.
+    return [`source "${name}": no majority of the replica set has taken in what was written for ${seconds(lateMs)}`];
+  }
   // Held for a moment is how back pressure works at full speed; held for as long as this is a destination that stands still.
   const holder = state === 'held' ? `, held by ${source.heldBy.map((it) => `"${it}"`).join(', ') || 'its budget'}` : '';
   return [`source "${name}" has had no batch for ${seconds(silentMs)}${holder}`];

@@ -83,6 +83,10 @@ export class ChangeStreamSource implements Source {
     return this.#reader.state;
   }
 
+  get downFor(): string | undefined {
+    return this.#reader.downFor;
+  }
+
   get window(): SourceWindow | undefined {
     return this.#reader.window;
   }

@@ -72,6 +72,7 @@ export class MemberReader {
   #state: SourceState = 'connecting';
   #window: SourceWindow | undefined;
   #lastReplyAt: number | undefined;
+  #downFor: string | undefined;
 
   constructor(options: MemberReaderOptions) {
     this.#o = options;
@@ -97,6 +98,11 @@ export class MemberReader {
   /** `performance.now()` of the last reply, with entries or without. */
   get lastReplyAt(): number | undefined {
     return this.#lastReplyAt;
+  }
+
+  /** Why it is connecting or reconnecting, without secrets. */
+  get downFor(): string | undefined {
+    return this.#downFor;
   }
 
   async connect(stop: AbortSignal): Promise<SourceIdentity> {
@@ -313,10 +319,11 @@ export class MemberReader {
         break;
     }
     this.#become(running ? 'reconnecting' : 'connecting');
+    this.#downFor = this.#reason(error);
     const pauseMs = Math.round(this.#backoff.next());
     const fields = {
       source: name,
-      reason: this.#reason(error),
+      reason: this.#downFor,
       code: codeOf(error),
       try: this.#backoff.tries,
       pauseMs,
@@ -334,6 +341,7 @@ export class MemberReader {
   }
 
   #become(state: SourceState): void {
+    if (state !== this.#state) this.#downFor = undefined;
     this.#state = state;
   }
 

@@ -80,6 +80,10 @@ export class OplogSource implements Source {
     return this.#reader.state;
   }
 
+  get downFor(): string | undefined {
+    return this.#reader.downFor;
+  }
+
   get window(): SourceWindow | undefined {
     return this.#reader.window;
   }

@@ -56,6 +56,8 @@ export interface SourceWindow {
   readonly majority: OpTime;
   /** Undefined where the oplog may not be read. */
   readonly oldest: OpTime | undefined;
+  /** Since when (`performance.now()`) newer entries have waited for a majority that took in none of them; undefined while none do. */
+  readonly majorityLateSince: number | undefined;
   /** `performance.now()` when it was so. */
   readonly seenAt: number;
 }
@@ -77,6 +79,8 @@ export interface Source {
   /** The newest knowledge, undefined before the first. */
   readonly window: SourceWindow | undefined;
   readonly state: SourceState;
+  /** Why it is connecting or reconnecting, for people and without secrets. */
+  readonly downFor: string | undefined;
   /** Single entries by position; undefined where what is read is no oplog, and transactions come whole. */
   readonly history: OplogHistory | undefined;
   /** `performance.now()` of the newest reply, an empty one too. */

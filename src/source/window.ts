@@ -38,6 +38,7 @@ export async function monitorWindow({ member, set, log, onWindow, deadlineMs }: 
   let oldestReadAt = -Infinity;
   let newest: OpTime | undefined;
   let answeredAt = performance.now();
+  let lateSince: number | undefined;
   let stall = { majority: undefined as OpTime | undefined, since: performance.now(), askedAt: -Infinity };
 
   while (!left.aborted) {
@@ -58,8 +59,12 @@ export async function monitorWindow({ member, set, log, onWindow, deadlineMs }: 
         pauseMs = IDLE_HELLO_MS;
       }
       newest = hello.newest;
-      if (hello.newest !== undefined && hello.majority !== undefined) {
-        onWindow({ member: member.address, newest: hello.newest, majority: hello.majority, oldest, seenAt: now });
+      const { majority } = hello;
+      if (newest !== undefined && majority !== undefined) {
+        const isLate = compareTs(newest.ts, majority.ts) > 0;
+        const hasMoved = !sameMajority(stall.majority, hello);
+        lateSince = isLate ? ((hasMoved ? undefined : lateSince) ?? now) : undefined;
+        onWindow({ member: member.address, newest, majority, oldest, majorityLateSince: lateSince, seenAt: now });
       }
       if (!sameMajority(stall.majority, hello)) {
         stall = { majority: hello.majority, since: now, askedAt: -Infinity };

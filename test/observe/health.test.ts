@@ -12,6 +12,7 @@ const source: SourceFacts = {
   verified: true,
   startStored: true,
   lastReplyAt: NOW - 900,
+  majorityLateSince: undefined,
   heldBy: [],
 };
 const lane: LaneFacts = { partition: 0, oldestUnconfirmedAt: undefined };
@@ -75,6 +76,19 @@ test('ten seconds without a batch, an empty one included, are not ready any more
   assert.deepEqual(readiness(withSource({ lastReplyAt: NOW - 9_999 }), NOW), []);
   assert.deepEqual(readiness(withSource({ lastReplyAt: NOW - 10_000 }), NOW), [
     'source "shop" has had no batch for 10 s',
+  ]);
+});
+
+test('a majority that has taken in nothing for five seconds, though there is something, is not ready', () => {
+  assert.deepEqual(readiness(withSource({ majorityLateSince: NOW - 4_999 }), NOW), []);
+  assert.deepEqual(readiness(withSource({ majorityLateSince: NOW - 6_000 }), NOW), [
+    'source "shop": no majority of the replica set has taken in what was written for 6 s',
+  ]);
+});
+
+test('a source that reconnects says why', () => {
+  assert.deepEqual(readiness(withSource({ state: 'reconnecting', trouble: 'Authentication failed.' }), NOW), [
+    'source "shop" is reconnecting: Authentication failed.',
   ]);
 });
 

@@ -1,5 +1,6 @@
 /** What happens to the replica set: members die, are elected, cut off, rolled back, resized and replaced. */
 import { killedAlone, primaryKilled, readMemberKilled, steppedDown } from './mongodb-members.ts';
+import { majorityGone, rolledBack } from './mongodb-majority.ts';
 import type { Arena } from '../arena.ts';
 import type { Outcome, TortureCase } from '../case.ts';
 
@@ -15,4 +16,7 @@ export const MONGODB_CASES: readonly TortureCase[] = [
   on('step-down and election', steppedDown),
   on('SIGKILL of the primary', primaryKilled),
   on('SIGKILL of the member that is read', readMemberKilled),
+  on('writes to a primary cut off are rolled back, read from it', async (arena) => rolledBack(arena, 'primary')),
+  on('writes to a primary cut off are rolled back, read elsewhere', async (arena) => rolledBack(arena, 'secondary')),
+  on('majority gone for a while', majorityGone),
 ];
