@@ -21,6 +21,7 @@ export type UserErrorCode =
   | 'start-in-future'
   | 'time-series'
   | 'credentials-refused'
+  | 'tls-failed'
   | 'not-a-replica-set'
   | 'rights-missing'
   | 'topology-missing'

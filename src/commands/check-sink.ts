@@ -1,9 +1,8 @@
 /** The sink's half of `tailrace check`: can we log in, and is what subscriptions publish to there, or will it be declared. */
-import { connect } from 'amqplib';
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Config, SinkConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
-import { handshakeFault } from '../sinks/amqp-connection.ts';
+import { connectFault, connectTo } from '../sinks/connect.ts';
 import { amqpCode, topologyOf } from '../sinks/topology.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';
@@ -20,17 +19,14 @@ export async function checkSink(sink: SinkConfig, config: Config, findings: Find
   findings.title(`sink ${sink.name}: ${redact(sink.uri)}`);
   let connection: ChannelModel | undefined;
   try {
-    connection = await connect(sink.uri, {
-      timeout: CHECK_TIMEOUT_MS,
-      clientProperties: { connection_name: 'tailrace check' },
-    });
+    connection = await connectTo(sink, { connectionName: 'tailrace check', timeoutMs: CHECK_TIMEOUT_MS });
     // Without a listener, a connection that breaks now would end the process.
     connection.on('error', () => {});
     const { product, version } = connection.connection.serverProperties;
     findings.ok(`connected to ${product} ${version}`);
     await withDeadline(checkDestinations(connection, sink, config, findings));
   } catch (error) {
-    findings.fault(handshakeFault(error, sink.name)?.message ?? sayWhy(error, sink.uri));
+    findings.fault(connectFault(error, sink)?.message ?? sayWhy(error, sink.uri));
   } finally {
     await connection?.close().catch(() => {});
   }

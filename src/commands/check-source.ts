@@ -3,8 +3,12 @@ import { MongoClient, ReadPreference, Timestamp } from 'mongodb';
 import type { Db, Document } from 'mongodb';
 import type { ChangeStreamConfig, Config, SourceConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
+import { sleep } from '../backoff.ts';
 import { timeSeriesFault } from '../feed/time-series.ts';
+import { UserError } from '../errors.ts';
+import { noLog } from '../library/no-log.ts';
 import { compareTs, formatTs } from '../source/position.ts';
+import { ReplicaSet } from '../source/replica-set.ts';
 import type { Ts } from '../source/position.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
@@ -14,10 +18,19 @@ const SHOWN_COLLECTIONS = 10;
 const INTERNAL_DATABASES = new Set(['admin', 'config', 'local']);
 const UNAUTHORIZED = 13;
 const AUTHENTICATION_FAILED = 18;
+const USER_NOT_FOUND = 11;
+/** For one member; several tries fit into the time there is. */
+const IO_TIMEOUT_MS = 3_000;
+const PAUSE_MS = 200;
 
 export async function checkSource(source: SourceConfig, config: Config, findings: Findings): Promise<void> {
   findings.title(`source ${source.name}: ${redact(source.uri)}`);
   try {
+    const trouble = await lookAsRunDoes(source);
+    if (trouble !== undefined) {
+      findings.fault(trouble);
+      return;
+    }
     await using client = new MongoClient(source.uri, {
       appName: 'tailrace check',
       serverSelectionTimeoutMS: CHECK_TIMEOUT_MS,
@@ -32,6 +45,32 @@ export async function checkSource(source: SourceConfig, config: Config, findings
     await showMatches(client, source, config, findings);
   } catch (error) {
     findings.fault(sayWhy(error, source.uri));
+  }
+}
+
+/** The engine's own way of looking knows more than the driver says: another set's name, a certificate, a standalone. */
+async function lookAsRunDoes({ name, uri, changeStream }: SourceConfig): Promise<string | undefined> {
+  const mongos = changeStream !== undefined;
+  const set = new ReplicaSet({ source: name, uri, ioTimeoutMs: IO_TIMEOUT_MS, mongos, log: noLog });
+  const late = AbortSignal.timeout(CHECK_TIMEOUT_MS);
+  let unreachable = '';
+  try {
+    while (!late.aborted) {
+      try {
+        const { member } = await set.pick(late);
+        set.release(member);
+        return undefined;
+      } catch (error) {
+        if (error instanceof UserError) return error.message;
+        // Who answers, and refuses, is asked again below, for its reason.
+        if (codeOf(error) !== undefined) return undefined;
+        if (!late.aborted) unreachable = withoutSecrets(String(error instanceof Error ? error.message : error), uri);
+        await sleep(PAUSE_MS, late);
+      }
+    }
+    return `no member could be reached within ${CHECK_TIMEOUT_MS / 1000} s (${unreachable})`;
+  } finally {
+    await set.close();
   }
 }
 
@@ -228,7 +267,9 @@ function codeOf(error: unknown): unknown {
 
 function sayWhy(error: unknown, uri: string): string {
   const message = withoutSecrets(error instanceof Error ? error.message : String(error), uri);
-  if (codeOf(error) === AUTHENTICATION_FAILED) return `the server refuses the credentials (${message})`;
+  if (codeOf(error) === AUTHENTICATION_FAILED || codeOf(error) === USER_NOT_FOUND) {
+    return `the server refuses the credentials (${message}). Check user, password and authSource`;
+  }
   if (error instanceof Error && error.name === 'MongoServerSelectionError') {
     return `no member could be reached within ${CHECK_TIMEOUT_MS / 1000} s (${message})`;
   }

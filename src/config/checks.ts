@@ -34,9 +34,29 @@ export function checkTogether(settings: Settings, folder: string, report: Report
     if (subscription !== undefined) checked.push(checkOne(settings, subscription, ['subscriptions', i], report));
   }
   checkChangeStreams(settings, checked, report);
+  checkTls(settings, report);
   checkNames(checked, report);
   checkOverlaps(checked, folder, report);
   checkQueues(checked, settings.pipeline?.partitions ?? 1, report);
+}
+
+function checkTls(settings: Settings, report: Reporter): void {
+  for (const [name, sink] of Object.entries(settings.sinks ?? {})) {
+    const at = ['sinks', name, 'tls'];
+    if (sink?.uri?.startsWith('amqp:') && report.isWritten(at)) {
+      report.fault(at, 'found together with an amqp:// URI; expected only with amqps://, or nothing is encrypted');
+    }
+    const { cert, key, login } = sink?.tls ?? {};
+    if (cert !== undefined && key === undefined && !report.isWritten([...at, 'key'])) {
+      report.expected([...at, 'key'], "the path of the certificate's key (the same file may hold both)");
+    }
+    if (key !== undefined && cert === undefined && !report.isWritten([...at, 'cert'])) {
+      report.expected([...at, 'cert'], "the path of the key's certificate (the same file may hold both)");
+    }
+    if (login === 'certificate' && cert === undefined && !report.isWritten([...at, 'cert'])) {
+      report.expected([...at, 'cert'], 'the certificate to log in with, because of `login: certificate`');
+    }
+  }
 }
 
 /** What only one of the modes has. */

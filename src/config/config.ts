@@ -57,6 +57,8 @@ export type Start =
 export interface SinkConfig {
   readonly name: string;
   readonly uri: string;
+  /** Only with amqps://. */
+  readonly tls?: SinkTlsConfig;
   readonly declare: boolean;
   /** Refuse to deliver what another engine delivers. */
   readonly lock: boolean;
@@ -67,6 +69,19 @@ export interface SinkConfig {
   readonly heartbeatMs: number;
   readonly confirmTimeoutMs: number;
   readonly maxMessageBytes: number;
+}
+
+/** Absolute paths of PEM files. */
+export interface SinkTlsConfig {
+  /** Trusted instead of those that Node trusts. */
+  readonly ca?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  /** A secret. */
+  readonly passphrase?: string | undefined;
+  /** What the broker's certificate calls it, where that is not the URI's host. */
+  readonly serverName?: string | undefined;
+  readonly login: 'password' | 'certificate';
 }
 
 export type { DdlOperation, Operation } from './operations.ts';

@@ -23,6 +23,9 @@ const HARMLESS_OPTIONS: ReadonlySet<string> = new Set(
     'socketTimeoutMS',
     'ssl',
     'tls',
+    'tlsCAFile',
+    'tlsCertificateKeyFile',
+    'tlsCRLFile',
     'w',
   ].map((name) => name.toLowerCase()),
 );

@@ -1,7 +1,16 @@
 /** From settings without faults to the configuration that the rest works with: references and defaults that depend on others. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import type { Config, Destination, MaskConfig, PipelineConfig, SinkConfig, SubscriptionConfig } from './config.ts';
+import { withAbsoluteFiles } from './mongo-uri.ts';
+import type {
+  Config,
+  Destination,
+  MaskConfig,
+  PipelineConfig,
+  SinkConfig,
+  SinkTlsConfig,
+  SubscriptionConfig,
+} from './config.ts';
 import type { FileSettings } from './schema.ts';
 
 type SubscriptionSettings = FileSettings['subscriptions'][number];
@@ -14,6 +23,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
   const sinks: SinkConfig[] = Object.entries(settings.sinks).map(([name, sink]) => ({
     name,
     uri: sink.uri,
+    ...(sink.uri.startsWith('amqps:') && { tls: resolveTls(sink.tls, folder) }),
     declare: sink.declare,
     lock: sink.lock,
     connections: sink.connections,
@@ -27,7 +37,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
     folder,
     sources: Object.entries(settings.sources).map(([name, source]) => ({
       name,
-      uri: source.uri,
+      uri: withAbsoluteFiles(source.uri, folder),
       mode: source.mode,
       start: source.start,
       onPositionLost: source.onPositionLost,
@@ -50,6 +60,11 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
     shutdownTimeoutMs: settings.shutdownTimeout,
     log: { level: log.level },
   };
+}
+
+function resolveTls({ ca, cert, key, ...rest }: SinkTlsConfig, folder: string): SinkTlsConfig {
+  const at = (path: string | undefined): string | undefined => path && resolve(folder, path);
+  return { ...rest, ca: at(ca), cert: at(cert), key: at(key) };
 }
 
 /** Beyond 8 workers main is the limit. */

@@ -152,8 +152,30 @@ const sourceSchema = z.strictObject({
   changeStream: changeStreamSchema,
 });
 
+const pemFile = () => text('the path of a PEM file').optional();
+
+const tlsSchema = z
+  .strictObject({
+    ca: pemFile().meta({
+      description: "The authority that signed the broker's certificate, instead of those that Node.js trusts.",
+    }),
+    cert: pemFile().meta({ description: 'Our own certificate, where the broker wants one.' }),
+    key: pemFile().meta({ description: "That certificate's private key." }),
+    passphrase: text('a passphrase').optional().meta({ description: "The private key's passphrase: `${…}`." }),
+    serverName: text('a host name').optional().meta({
+      description: "The name in the broker's certificate, where the URI's host is another.",
+    }),
+    login: choice('password', 'certificate').default('password').meta({
+      description: "Log in with the URI's user and password, or with our certificate (EXTERNAL).",
+    }),
+  })
+  .prefault({});
+
 const sinkSchema = z.strictObject({
-  uri: uri(['amqp', 'amqps']).meta({ description: 'The RabbitMQ to deliver to.' }),
+  uri: uri(['amqp', 'amqps']).meta({
+    description: 'The RabbitMQ to deliver to; `amqps://` for TLS (docs/security.md).',
+  }),
+  tls: tlsSchema,
   declare: flag().default(true).meta({
     description: 'Declare exchanges, queues and bindings; false: only check that they are there.',
   }),

@@ -3,9 +3,8 @@
  * carries. RabbitMQ slows a connection down to the slowest queue that is published to over it, and heartbeats, blocking and
  * losses are each connection's own.
  */
-import { connect } from 'amqplib';
 import { Backoff, sleep } from '../backoff.ts';
-import { UserError } from '../errors.ts';
+import { connectFault, connectTo } from './connect.ts';
 import { Outbox } from './outbox.ts';
 import type { ChannelModel } from 'amqplib';
 import type { SinkConfig } from '../config/config.ts';
@@ -24,12 +23,6 @@ export interface AmqpConnectionOptions {
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 const LOG_EVERY_TRIES = 30;
-/**
- * What may wait for the socket before lanes stop publishing. With Node's own 16 KiB a large message ends the turn it is sent
- * in (`end-to-end`, 200 events a message: 6.6 µs an event instead of 5.6).
- */
-const SOCKET_BUFFER = { writableHighWaterMark: 1024 * 1024 };
-
 export class AmqpConnection {
   /** The channels that are open on it; which comes first changes, see `#writable`. */
   readonly ports = new Set<AmqpPort>();
@@ -179,12 +172,9 @@ export class AmqpConnection {
     const backoff = new Backoff();
     while (!stop.aborted) {
       try {
-        const model = await connect(withHeartbeat(this.#config.uri, this.#config.heartbeatMs), {
-          ...SOCKET_BUFFER,
-          noDelay: true,
-          keepAlive: true,
-          timeout: CONNECT_TIMEOUT_MS,
-          clientProperties: { connection_name: `tailrace ${this.#config.name}` },
+        const model = await connectTo(this.#config, {
+          connectionName: `tailrace ${this.#config.name}`,
+          timeoutMs: CONNECT_TIMEOUT_MS,
         });
         if (stop.aborted || this.stopped) {
           await closeModel(model);
@@ -193,7 +183,7 @@ export class AmqpConnection {
         this.#adopt(model);
         return model;
       } catch (error) {
-        const fault = handshakeFault(error, this.#config.name);
+        const fault = connectFault(error, this.#config);
         if (fault && atStart) {
           if (this.#number === 0) throw fault;
           this.#giveUp(error);
@@ -249,42 +239,6 @@ export class AmqpConnection {
   get #name(): { readonly sink: string; readonly connection: number } {
     return { sink: this.#config.name, connection: this.#number };
   }
-}
-
-/** amqplib takes the heartbeat from the URI alone, in whole seconds; the broker's default of 60 s is far too slow to notice. */
-function withHeartbeat(uri: string, heartbeatMs: number): string {
-  const url = new URL(uri);
-  if (!url.searchParams.has('heartbeat')) {
-    url.searchParams.set('heartbeat', String(Math.max(1, Math.round(heartbeatMs / 1000))));
-  }
-  return url.href;
-}
-
-/**
- * Wrong credentials, or a virtual host that is not there, not ours, or full. amqplib gives the code only inside its message, and of the
- * last three nothing that would tell them apart.
- */
-export function handshakeFault(error: unknown, sink: string): UserError | undefined {
-  const said = error instanceof Error ? error.message : '';
-  const code = /^Handshake terminated by server: (?<code>\d{3})/.exec(said)?.groups?.['code'];
-  if (code === '403') {
-    return new UserError(
-      'credentials-refused',
-      `sink "${sink}": RabbitMQ refused the user or password. Check them in \`sinks.${sink}.uri\`.`,
-      { cause: error },
-    );
-  }
-  // Where the virtual host is refused, amqplib (2.3) says only that it had expected something else.
-  if (code === '530' || said.startsWith('Expected ConnectionOpenOk; got <ConnectionClose')) {
-    return new UserError(
-      'rights-missing',
-      `sink "${sink}": RabbitMQ does not let this user into the virtual host, or there is none of that name, or it or the user ` +
-        `has as many connections as it may have. Check the path of \`sinks.${sink}.uri\` ("/" is written %2F), create it, ` +
-        'grant the user rights on it, or raise the limit (`rabbitmqctl list_vhost_limits`, `list_user_limits`).',
-      { cause: error },
-    );
-  }
-  return undefined;
 }
 
 async function closeModel(model: ChannelModel): Promise<void> {

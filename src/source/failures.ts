@@ -35,6 +35,7 @@ const FATAL_CODES = new Set([
 const CAPPED_POSITION_LOST = 136;
 
 const REFUSED_CODES = new Map<number, UserErrorCode>([
+  [11, 'credentials-refused'], // UserNotFound: what a certificate's unknown subject is
   [13, 'rights-missing'], // Unauthorized
   [18, 'credentials-refused'], // AuthenticationFailed
   [334, 'credentials-refused'], // MechanismUnavailable

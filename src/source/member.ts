@@ -7,6 +7,7 @@
 import { MongoClient, ObjectId, Timestamp } from 'mongodb';
 import type { Document, MongoOptions } from 'mongodb';
 import { AnyOf } from './any-of.ts';
+import { closeClient } from './close-client.ts';
 import { directOptions } from './direct-options.ts';
 import { classify } from './failures.ts';
 import { opTimeOf, parseHello } from './hello.ts';
@@ -98,7 +99,7 @@ export class Member {
 
   close(): Promise<void> {
     this.leave('the connection is being closed');
-    this.#closed ??= this.client.close();
+    this.#closed ??= closeClient(this.client);
     return this.#closed;
   }
 

@@ -2,11 +2,14 @@
  * Finds the member to read from. The user's URI makes the client that knows the whole set and its readPreference; what it
  * selects is then reached by a client of its own. A member that proved unfit is avoided for a while, if there is another.
  */
-import { MongoClient, MongoServerSelectionError } from 'mongodb';
+import { MongoClient, MongoNetworkError, MongoServerSelectionError } from 'mongodb';
 import type { MongoClientOptions, MongoOptions } from 'mongodb';
 import { withoutSecrets } from '../config/redact.ts';
 import { UserError } from '../errors.ts';
+import { explainTls, tlsTrouble } from '../tls-trouble.ts';
+import type { TlsTrouble } from '../tls-trouble.ts';
 import type { Log } from '../observe/log.ts';
+import { closeClient } from './close-client.ts';
 import { parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import { Member, MemberUnfitError } from './member.ts';
@@ -145,17 +148,44 @@ export class ReplicaSet {
     const client = this.#makeClient();
     if (client.options.loadBalanced) throw this.#noReplicaSet('a load balancer');
     try {
-      await withAbort(client.connect(), signal);
+      await withAbort(Promise.race([client.connect(), this.#untilTlsFails(client)]), signal);
     } catch (error) {
       const seeds = client.options.hosts.map((host) => host.toString());
-      const closing = client.close().catch(() => undefined);
+      const closing = closeClient(client).catch(() => undefined);
       this.#closing.add(closing);
       void closing.then(() => this.#closing.delete(closing));
-      if (error instanceof MongoServerSelectionError) await this.#askSeeds(client, seeds, signal);
+      if (error instanceof MongoServerSelectionError) {
+        await this.#askSeeds(client, seeds, signal);
+        throw withHint(error, client.options);
+      }
       throw error;
     }
     this.#client = client;
     return client;
+  }
+
+  /** Rejects once no seed is left whose TLS the user need not mend: the driver would go on trying, and say less. */
+  #untilTlsFails(client: MongoClient): Promise<never> {
+    const failed = new Map<string, TlsTrouble>();
+    return new Promise((_, reject) => {
+      client.on('serverHeartbeatFailed', ({ connectionId, failure }) => {
+        const trouble = tlsTrouble(failure);
+        if (!trouble) return;
+        failed.set(connectionId, trouble);
+        if (client.options.hosts.every((host) => failed.has(host.toString()))) reject(this.#tlsFault(trouble, failure));
+      });
+    });
+  }
+
+  #tlsFault(trouble: TlsTrouble, { message }: Error): UserError {
+    const explained = explainTls(trouble, {
+      server: 'MongoDB',
+      ca: '`tlsCAFile`',
+      own: '`tlsCertificateKeyFile` (certificate and key in one file) and `tlsCertificateKeyFilePassword`',
+      name: "The URI's hosts, and the members' names in the set's configuration, have to be in their certificates.",
+    });
+    const said = withoutSecrets(message, this.#uri);
+    return new UserError('tls-failed', `source "${this.#source}": ${explained} (${said}; TLS is set in the URI)`);
   }
 
   /** Where the URI names a set, the driver passes over whatever is none, and only says that it found nobody. */
@@ -250,6 +280,22 @@ export class ReplicaSet {
       if (until <= now) this.#avoided.delete(address);
     }
   }
+}
+
+/** What the driver met at each server it tried. */
+function errorsOf(error: MongoServerSelectionError): (Error | null)[] {
+  const servers: ReadonlyMap<string, { readonly error: Error | null }> | undefined = error.reason?.servers;
+  return [...(servers?.values() ?? [])].map((server) => server.error);
+}
+
+/** mongod gives no reason when it closes a connection that is not encrypted as it wants. */
+function withHint(error: MongoServerSelectionError, { tls, tlsCertificateKeyFile }: Readonly<MongoOptions>): Error {
+  const closed = errorsOf(error).some((one) => one instanceof MongoNetworkError && one.cause === undefined);
+  if (!closed || (tls && tlsCertificateKeyFile !== undefined)) return error;
+  const hint = tls
+    ? 'it may want a certificate of ours (`tlsCertificateKeyFile`)'
+    : 'it may insist on TLS (`tls=true`)';
+  return new Error(`${error.message}: the server takes connections and closes them; ${hint}`, { cause: error });
 }
 
 /** `promise`, or the signal's reason if it fires first; the promise's later failure then goes nowhere. */

@@ -390,3 +390,20 @@ test('the report says how many faults there are, and in which file', async () =>
   );
   await assert.rejects(load(file([subscription('order: x')], 'log: { level: loud }')), /has 2 faults/);
 });
+
+test("a sink's TLS settings are a fault where nothing is encrypted, or where half of a pair is missing", async () => {
+  const fileWith = (sink: string): string =>
+    [
+      'sources: { a: { uri: "mongodb://h/?replicaSet=r" } }',
+      `sinks: { mq: ${sink} }`,
+      'subscriptions: [{ name: s, namespaces: ["*"], to: { queue: q } }]',
+    ].join('\n');
+  for (const [sink, expected] of [
+    ['{ uri: "amqp://h", tls: { ca: ca.pem } }', /sinks\.mq\.tls: found together with an amqp:\/\/ URI/],
+    ['{ uri: "amqps://h", tls: { cert: c.pem } }', /sinks\.mq\.tls\.key: .*the certificate's key/],
+    ['{ uri: "amqps://h", tls: { key: c.pem } }', /sinks\.mq\.tls\.cert: .*the key's certificate/],
+    ['{ uri: "amqps://h", tls: { login: certificate } }', /sinks\.mq\.tls\.cert: .*because of `login: certificate`/],
+  ] as const) {
+    await assertOneFault(fileWith(sink), expected);
+  }
+});

@@ -39,6 +39,8 @@ export interface RabbitOptions {
   /** Lines of rabbitmq.conf. */
   readonly extraConfig?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Names of plugins that it comes with. */
+  readonly plugins?: readonly string[];
   /** False: `AMQP_URI` of the environment will do. */
   readonly fresh?: boolean;
   /** "4.0", rather than whatever RabbitMQ is at hand. */
@@ -51,6 +53,7 @@ const START_TIMEOUT_MS = 90_000;
 export async function startRabbit({
   extraConfig = '',
   env = {},
+  plugins = [],
   fresh = true,
   version,
   progress,
@@ -62,7 +65,12 @@ export async function startRabbit({
   const folder = await mkdtemp(join(tmpdir(), 'tailrace-rabbit-'));
   reapFolder(folder);
   const port = await freePort();
-  const node = new OwnRabbit({ scripts, folder, port, env: await prepare({ folder, port, extraConfig, env }) });
+  const node = new OwnRabbit({
+    scripts,
+    folder,
+    port,
+    env: await prepare({ folder, port, extraConfig, env, plugins }),
+  });
   try {
     await node.start();
     return node;
@@ -78,17 +86,19 @@ async function prepare({
   port,
   extraConfig,
   env,
+  plugins,
 }: {
   folder: string;
   port: number;
   extraConfig: string;
   env: NodeJS.ProcessEnv;
+  plugins: readonly string[];
 }): Promise<NodeJS.ProcessEnv> {
   const at = (name: string): string => join(folder, name);
   // A small disk shall not block publishers, unless a test wants just that.
   await writeFile(at('rabbitmq.conf'), `disk_free_limit.absolute = 1MB\n${extraConfig}\n`);
   await writeFile(at('env.conf'), '');
-  await writeFile(at('plugins'), '[].');
+  await writeFile(at('plugins'), `[${plugins.join(',')}].`);
   await writeFile(at('.erlang.cookie'), randomBytes(15).toString('hex'), { mode: 0o400 });
   await mkdir(at('schema'));
   const inherited = Object.entries(process.env).filter(([name]) => !/^(RABBITMQ_|ERL_)/.test(name));
