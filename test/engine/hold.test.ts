@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { connect } from 'amqplib';
-import type { Channel } from 'amqplib';
 import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
+import { onBroker } from '../harness/on-broker.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
 import { startRabbit } from '../servers/index.ts';
@@ -54,15 +53,6 @@ describe('a destination that does not take what it is sent', () => {
     return await historyOf(client, db);
   }
 
-  async function onBroker<T>(use: (channel: Channel) => Promise<T>): Promise<T> {
-    const connection = await connect(rabbit.uri);
-    try {
-      return await use(await connection.createChannel());
-    } finally {
-      await connection.close();
-    }
-  }
-
   const untilHeld = async (engine: EngineProcess, subscription: string, reason: string): Promise<void> =>
     until(`"${subscription}" is held`, async () =>
       (await engine.status()).subscriptions[subscription]!.lanes.some((lane) => lane.held?.reason === reason),
@@ -72,7 +62,7 @@ describe('a destination that does not take what it is sent', () => {
     const db = 'hold-unroutable';
     const orders = ['pipelined', 'strict'] as const;
     // Inserts get through from the start, so that those behind the first update overtake it where many are under way.
-    await onBroker(async (channel) => {
+    await onBroker(rabbit.uri, async (channel) => {
       for (const order of orders) {
         await channel.assertExchange(`${db}-${order}`, 'topic', { durable: true });
         await channel.assertQueue(`${db}-${order}`, { durable: true });
@@ -94,7 +84,7 @@ describe('a destination that does not take what it is sent', () => {
     const { state } = (await engine.status()).subscriptions['strict']!;
     assert.equal(state, 'held');
 
-    await onBroker(async (channel) => {
+    await onBroker(rabbit.uri, async (channel) => {
       for (const order of orders) await channel.bindQueue(`${db}-${order}`, `${db}-${order}`, '#');
     });
     await untilDelivered(engine, expected);
@@ -145,7 +135,7 @@ describe('a destination that does not take what it is sent', () => {
     const db = 'hold-park';
     await using running = await started(db, [{ name: 'all', onUnroutable: 'park', to: { exchange: db } }]);
     const { place, engine } = running;
-    await onBroker(async (channel) => {
+    await onBroker(rabbit.uri, async (channel) => {
       await channel.assertQueue(db, { durable: true });
       await channel.bindQueue(db, db, '*.*.insert');
     });
@@ -175,7 +165,7 @@ describe('a destination that does not take what it is sent', () => {
     const { engine } = running;
     const before = await written(db, 400);
     await untilDelivered(engine, before);
-    await onBroker(async (channel) => {
+    await onBroker(rabbit.uri, async (channel) => {
       for (const queue of [...fixed, ...named]) await channel.deleteQueue(queue);
     });
     await client.db(db).dropDatabase();

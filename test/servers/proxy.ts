@@ -1,54 +1,90 @@
 /**
- * A TCP proxy that stands for the network between two parts, so that it can fail: cut what is open, refuse what is new, or
- * stall both ways without a word, as a half-open link does. Its port stays the same all the while.
+ * A TCP proxy that stands for the network between two parts, so that it can fail: cut what is open, refuse what is new, stall
+ * both ways or one without a word, as a half-open link does, be slow, or reset a connection after so many bytes. Its port
+ * stays the same all the while.
  */
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { OneWay } from './one-way.ts';
+import type { Slowness } from './one-way.ts';
 import { freePort } from './ports.ts';
+
+export type Direction = 'toServer' | 'toClient';
 
 export interface Proxy extends AsyncDisposable {
   readonly port: number;
   /** Resets every open connection; new ones pass. */
   cut(): void;
-  /** Nothing moves any more in either direction, and nobody is told; new connections are taken and stall too. */
-  pause(): void;
+  /** Nothing moves any more in either direction (or in one), and nobody is told; new connections are taken and stall too. */
+  pause(direction?: Direction): void;
   resume(): void;
+  /** From now on; undefined: as fast as it goes. */
+  slow(slowness: Slowness | undefined): void;
+  /** The next connections are reset, each once it has passed on so many bytes in this direction. */
+  resetNext(resets: readonly Reset[]): void;
+  /** How many of those are still to come. */
+  readonly resetsLeft: number;
   /** Cuts, and takes no new connections until `accept`. */
   refuse(): Promise<void>;
   accept(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** `to` is a port of this machine. */
-export async function startProxy({ to }: { to: number }): Promise<Proxy> {
+export interface Reset {
+  readonly direction: Direction;
+  readonly bytes: number;
+}
+
+export interface ProxyOptions {
+  /** A port of this machine. */
+  readonly to: number;
+  /** For each connection: what becomes of the bytes that the server sends. */
+  readonly toClient?: () => (bytes: Buffer) => Buffer;
+}
+
+export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy> {
   const port = await freePort();
   const open = new Set<Socket>();
+  const ways = new Map<Direction, Set<OneWay>>([
+    ['toServer', new Set()],
+    ['toClient', new Set()],
+  ]);
+  const paused = new Set<Direction>();
+  let slowness: Slowness | undefined;
+  let resets: Reset[] = [];
   let server: Server | undefined;
-  let paused = false;
 
-  const link = (from: Socket, into: Socket): void => {
-    open.add(from);
-    from.setNoDelay(true);
-    from.on('data', (bytes) => {
-      if (!into.write(bytes)) from.pause();
-    });
-    into.on('drain', () => {
-      if (!paused) from.resume();
-    });
-    from.on('end', () => into.end());
-    from.on('error', () => into.destroy());
-    from.on('close', () => {
-      open.delete(from);
-      into.destroy();
-    });
-    if (paused) from.pause();
+  const join = (client: Socket, upstream: Socket): void => {
+    const both = [client, upstream];
+    const reset = resets.shift();
+    const onLimit = (): void => {
+      for (const socket of both) socket.resetAndDestroy();
+    };
+    const way = (direction: Direction, [from, into]: readonly [Socket, Socket]): void => {
+      const one = new OneWay(from, into, {
+        slowness: () => slowness,
+        filter: direction === 'toClient' ? toClient?.() : undefined,
+        limit: reset?.direction === direction ? reset.bytes : Infinity,
+        onLimit,
+      });
+      if (paused.has(direction)) one.pause();
+      ways.get(direction)!.add(one);
+      open.add(from);
+      from.on('close', () => {
+        ways.get(direction)!.delete(one);
+        open.delete(from);
+        one.end();
+        into.destroy();
+      });
+    };
+    way('toServer', [client, upstream]);
+    way('toClient', [upstream, client]);
+    if (reset?.bytes === 0) onLimit();
   };
   const accept = async (): Promise<void> => {
     if (server !== undefined) return;
     const opened = createServer({ allowHalfOpen: true }, (client) => {
-      const upstream = connect({ port: to, host: '127.0.0.1', allowHalfOpen: true });
-      link(client, upstream);
-      link(upstream, client);
+      join(client, connect({ port: to, host: '127.0.0.1', allowHalfOpen: true }));
     });
     server = opened;
     await new Promise<void>((resolve, reject) => {
@@ -74,13 +110,24 @@ export async function startProxy({ to }: { to: number }): Promise<Proxy> {
   return {
     port,
     cut,
-    pause() {
-      paused = true;
-      for (const socket of open) socket.pause();
+    pause(direction) {
+      for (const one of direction === undefined ? ways.keys() : [direction]) {
+        paused.add(one);
+        for (const way of ways.get(one)!) way.pause();
+      }
     },
     resume() {
-      paused = false;
-      for (const socket of open) socket.resume();
+      paused.clear();
+      for (const all of ways.values()) for (const way of all) way.resume();
+    },
+    slow(how) {
+      slowness = how;
+    },
+    resetNext(next) {
+      resets = [...next];
+    },
+    get resetsLeft() {
+      return resets.length;
     },
     refuse,
     accept,

@@ -29,6 +29,8 @@ export interface RabbitServer {
   kill(): Promise<void>;
   /** A clean shutdown where it still runs, then the same data on the same port. */
   restart(): Promise<void>;
+  /** SIGKILL, and all its data gone: `restart` brings up an empty broker. */
+  wipe(): Promise<void>;
   closeConnections(reason: string): Promise<void>;
   /** On: publishers are blocked, as when memory runs short. */
   setMemoryAlarm(on: boolean): Promise<void>;
@@ -188,6 +190,13 @@ class OwnRabbit implements RabbitServer {
     await this.start();
   }
 
+  async wipe(): Promise<void> {
+    await this.kill();
+    for (const name of ['data', 'feature-flags']) {
+      await rm(join(this.#folder, name), { recursive: true, force: true, maxRetries: 5 });
+    }
+  }
+
   async closeConnections(reason: string): Promise<void> {
     await this.ctl(['close_all_connections', reason]);
   }
@@ -255,6 +264,7 @@ function givenRabbit(uri: string): RabbitServer {
     ctl: refuse,
     kill: refuse,
     restart: refuse,
+    wipe: refuse,
     closeConnections: refuse,
     setMemoryAlarm: refuse,
     stop: async () => {},

@@ -8,7 +8,7 @@ import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { judge, readMessages, repeatsPerLife } from '../harness/queue-reader.ts';
 import { Traffic } from '../harness/traffic.ts';
-import { untilDelivered, untilFlowing, untilReading } from '../harness/waiting.ts';
+import { confirmed, untilDelivered, untilFlowing, untilReading } from '../harness/waiting.ts';
 import { Watch } from './watch.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import type { Change } from '../harness/history.ts';
@@ -46,6 +46,10 @@ export interface TrialOptions {
   readonly config?: Readonly<Record<string, object>>;
   /** Of the subscription. */
   readonly subscription?: object;
+  /** Arguments of its queue, beside its type. */
+  readonly queueArguments?: object;
+  /** Done before the engine starts; `name` is that of its exchange and of its queue. */
+  readonly prepare?: (name: string, shape: Shape) => Promise<unknown>;
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -56,6 +60,10 @@ export interface Promised {
   readonly order?: 'first' | 'last';
   /** How many messages lay in the queue when each life of the engine had ended: `repeatsPerLife`. */
   readonly ends?: readonly number[];
+  /** What was confirmed into a queue that its operator then deleted may be missing: so many changes at most, and of each key the first ones. */
+  readonly gone?: number;
+  /** So many changes are set aside as refused by the broker, and count as delivered. */
+  readonly refused?: number;
   readonly rssMiB?: number;
   readonly withinMs?: number;
 }
@@ -90,6 +98,7 @@ export class Trial implements AsyncDisposable {
     const since = await endOfOplog(client);
     const { collections = 8, padding = 300 } = options;
     if (backlog > 0) await writeHistory(client, { db: name, collections, events: backlog, padding });
+    await options.prepare?.(name, shape);
     const folder = await EngineFolder.create(
       configOf(
         { ...options, mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } },
@@ -159,23 +168,31 @@ export class Trial implements AsyncDisposable {
     this.#faults++;
   }
 
-  async untilNotReady(withinMs = 15_000): Promise<readonly string[]> {
+  async untilNotReady(because = /./, withinMs = 15_000): Promise<void> {
     let reasons: readonly string[] = [];
-    await until(
-      'the engine says that it is not ready',
+    const said = until(
+      `the engine says that it is not ready: ${because}`,
       async () => {
         const ready = await this.engine.ready();
         reasons = ready.reasons;
-        return !ready.ok;
+        return !ready.ok && because.test(reasons.join('\n'));
       },
       withinMs,
     );
-    return reasons;
+    await said.catch((error: unknown) => {
+      throw new Error(`${String(error)}; instead: ${reasons.join('; ')}\n${this.engine.log().slice(-3_000)}`);
+    });
+    this.#o.arena.say(`not ready: ${reasons.join('; ')}`);
   }
 
   /** It says so again once all is well. */
   async untilReady(withinMs = 30_000): Promise<void> {
     await until('the engine says that it is ready', async () => (await this.engine.ready()).ok, withinMs);
+  }
+
+  /** Changes that the broker has confirmed to the engine that lives now; at most, where messages hold several. */
+  async confirmed(): Promise<number> {
+    return (await confirmed(this.engine)) * this.shape.maxEvents;
   }
 
   /** What was written so far, by the oplog. */
@@ -201,7 +218,16 @@ export class Trial implements AsyncDisposable {
     await this.watch.end();
     const exit = await this.engine.terminate();
     const received = await readMessages(this.#o.rabbit.uri, this.name);
-    return this.#judged({ expected, received, exit, promised });
+    const aside = promised.refused === undefined ? [] : await this.#parked('refused');
+    return this.#judged({ expected, received, exit, promised, aside });
+  }
+
+  /** Ids of what was set aside for this reason; of an engine that has ended. */
+  async #parked(reason: 'refused'): Promise<string[]> {
+    const { code, stdout, stderr } = await this.folder.command('parked', 'list', '--json', '--reason', reason);
+    if (code !== 0) throw new Error(`parked list ended with ${code}: ${stderr}`);
+    const { parked } = JSON.parse(stdout) as { parked: { id: string }[] };
+    return parked.map(({ id }) => id.slice(id.indexOf(':') + 1));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -215,14 +241,20 @@ export class Trial implements AsyncDisposable {
     received,
     exit,
     promised,
+    aside,
   }: {
     expected: readonly Change[];
     received: readonly (readonly string[])[];
     exit: number | string;
     promised: Promised;
+    aside: readonly string[];
   }): Outcome {
     const { watch, shape } = this;
-    const verdict = judge(expected, received.flat(), (change) => keyOf(change, shape));
+    const key = (change: Change): string => keyOf(change, shape);
+    const parked = new Set(aside);
+    const awaited = expected.filter(({ id }) => !parked.has(id));
+    const judged = judge(awaited, received.flat(), key);
+    const verdict = promised.gone === undefined ? judged : { ...judged, missing: holes(awaited, judged.missing, key) };
     const { order = 'first', repeats, ends = [], rssMiB = RSS_MIB } = promised;
     const eachLife = Math.max(...repeatsPerLife(received, ends));
     const outcome: Outcome = {
@@ -235,10 +267,16 @@ export class Trial implements AsyncDisposable {
       peakRssMiB: Math.round(watch.peakRss / 1024 / 1024),
       faults: this.#faults,
     };
+    if (promised.gone !== undefined)
+      this.#o.arena.say(`${judged.missing.length} gone with the queue, ${promised.gone} may be`);
     if (ends.length > 0)
       this.#o.arena.say(`at most ${eachLife} messages repeated in one life, ${this.#perLife} may be`);
     const wrong = [
       ...wrongIn(verdict, order),
+      ...(promised.gone !== undefined && judged.missing.length > promised.gone
+        ? [`${judged.missing.length} missing, where ${promised.gone} lay in what was deleted`]
+        : []),
+      ...(aside.length === (promised.refused ?? 0) ? [] : [`${aside.length} set aside, not ${promised.refused}`]),
       ...(outcome.repeated > repeats ? [`${outcome.repeated} repeated, where ${repeats} may be`] : []),
       ...(ends.length > 0 && eachLife > this.#perLife
         ? [`one life repeated ${eachLife} messages, where ${this.#perLife} may be`]
@@ -275,20 +313,26 @@ function randomShape(random: Random): Shape {
 }
 
 function configOf(
-  { mongo, rabbit, config = {}, subscription = {} }: TrialOptions,
+  {
+    mongo,
+    rabbit,
+    config: { source, sink, pipeline, ...config } = {},
+    subscription = {},
+    queueArguments = {},
+  }: TrialOptions,
   { name, shape, since }: { name: string; shape: Shape; since: string },
 ): object {
   const { queue, partitions, workers, window, maxEvents, byDocument } = shape;
   return {
     ...config,
-    sources: { src: { uri: mongo.uri, start: since, ...config['source'] } },
-    sinks: { mq: { uri: rabbit.uri, window, ...config['sink'] } },
+    sources: { src: { uri: mongo.uri, start: since, ...source } },
+    sinks: { mq: { uri: rabbit.uri, window, ...sink } },
     subscriptions: [
       {
         name: 'all',
         namespaces: [`${name}.*`, `${name}-traffic.*`],
         batch: { maxEvents },
-        to: { exchange: name, queues: [{ name, type: queue, bind: '#' }] },
+        to: { exchange: name, queues: [{ name, type: queue, bind: '#', arguments: queueArguments }] },
         ...subscription,
       },
     ],
@@ -296,9 +340,20 @@ function configOf(
       workers,
       partitions,
       ...(byDocument && { partitionBy: [{ namespaces: spread(name), key: 'document' }] }),
-      ...config['pipeline'],
+      ...pipeline,
     },
   };
+}
+
+/** Of what is missing, that which was written after something of its key that is there. */
+function holes(expected: readonly Change[], missing: readonly string[], key: (change: Change) => string): string[] {
+  const gone = new Set(missing);
+  const begun = new Set<string>();
+  return expected.flatMap((change) => {
+    const of = key(change);
+    if (!gone.has(change.id)) begun.add(of);
+    return gone.has(change.id) && begun.has(of) ? [change.id] : [];
+  });
 }
 
 /** The collections with an even number. */

@@ -114,8 +114,7 @@ async function diskFull(arena: Arena): Promise<Outcome> {
   };
   // A limit on the size of files, which can be lifted again, is the nearest thing to a full disk.
   limit('4096');
-  const reasons = await trial.untilNotReady();
-  arena.say(`not ready: ${reasons.join('; ')}`);
+  await trial.untilNotReady();
   // It goes on delivering meanwhile; a kill now repeats what it could not write.
   await untilFlowing(trial.engine);
   await sleep(arena.pick(1_000, 30_000));
@@ -133,7 +132,7 @@ async function diskReadOnly(arena: Arena): Promise<Outcome> {
     config: { checkpoint: { path: disk.path } },
   });
   disk.remount('ro');
-  arena.say(`not ready: ${(await trial.untilNotReady()).join('; ')}`);
+  await trial.untilNotReady();
   await untilFlowing(trial.engine);
   await sleep(arena.pick(1_000, 30_000));
   await trial.strike(async () => disk.remount('rw'));
