@@ -168,7 +168,7 @@ export class Trial implements AsyncDisposable {
     this.#faults++;
   }
 
-  async untilNotReady(because = /./, withinMs = 15_000): Promise<void> {
+  async untilNotReady(because = /./, withinMs = 15_000): Promise<readonly string[]> {
     let reasons: readonly string[] = [];
     const said = until(
       `the engine says that it is not ready: ${because}`,
@@ -183,6 +183,7 @@ export class Trial implements AsyncDisposable {
       throw new Error(`${String(error)}; instead: ${reasons.join('; ')}\n${this.engine.log().slice(-3_000)}`);
     });
     this.#o.arena.say(`not ready: ${reasons.join('; ')}`);
+    return reasons;
   }
 
   /** It says so again once all is well. */
