@@ -46,6 +46,7 @@ export interface TrialOptions {
   readonly config?: Readonly<Record<string, object>>;
   /** Of the subscription. */
   readonly subscription?: object;
+  readonly routingKey?: string;
   /** Arguments of its queue, beside its type. */
   readonly queueArguments?: object;
   /** Done before the engine starts; `name` is that of its exchange and of its queue. */
@@ -62,8 +63,10 @@ export interface Promised {
   readonly ends?: readonly number[];
   /** What was confirmed into a queue that its operator then deleted may be missing: so many changes at most, and of each key the first ones. */
   readonly gone?: number;
-  /** So many changes are set aside as refused by the broker, and count as delivered. */
-  readonly refused?: number;
+  /** So many changes are set aside, and count as delivered; 0 where nothing is said. */
+  readonly parked?: number;
+  /** What arrives beside the entries of single operations. */
+  readonly also?: readonly Change[];
   readonly rssMiB?: number;
   readonly withinMs?: number;
 }
@@ -163,9 +166,17 @@ export class Trial implements AsyncDisposable {
     this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, Math.round(performance.now() - began));
   }
 
-  /** A fault that is over before anybody could measure it. */
-  count(): void {
-    this.#faults++;
+  /** Faults that were over before anybody could measure them. */
+  count(faults = 1): void {
+    this.#faults += faults;
+  }
+
+  /** A start that must fail with exit code 2, and says why. */
+  async refused(why: string): Promise<void> {
+    const exit = await this.start().ended();
+    if (exit !== 2 || !this.engine.log().includes(why)) {
+      throw new Error(`a start ended with ${exit}, not with 2 and "${why}": ${this.engine.log()}`);
+    }
   }
 
   async untilNotReady(because = /./, withinMs = 15_000): Promise<readonly string[]> {
@@ -213,19 +224,19 @@ export class Trial implements AsyncDisposable {
   /** Ends the writing, waits for all of it to be delivered, stops the engine, and looks at what lies in the queue. Throws `Broken`. */
   async verdict(promised: Promised): Promise<Outcome> {
     await this.endTraffic();
-    const expected = await this.written();
+    const expected = [...(await this.written()), ...(promised.also ?? [])];
     await untilDelivered(this.engine, latest(expected), { withinMs: promised.withinMs ?? 120_000 });
     await this.untilReady();
     await this.watch.end();
     const exit = await this.engine.terminate();
     const received = await readMessages(this.#o.rabbit.uri, this.name);
-    const aside = promised.refused === undefined ? [] : await this.#parked('refused');
+    const aside = await this.#parked();
     return this.#judged({ expected, received, exit, promised, aside });
   }
 
-  /** Ids of what was set aside for this reason; of an engine that has ended. */
-  async #parked(reason: 'refused'): Promise<string[]> {
-    const { code, stdout, stderr } = await this.folder.command('parked', 'list', '--json', '--reason', reason);
+  /** Ids of what was set aside; of an engine that has ended. */
+  async #parked(): Promise<string[]> {
+    const { code, stdout, stderr } = await this.folder.command('parked', 'list', '--json');
     if (code !== 0) throw new Error(`parked list ended with ${code}: ${stderr}`);
     const { parked } = JSON.parse(stdout) as { parked: { id: string }[] };
     return parked.map(({ id }) => id.slice(id.indexOf(':') + 1));
@@ -277,7 +288,7 @@ export class Trial implements AsyncDisposable {
       ...(promised.gone !== undefined && judged.missing.length > promised.gone
         ? [`${judged.missing.length} missing, where ${promised.gone} lay in what was deleted`]
         : []),
-      ...(aside.length === (promised.refused ?? 0) ? [] : [`${aside.length} set aside, not ${promised.refused}`]),
+      ...(aside.length === (promised.parked ?? 0) ? [] : [`${aside.length} set aside, not ${promised.parked ?? 0}`]),
       ...(outcome.repeated > repeats ? [`${outcome.repeated} repeated, where ${repeats} may be`] : []),
       ...(ends.length > 0 && eachLife > this.#perLife
         ? [`one life repeated ${eachLife} messages, where ${this.#perLife} may be`]
@@ -320,6 +331,7 @@ function configOf(
     config: { source, sink, pipeline, ...config } = {},
     subscription = {},
     queueArguments = {},
+    routingKey,
   }: TrialOptions,
   { name, shape, since }: { name: string; shape: Shape; since: string },
 ): object {
@@ -333,7 +345,11 @@ function configOf(
         name: 'all',
         namespaces: [`${name}.*`, `${name}-traffic.*`],
         batch: { maxEvents },
-        to: { exchange: name, queues: [{ name, type: queue, bind: '#', arguments: queueArguments }] },
+        to: {
+          exchange: name,
+          ...(routingKey && { routingKey }),
+          queues: [{ name, type: queue, bind: '#', arguments: queueArguments }],
+        },
         ...subscription,
       },
     ],
