@@ -73,14 +73,26 @@ export interface Promised {
 
 /** More than any broker here confirms in the 50 ms that the last checkpoint may be behind. */
 const CONFIRMS_IN_50_MS = 3_000;
+/** Worth a look at the log. */
+const SLOW_MS = 2_000;
 /** Decided here, not measured: beyond it memory would be called unbounded. */
 const RSS_MIB = 512;
+
+interface Begun {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly since: string;
+  readonly folder: EngineFolder;
+  readonly config: object;
+}
 
 export class Trial implements AsyncDisposable {
   readonly name: string;
   readonly shape: Shape;
   readonly folder: EngineFolder;
   readonly watch = new Watch();
+  /** What the engine runs on. */
+  readonly config: object;
   readonly #o: TrialOptions;
   readonly #since: string;
   #engine: EngineProcess;
@@ -102,13 +114,10 @@ export class Trial implements AsyncDisposable {
     const { collections = 8, padding = 300 } = options;
     if (backlog > 0) await writeHistory(client, { db: name, collections, events: backlog, padding });
     await options.prepare?.(name, shape);
-    const folder = await EngineFolder.create(
-      configOf(
-        { ...options, mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } },
-        { name, shape, since },
-      ),
-    );
-    const trial = new Trial(options, { name, shape, since, folder });
+    const through = { mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } };
+    const config = configOf({ ...options, ...through }, { name, shape, since });
+    const folder = await EngineFolder.create(config);
+    const trial = new Trial(options, { name, shape, since, folder, config });
     if (eventsPerSecond > 0) {
       await untilReading(trial.engine);
       trial.#traffic = new Traffic({ uri: mongo.uri, db: `${name}-traffic`, collections, eventsPerSecond, padding });
@@ -118,15 +127,13 @@ export class Trial implements AsyncDisposable {
     return trial;
   }
 
-  private constructor(
-    options: TrialOptions,
-    { name, shape, since, folder }: { name: string; shape: Shape; since: string; folder: EngineFolder },
-  ) {
+  private constructor(options: TrialOptions, { name, shape, since, folder, config }: Begun) {
     this.#o = options;
     this.name = name;
     this.shape = shape;
     this.#since = since;
     this.folder = folder;
+    this.config = config;
     this.#engine = this.start();
   }
 
@@ -152,9 +159,14 @@ export class Trial implements AsyncDisposable {
   }
 
   start(args: readonly string[] = []): EngineProcess {
-    this.#engine = this.folder.start(args, this.#o.env);
-    this.watch.engine = this.#engine;
-    return this.#engine;
+    return this.goOnWith(this.folder.start(args, this.#o.env));
+  }
+
+  /** Another engine delivers from now on. */
+  goOnWith(engine: EngineProcess): EngineProcess {
+    this.#engine = engine;
+    this.watch.engine = engine;
+    return engine;
   }
 
   /** Lets something break, and measures from its end how long it takes until messages flow again. */
@@ -163,7 +175,10 @@ export class Trial implements AsyncDisposable {
     this.#faults++;
     const began = performance.now();
     await untilFlowing(this.engine, 60_000);
-    this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, Math.round(performance.now() - began));
+    const recoveryMs = Math.round(performance.now() - began);
+    if (recoveryMs > SLOW_MS)
+      this.#o.arena.say(`flowing again only after ${recoveryMs} ms:\n${this.engine.log().slice(-2_000)}`);
+    this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, recoveryMs);
   }
 
   /** Faults that were over before anybody could measure them. */

@@ -8,6 +8,7 @@ import { until } from '../../harness/engine-process.ts';
 import { untilFlowing } from '../../harness/waiting.ts';
 import { CannotRun } from '../case.ts';
 import { Trial } from '../trial.ts';
+import { ALONE_CASES } from './engine-alone.ts';
 import { killed } from '../kills.ts';
 import type { Arena } from '../arena.ts';
 import type { Outcome, TortureCase } from '../case.ts';
@@ -33,6 +34,7 @@ export const ENGINE_CASES: readonly TortureCase[] = [
   { end: 'engine', name: 'clock set back an hour', run: clockSetBack },
   { end: 'engine', name: 'disk of the checkpoint full', run: diskFull },
   { end: 'engine', name: 'disk of the checkpoint read-only', run: diskReadOnly },
+  ...ALONE_CASES,
 ];
 
 async function stoppedAgainAndAgain(arena: Arena): Promise<Outcome> {
