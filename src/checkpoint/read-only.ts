@@ -14,8 +14,8 @@ import {
   recentName,
   RECORDS,
 } from './data-folder.ts';
-import { listParked, storedBytes } from './parking.ts';
-import type { ParkedFilter } from './parked-filter.ts';
+import { listParked } from './parking.ts';
+import type { ParkedFilter } from './parking.ts';
 import { probeStores } from './probe.ts';
 import type { CheckpointRecord, GapRecord, ParkedSummary } from './record.ts';
 import { readGaps, readRecords } from './store.ts';
@@ -43,20 +43,14 @@ export async function readCheckpoints(path: string): Promise<CheckpointView> {
   return { records: [...records.values()].sort((a, b) => (a.subscription < b.subscription ? -1 : 1)), gaps };
 }
 
-export interface ParkedView {
-  readonly parked: readonly ParkedSummary[];
-  /** Of the whole store, as the bound counts it. */
-  readonly storeBytes: number;
-}
-
-export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedView> {
+export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedSummary[]> {
   await probeStores({ path, mode: 'read' });
-  let view: ParkedView = { parked: [], storeBytes: 0 };
+  let parked: ParkedSummary[] = [];
   await reading(path, PARKED, (environment) => {
     const index = openDatabaseIfThere(environment, INDEX);
-    if (index !== undefined) view = { parked: [...listParked(index, filter)], storeBytes: storedBytes(index) };
+    parked = index === undefined ? [] : [...listParked(index, filter)];
   });
-  return view;
+  return parked;
 }
 
 function recordsIn(environment: RootDatabase): CheckpointRecord[] {

@@ -11,18 +11,14 @@ import type { Gate } from './gate.ts';
 import type { LaneMessage } from './port.ts';
 import type { Ticket } from './ledger.ts';
 
-/** A batch's messages as the worker wrote them. */
-export interface Encoded {
+/** What all runs of one batch share. */
+export interface Delivery {
   readonly source: string;
+  readonly ticket: Ticket;
   readonly records: Uint32Array;
   readonly bodies: Buffer;
   readonly routingKeys: readonly string[];
   readonly headers?: readonly MessageHeaders[] | undefined;
-}
-
-/** What all runs of one batch share. */
-export interface Delivery extends Encoded {
-  readonly ticket: Ticket;
   /** By the number that a gate's record holds. */
   readonly gates: readonly Gate[];
 }
@@ -34,16 +30,16 @@ export interface Run {
   readonly to: number;
 }
 
-export function recordField(delivery: Encoded, record: number, field: number): number {
+export function recordField(delivery: Delivery, record: number, field: number): number {
   return delivery.records[record * RECORD_FIELDS + field]!;
 }
 
-export function recordHeaders(delivery: Encoded, record: number): MessageHeaders | undefined {
+export function recordHeaders(delivery: Delivery, record: number): MessageHeaders | undefined {
   return delivery.headers?.[recordField(delivery, record, Field.headers) - 1];
 }
 
 /** The last operation of a message. */
-export function recordEnd(delivery: Encoded, record: number): LanePosition {
+export function recordEnd(delivery: Delivery, record: number): LanePosition {
   const at = record * RECORD_FIELDS;
   const { records } = delivery;
   return {
@@ -52,21 +48,17 @@ export function recordEnd(delivery: Encoded, record: number): LanePosition {
   };
 }
 
-interface EncodedPart {
-  readonly delivery: Encoded;
-  readonly record: number;
-}
-
 /** One record of one batch. */
-export interface Part extends EncodedPart {
+export interface Part {
   readonly delivery: Delivery;
+  readonly record: number;
 }
 
 /**
  * The message that these records make together; more than one only where messages hold many events. Made when it is sent, and
  * not kept: what lives until its confirm outlives the young generation, and would fill the old one (bench `end-to-end`, `quorum`: RSS).
  */
-export function composeMessage(parts: readonly EncodedPart[]): LaneMessage {
+export function composeMessage(parts: readonly Part[]): LaneMessage {
   const { delivery, record } = parts[0]!;
   const last = parts.at(-1)!;
   return {
@@ -81,41 +73,39 @@ export function composeMessage(parts: readonly EncodedPart[]): LaneMessage {
 }
 
 /** How many events their message holds. */
-function eventsOf(parts: readonly EncodedPart[]): number {
+function eventsOf(parts: readonly Part[]): number {
   let events = 0;
   for (const { delivery, record } of parts) events += recordField(delivery, record, Field.events);
   return events;
 }
 
-export function messageIdOf(parts: readonly EncodedPart[]): string {
+export function messageIdOf(parts: readonly Part[]): string {
   const { delivery, record } = parts[0]!;
   const last = parts.at(-1)!;
   const first = idOf(delivery, record * RECORD_FIELDS + Field.firstSeconds);
   const id =
     eventsOf(parts) === 1 ? first : `${first}..${idOf(last.delivery, last.record * RECORD_FIELDS + Field.lastSeconds)}`;
-  return fittingId(id);
+  return id.length <= MAX_SHORT_STRING ? id : shortened(id);
 }
 
-function bodyOf(parts: readonly EncodedPart[]): Buffer {
+function bodyOf(parts: readonly Part[]): Buffer {
   const bodies = parts.length > 1 ? parts.map(sliceOf) : undefined;
   return bodies ? Buffer.concat(bodies) : sliceOf(parts[0]!);
 }
 
-function sliceOf({ delivery, record }: EncodedPart): Buffer {
+function sliceOf({ delivery, record }: Part): Buffer {
   const from = recordField(delivery, record, Field.offset);
   return delivery.bodies.subarray(from, from + recordField(delivery, record, Field.length));
 }
 
 /** Of the operation whose seconds, increment and index lie there. */
-function idOf({ source, records }: Encoded, at: number): string {
+function idOf({ source, records }: Delivery, at: number): string {
   const increment = records[at + 1]!;
   const index = records[at + 2]!;
   return `${source}:${eventIdTail(records[at]!, index === BEGIN_INDEX ? increment + 1 : increment, index)}`;
 }
 
-/** As AMQP's `messageId` takes it. */
-export function fittingId(id: string): string {
-  if (id.length <= MAX_SHORT_STRING) return id;
+function shortened(id: string): string {
   const digest = createHash('sha256').update(id).digest('hex');
   return `${id.slice(0, MAX_SHORT_STRING - digest.length - 1)}#${digest}`;
 }

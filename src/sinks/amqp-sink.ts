@@ -6,9 +6,8 @@
  */
 import { Backoff, sleep } from '../backoff.ts';
 import { AmqpConnection } from './amqp-connection.ts';
-import { AmqpPort, bodyPropertiesOf } from './amqp-port.ts';
+import { AmqpPort, contentTypeOf } from './amqp-port.ts';
 import { amqpCode, checkTopology, declareTopology, topologyFault, topologyOf } from './topology.ts';
-import type { BodyProperties } from './amqp-port.ts';
 import type { SinkConfig, SubscriptionConfig } from '../config/config.ts';
 import type { LanePort, OpenPort, PortFault, PortListener } from '../lanes/port.ts';
 import type { Log } from '../observe/log.ts';
@@ -74,12 +73,11 @@ export class AmqpSink {
     for (const { name } of this.#subscriptions) await this.#ensureAtStart(name, stop);
   }
 
-  /** `as`: what its bodies are, where that is not what the subscription says now. */
-  lanePort(subscription: SubscriptionConfig, as: BodyProperties = bodyPropertiesOf(subscription)): LanePort {
+  lanePort(subscription: SubscriptionConfig): LanePort {
     const offset = this.#subscriptions.indexOf(subscription);
     const numberOf = (partition: number) => (Math.max(0, offset) + partition) % this.#connections.length;
     return {
-      open: (listener, stop) => this.#openPort(numberOf(listener.partition), { subscription, as, listener }, stop),
+      open: (listener, stop) => this.#openPort(numberOf(listener.partition), subscription, listener, stop),
       mend: async () => {
         for (const { ensured } of this.#connections) ensured.delete(subscription.name);
         const open = this.#connections.find(({ model }) => model);
@@ -117,14 +115,14 @@ export class AmqpSink {
 
   async #openPort(
     number: number,
-    wanted: { subscription: SubscriptionConfig; as: BodyProperties; listener: PortListener },
+    subscription: SubscriptionConfig,
+    listener: PortListener,
     stop: AbortSignal,
   ): Promise<OpenPort> {
-    const { subscription, as, listener } = wanted;
     const connection = this.#connections[number]!;
     const model = await connection.connected(stop);
     // Its lanes are shared out: a number without its highest bit is another one, and at last 0, which is never refused.
-    if (!model) return this.#openPort(number ^ (1 << (31 - Math.clz32(number))), wanted, stop);
+    if (!model) return this.#openPort(number ^ (1 << (31 - Math.clz32(number))), subscription, listener, stop);
     const { outbox } = connection;
     try {
       await this.#ensure(connection, subscription.name);
@@ -135,7 +133,8 @@ export class AmqpSink {
         listener,
         outbox,
         exchange: topology.exchange ?? '',
-        ...as,
+        contentType: contentTypeOf(subscription),
+        contentEncoding: subscription.compression,
         isBlocked: () => connection.blockedFor !== undefined,
         prepareQueue: topology.dynamic ? (name) => this.#ensureQueue(connection, name, topology) : undefined,
         onClose: () => connection.ports.delete(port),
@@ -145,7 +144,7 @@ export class AmqpSink {
     } catch (error) {
       // Without a code of the broker's it was the connection that went: wait for the next one.
       if (amqpCode(error) === undefined && !connection.stopped && !stop.aborted && connection.model !== model) {
-        return await this.#openPort(number, wanted, stop);
+        return await this.#openPort(number, subscription, listener, stop);
       }
       const fault: PortFault = {
         kind: 'channel',

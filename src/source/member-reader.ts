@@ -247,7 +247,7 @@ export class MemberReader {
       this.#identity ??= identity;
       stop.throwIfAborted();
     } catch (error) {
-      this.set.avoid(member.address);
+      this.set.avoidAfter(error, member.address);
       this.set.release(member);
       throw error;
     }
@@ -280,8 +280,13 @@ export class MemberReader {
   }
 
   #drop(member: Member): void {
-    if (this.#member === member) this.#member = undefined;
     this.set.avoid(member.address);
+    this.#leave(member);
+  }
+
+  /** It may be found again at once. */
+  #leave(member: Member): void {
+    if (this.#member === member) this.#member = undefined;
     this.set.release(member);
   }
 
@@ -311,6 +316,8 @@ export class MemberReader {
         throw error;
       case 'refused':
         if (!running) throw refusal(failure.code, this.#reason(error));
+        // A connection is logged in for its life: one whose user was dropped is refused also when there is a user again.
+        if (used !== undefined && this.#member === used) this.#leave(used);
         break;
       case 'transient':
         if (error instanceof UserError && (!running || error.code === 'event-too-large')) throw error;

@@ -10,6 +10,7 @@ import { explainTls, tlsTrouble } from '../tls-trouble.ts';
 import type { TlsTrouble } from '../tls-trouble.ts';
 import type { Log } from '../observe/log.ts';
 import { closeClient } from './close-client.ts';
+import { classify } from './failures.ts';
 import { parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import { Member, MemberUnfitError } from './member.ts';
@@ -59,6 +60,11 @@ export class ReplicaSet {
     this.#avoided.set(address, this.#now() + AVOID_MS);
   }
 
+  /** What it refuses the others refuse as well; once it is granted again, the preferred one is as good as before. */
+  avoidAfter(error: unknown, address: string): void {
+    if (classify(error).kind !== 'refused') this.avoid(address);
+  }
+
   /** Connects to the member to read from. Throws `UserError` for what is no replica set. */
   async pick(stop: AbortSignal): Promise<{ readonly member: Member; readonly hello: Hello }> {
     this.#forgetAvoided();
@@ -75,7 +81,7 @@ export class ReplicaSet {
         return reached;
       } catch (error) {
         if (stop.aborted) throw error;
-        this.avoid(address);
+        this.avoidAfter(error, address);
       }
     }
     // None is without fault: the preferred one then, or whatever the driver finds.
@@ -230,7 +236,7 @@ export class ReplicaSet {
       }
       return { member, hello };
     } catch (error) {
-      this.avoid(address);
+      this.avoidAfter(error, address);
       this.release(member);
       throw error;
     }

@@ -4,7 +4,7 @@ import { MongoClient } from 'mongodb';
 import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
 import { UserError } from '../../src/errors.ts';
 import { mongodBinary } from '../servers/mongod-binary.ts';
-import { giveBack, insert, numbersIn, sourceOver } from './harness.ts';
+import { giveBack, insert, numbersIn, sourceOver, until } from './harness.ts';
 
 const never = new AbortController().signal;
 const PASSWORD = 'p@ss:w/rd';
@@ -79,6 +79,37 @@ describe('a server that asks for credentials', () => {
       over.lines.filter(({ level }) => level === 'warn'),
       [],
     );
+  });
+
+  test('is read on once a user who was dropped while it was read is there again', async (t) => {
+    const users = root.db('users');
+    const create = { createUser: 'reborn', pwd: PASSWORD, roles: [{ role: 'read', db: 'local' }] };
+    await users.command(create);
+    const over = sourceOver(t, uriOf('reborn'));
+    const stop = new AbortController();
+    t.after(() => stop.abort());
+    const { source, budget } = over;
+    await source.connect(stop.signal);
+    const point = await source.resolve({ kind: 'latest' }, stop.signal);
+    const numbers: number[] = [];
+    const reading = (async () => {
+      for await (const batch of source.read(point, stop.signal)) {
+        numbers.push(...numbersIn(batch, 'a.reborn'));
+        giveBack(budget, batch);
+      }
+    })();
+    await insert(root, 'a.reborn', [1]);
+    await until(() => numbers.length === 1);
+    await users.command({ dropUser: 'reborn' });
+    await until(() => source.state === 'reconnecting');
+    assert.match(source.downFor ?? '', /auth/i);
+    await insert(root, 'a.reborn', [2]);
+    await users.command(create);
+    await until(() => numbers.length === 2);
+    assert.equal(source.downFor, undefined);
+    stop.abort();
+    await reading;
+    assert.deepEqual(numbers, [1, 2]);
   });
 });
 
