@@ -114,7 +114,9 @@ class OwnMongo implements MongoServer {
     this.#set = set;
     this.#folder = folder;
     this.hosts = ports.map((port) => `127.0.0.1:${port}`);
-    const [who, authSource] = auth ? [`${auth.user}:${auth.password}@`, '&authSource=admin'] : ['', ''];
+    const [who, authSource] = auth
+      ? [`${auth.user}:${encodeURIComponent(auth.password)}@`, '&authSource=admin']
+      : ['', ''];
     this.uri = `mongodb://${who}${this.hosts.join(',')}/?replicaSet=${SET_NAME}${authSource}`;
   }
 

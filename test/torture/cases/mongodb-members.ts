@@ -74,6 +74,71 @@ export async function readMemberKilled(arena: Arena): Promise<Outcome> {
   return await own.verdict({ repeats: 0 });
 }
 
+/** It keeps its connections, and never answers. */
+export async function readMemberHangs(arena: Arena): Promise<Outcome> {
+  const { mongo, members, trial } = await onSet(arena, 'secondary');
+  await using _ = members;
+  await using own = trial;
+  for (let n = 0; n < arena.pick(1, 3); n++) {
+    const read = await members.readBy(own.engine);
+    const began = performance.now();
+    await own.strike(async () => {
+      mongo.suspend(read);
+      await until('another is read', async () => (await members.readBy(own.engine)) !== read, 30_000);
+    });
+    arena.say(`left after ${Math.round(performance.now() - began)} ms`);
+    await sleep(arena.pick(0, 15_000));
+    mongo.resume(read);
+    await members.untilIn(read);
+  }
+  return await own.verdict({ repeats: 0 });
+}
+
+/** It answers, and is 30 s behind the others. */
+export async function readMemberDelayed(arena: Arena): Promise<Outcome> {
+  const { members, trial } = await onSet(arena, 'secondary');
+  await using _ = members;
+  await using own = trial;
+  for (let n = 0; n < arena.pick(1, 2); n++) {
+    const read = await members.readBy(own.engine);
+    const began = performance.now();
+    await own.strike(async () => {
+      await members.reconfigure((all) => Object.assign(all[read]!, { priority: 0, secondaryDelaySecs: 30 }));
+      await until('another is read', async () => (await members.readBy(own.engine)) !== read, 30_000);
+    });
+    arena.say(`left after ${Math.round(performance.now() - began)} ms`);
+    await members.reconfigure((all) => Object.assign(all[read]!, { priority: 1, secondaryDelaySecs: 0 }));
+    await members.untilIn(read);
+  }
+  return await own.verdict({ repeats: 0 });
+}
+
+/** It loses its data and copies the set's anew; then the other one dies, so that it is to be read again. */
+export async function readMemberAnew(arena: Arena): Promise<Outcome> {
+  const { mongo, members, trial } = await onSet(arena, 'secondary');
+  await using _ = members;
+  await using own = trial;
+  for (let n = 0; n < arena.pick(1, 3); n++) {
+    const read = await members.readBy(own.engine);
+    await own.strike(async () => {
+      await mongo.kill(read);
+      await mongo.removeData(read);
+      await mongo.launch(read);
+    });
+    await members.untilIn(read);
+    // One that failed is avoided for 15 s: sooner, the primary is preferred to it.
+    const again = arena.pick(false, true);
+    if (again) await sleep(16_000);
+    const other = await members.readBy(own.engine);
+    await own.strike(async () => mongo.kill(other));
+    const now = await members.readBy(own.engine);
+    if (now === other || (again && now !== read)) throw new Error(`member ${now} is read, not the one that began anew`);
+    await mongo.launch(other);
+    await members.untilIn(other);
+  }
+  return await own.verdict({ repeats: 0 });
+}
+
 /** A set of three, and an engine that reads from where it is told. */
 async function onSet(
   arena: Arena,
