@@ -63,6 +63,12 @@ export class Arena implements AsyncDisposable {
   }
 }
 
+/**
+ * Members ask for each piece of the oplog rather than have it sent ahead: what was sent to one that is stopped, megabytes in
+ * the system's buffers, would be the set's once it goes on, and could not be rolled back.
+ */
+const ASKING = ['--setParameter', 'oplogFetcherUsesExhaust=false'];
+
 /** The servers of a run, of one version each; started when they are first asked for. */
 export class Servers implements AsyncDisposable {
   readonly #versions: { readonly mongo?: string | undefined; readonly rabbit?: string | undefined };
@@ -85,7 +91,7 @@ export class Servers implements AsyncDisposable {
   }
 
   replicaSet(): Promise<MongoServer> {
-    this.#replicaSet ??= this.newMongo({ members: 3 });
+    this.#replicaSet ??= this.newMongo({ members: 3, args: ASKING });
     return this.#replicaSet;
   }
 
