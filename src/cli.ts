@@ -7,6 +7,7 @@
 import { Command, CommanderError } from 'commander';
 import { redact } from './config/redact.ts';
 import { PositionLostError, UserError } from './errors.ts';
+import type { FilterFlags } from './checkpoint/parked-filter.ts';
 import { VERSION } from './version.ts';
 
 const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3 } as const;
@@ -80,14 +81,27 @@ function commandLine(outcome: Outcome): Command {
     });
 
   const parked = program.command('parked').description('Events that were set aside instead of delivered.');
-  withConfig(parked.command('list'))
-    .description('List them, and why.')
+  withFilter(withConfig(parked.command('list')))
+    .description('List them, and why; works beside a running engine.')
     .option('--json', 'as JSON')
-    .option('--subscription <name>', 'only of this subscription')
-    .option('--reason <reason>', 'only for this reason')
-    .action(async (options: { config: string; json?: true; subscription?: string; reason?: string }) => {
+    .action(async ({ json = false, ...options }: ParkedFlags & { json?: boolean }) => {
       const { parkedList } = await import('./commands/parked-list.ts');
-      outcome.exitCode = await parkedList({ ...options, json: options.json ?? false });
+      outcome.exitCode = await parkedList({ ...options, json });
+    });
+  withFilter(withConfig(parked.command('replay')))
+    .description("Deliver them after all, by today's configuration; on a stopped engine.")
+    .option('--dry-run', 'say what would become of them, and do nothing')
+    .action(async ({ dryRun = false, ...options }: ParkedFlags & { dryRun?: boolean }) => {
+      const { parkedReplay } = await import('./commands/parked-replay.ts');
+      outcome.exitCode = await parkedReplay({ ...options, dryRun });
+    });
+  withFilter(withConfig(parked.command('drop')))
+    .description('Give them up for good; on a stopped engine.')
+    .option('--dry-run', 'say which, and do nothing')
+    .option('--yes', 'do not ask')
+    .action(async ({ dryRun = false, yes = false, ...options }: ParkedFlags & { dryRun?: boolean; yes?: boolean }) => {
+      const { parkedDrop } = await import('./commands/parked-drop.ts');
+      outcome.exitCode = await parkedDrop({ ...options, dryRun, yes });
     });
 
   return program;
@@ -95,6 +109,15 @@ function commandLine(outcome: Outcome): Command {
 
 function withConfig(command: Command): Command {
   return command.option('-c, --config <file>', 'the configuration', './tailrace.yaml');
+}
+
+function withFilter(command: Command): Command {
+  return command
+    .option('--subscription <name>', 'only of this subscription')
+    .option('--reason <reason>', 'only for this reason')
+    .option('--since <time>', 'only events from then on: an ISO date, or seconds:increment')
+    .option('--until <time>', 'only events before then')
+    .option('--event <id>', 'only this event; may be repeated', collect);
 }
 
 function collect(value: string, before: readonly string[] = []): string[] {
@@ -133,6 +156,10 @@ try {
   process.exitCode = outcome.exitCode;
 } catch (error) {
   process.exitCode = exitCodeOf(error);
+}
+
+interface ParkedFlags extends FilterFlags {
+  readonly config: string;
 }
 
 interface TailFlags {

@@ -11,7 +11,7 @@ import { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Feed } from './feed/feed.ts';
 import { sleep } from './backoff.ts';
 import { PositionLostError, UserError } from './errors.ts';
-import { makeSource, wantsExpanded } from './source/make-source.ts';
+import { makeSource } from './source/make-source.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
@@ -19,6 +19,7 @@ import { SinkLock } from './sinks/lock.ts';
 import { StreamSink } from './sinks/stream-sink.ts';
 import { WorkerPool } from './worker/pool.ts';
 import { Metrics } from './observe/metrics.ts';
+import { workerPlan } from './feed/worker-plan.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-hash.ts';
 import { healthFacts, statusReport } from './report.ts';
 import type { Config, SubscriptionConfig } from './config/config.ts';
@@ -27,7 +28,6 @@ import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';
 import type { StatusReport } from './observe/status.ts';
 import type { LanePort } from './lanes/port.ts';
-import type { CraftPlan, WorkerPlan } from './worker/protocol.ts';
 
 export interface EngineOptions {
   readonly config: Config;
@@ -271,40 +271,4 @@ export class Engine {
       stores: this.#o.stores,
     };
   }
-}
-
-function workerPlan(config: Config): WorkerPlan {
-  const maxMessageBytes = new Map(config.sinks.map((sink) => [sink.name, sink.maxMessageBytes]));
-  return {
-    partitions: config.pipeline.partitions,
-    partitionBy: config.pipeline.partitionBy,
-    sources: config.sources.map(({ name, changeStream }) => ({
-      name,
-      ...(changeStream && {
-        changeStream: { expanded: wantsExpanded(config.subscriptions.filter(({ source }) => source === name)) },
-      }),
-      subscriptions: config.subscriptions
-        .filter(({ source }) => source === name)
-        .map(({ name, namespaces, operations, expanded, transactions, format, batch, to, compression, ...asked }) => ({
-          name,
-          namespaces,
-          operations,
-          expanded,
-          transactions,
-          format,
-          maxEvents: batch.maxEvents,
-          maxBytes: batch.maxBytes,
-          maxMessageBytes: ('sink' in to && maxMessageBytes.get(to.sink)) || Number.MAX_SAFE_INTEGER,
-          routingKey: to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '',
-          craft: craftPlan(asked),
-          compression,
-        })),
-    })),
-  };
-}
-
-/** Undefined where an event is wanted as it is. */
-function craftPlan({ where, fields, mask, headers, cloudEvents }: CraftPlan): CraftPlan | undefined {
-  const parts = { where, fields, mask, headers, cloudEvents };
-  return Object.values(parts).some((part) => part !== undefined) ? parts : undefined;
 }

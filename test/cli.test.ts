@@ -46,7 +46,15 @@ test("each command's help names its options", async () => {
     ],
     [
       ['parked', 'list'],
-      ['-c, --config <file>', '--json', '--subscription <name>', '--reason <reason>'],
+      ['-c, --config <file>', '--json', '--subscription <name>', '--reason <reason>', '--since <time>', '--event <id>'],
+    ],
+    [
+      ['parked', 'replay'],
+      ['-c, --config <file>', '--until <time>', '--dry-run'],
+    ],
+    [
+      ['parked', 'drop'],
+      ['-c, --config <file>', '--until <time>', '--dry-run', '--yes'],
     ],
   ] as const) {
     const { code, stdout } = await tailrace(...args, '--help');
@@ -71,7 +79,8 @@ test('bad usage exits 2 and says what is wrong on stderr', async () => {
     [['run', '-c'], /^tailrace: option '-c, --config <file>' argument missing/],
     [['checkpoint'], /Usage: tailrace checkpoint/],
     [['checkpoint', 'set'], /^tailrace: unknown command 'set'/],
-    [['parked', 'drop'], /^tailrace: unknown command 'drop'/],
+    [['parked', 'forget'], /^tailrace: unknown command 'forget'/],
+    [['parked', 'drop', '--since', 'lately'], /^tailrace: --since "lately": expected an ISO date/],
     [['tail'], /^tailrace: missing required argument 'uri'/],
     [['tail', 'mongodb://h', '--from', 'never'], /^tailrace: --from "never": expected latest, /],
   ] as const) {

@@ -10,6 +10,8 @@ import type { RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
 import { INDEX, inOneTransaction, makeFolder, openDatabase, openEnvironment, PARKED, PAYLOADS } from './data-folder.ts';
 import type { BinaryDatabase } from './data-folder.ts';
+import { matches } from './parked-filter.ts';
+import type { ParkedFilter } from './parked-filter.ts';
 import { parkedKey, subscriptionRange } from './parked-key.ts';
 import type { ParkedKey } from './parked-key.ts';
 import { decodeParked, encodeParked } from './record.ts';
@@ -24,9 +26,12 @@ export interface ParkingOptions {
   readonly log: Log;
 }
 
-export interface ParkedFilter {
-  readonly subscription?: string | undefined;
-  readonly reason?: string | undefined;
+/** What became of parked events that were tried again. */
+export interface Settlement {
+  /** Delivered, or given up. */
+  readonly gone: readonly Pick<ParkedSummary, 'subscription' | 'id'>[];
+  /** They stay, for another reason than before. */
+  readonly kept: readonly ParkedSummary[];
 }
 
 /** A record that is not on disk yet. */
@@ -68,9 +73,9 @@ export class ParkingStore implements AsyncDisposable {
     this.#payloads = openDatabase(this.#environment, PAYLOADS);
     this.#maxBytes = maxBytes;
     this.#log = log;
+    this.#totalBytes = storedBytes(this.#index);
     for (const { value } of this.#index.getRange()) {
-      const { summary, bytes } = decodeParked(value);
-      this.#totalBytes += value.byteLength + bytes;
+      const { summary } = decodeParked(value);
       this.#counts.set(summary.subscription, this.count(summary.subscription) + 1);
     }
   }
@@ -131,19 +136,35 @@ export class ParkingStore implements AsyncDisposable {
     return sealed === undefined || payload === undefined ? undefined : { ...decodeParked(sealed).summary, payload };
   }
 
-  /** Gives its room back; false when there was no such event. On disk when it resolves. */
-  async remove(subscription: string, id: string): Promise<boolean> {
-    const key = parkedKey(subscription, id);
-    const sealed = this.#index.get(key);
-    if (sealed === undefined) return false;
-    await inOneTransaction(this.#environment, () => {
-      void this.#index.remove(key);
-      void this.#payloads.remove(key);
+  /** Gives the room of those that are gone back; the result is how many there were. On disk when it resolves, all or nothing. */
+  async settle({ gone, kept }: Settlement): Promise<number> {
+    const removed = gone.flatMap(({ subscription, id }) => {
+      const key = parkedKey(subscription, id);
+      const sealed = this.#index.get(key);
+      return sealed === undefined ? [] : [{ key, subscription, bytes: sealed.byteLength + decodeParked(sealed).bytes }];
     });
-    this.#totalBytes -= sealed.byteLength + decodeParked(sealed).bytes;
-    this.#counts.set(subscription, this.count(subscription) - 1);
+    const changed = kept.flatMap((summary) => {
+      const key = parkedKey(summary.subscription, summary.id);
+      const before = this.#index.get(key);
+      if (before === undefined) return [];
+      const sealed = encodeParked(summary, decodeParked(before).bytes);
+      return [{ key, sealed, more: sealed.byteLength - before.byteLength }];
+    });
+    if (removed.length + changed.length === 0) return 0;
+    await inOneTransaction(this.#environment, () => {
+      for (const { key } of removed) {
+        void this.#index.remove(key);
+        void this.#payloads.remove(key);
+      }
+      for (const { key, sealed } of changed) void this.#index.put(key, sealed);
+    });
+    for (const { subscription, bytes } of removed) {
+      this.#totalBytes -= bytes;
+      this.#counts.set(subscription, this.count(subscription) - 1);
+    }
+    for (const { more } of changed) this.#totalBytes += more;
     for (const wake of this.#waiting) wake();
-    return true;
+    return removed.length;
   }
 
   /** What could not be written until now is given up: its events come again after the next start. */
@@ -217,10 +238,18 @@ export class ParkingStore implements AsyncDisposable {
   }
 }
 
-export function* listParked(index: BinaryDatabase, { subscription, reason }: ParkedFilter): Generator<ParkedSummary> {
+export function* listParked(index: BinaryDatabase, filter: ParkedFilter): Generator<ParkedSummary> {
+  const { subscription } = filter;
   const range = subscription === undefined ? {} : subscriptionRange(subscription);
   for (const { value } of index.getRange(range)) {
     const { summary } = decodeParked(value);
-    if (reason === undefined || summary.reason === reason) yield summary;
+    if (matches(summary, filter)) yield summary;
   }
+}
+
+/** As the bound counts it. */
+export function storedBytes(index: BinaryDatabase): number {
+  let total = 0;
+  for (const { value } of index.getRange()) total += value.byteLength + decodeParked(value).bytes;
+  return total;
 }

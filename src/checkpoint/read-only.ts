@@ -14,8 +14,8 @@ import {
   recentName,
   RECORDS,
 } from './data-folder.ts';
-import { listParked } from './parking.ts';
-import type { ParkedFilter } from './parking.ts';
+import { listParked, storedBytes } from './parking.ts';
+import type { ParkedFilter } from './parked-filter.ts';
 import { probeStores } from './probe.ts';
 import type { CheckpointRecord, GapRecord, ParkedSummary } from './record.ts';
 import { readGaps, readRecords } from './store.ts';
@@ -43,14 +43,20 @@ export async function readCheckpoints(path: string): Promise<CheckpointView> {
   return { records: [...records.values()].sort((a, b) => (a.subscription < b.subscription ? -1 : 1)), gaps };
 }
 
-export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedSummary[]> {
+export interface ParkedView {
+  readonly parked: readonly ParkedSummary[];
+  /** Of the whole store, as the bound counts it. */
+  readonly storeBytes: number;
+}
+
+export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedView> {
   await probeStores({ path, mode: 'read' });
-  let parked: ParkedSummary[] = [];
+  let view: ParkedView = { parked: [], storeBytes: 0 };
   await reading(path, PARKED, (environment) => {
     const index = openDatabaseIfThere(environment, INDEX);
-    parked = index === undefined ? [] : [...listParked(index, filter)];
+    if (index !== undefined) view = { parked: [...listParked(index, filter)], storeBytes: storedBytes(index) };
   });
-  return parked;
+  return view;
 }
 
 function recordsIn(environment: RootDatabase): CheckpointRecord[] {

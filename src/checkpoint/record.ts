@@ -76,6 +76,33 @@ export interface ParkedSummary {
   readonly contentType?: string;
   readonly contentEncoding?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Only of a message: what else it was sent with. */
+  readonly message?: ParkedMessage;
+  /** Of an entry or an event: what it takes to make the same of it again. */
+  readonly origin?: ParkedOrigin;
+}
+
+export interface ParkedMessage {
+  readonly routingKey: string;
+  readonly type: string;
+  readonly wallSeconds: number;
+  readonly events: number;
+  readonly partition: number;
+}
+
+export interface ParkedOrigin {
+  /** Of the server that wrote it: major × 100 + minor. */
+  readonly serverVersion: number;
+  /** Namespaces that were partitioned as a whole, because of their collation. */
+  readonly collated?: readonly string[];
+  /** It came from a change stream, opened with or without `showExpandedEvents`. */
+  readonly stream?: 'plain' | 'expanded';
+  /** See `ParkedEvent` in the workers' protocol. */
+  readonly partition?: number;
+  readonly whole?: true;
+  readonly firstIndex?: number;
+  /** Of an event: which fields had been taken out of it. */
+  readonly shape?: string;
 }
 
 /** The bytes are not what was once stored. */

@@ -1,31 +1,29 @@
 /** `tailrace parked list`: what was set aside, and why; also beside a running engine. */
 import { readParked } from '../checkpoint/read-only.ts';
+import { parseFilter } from '../checkpoint/parked-filter.ts';
+import type { FilterFlags } from '../checkpoint/parked-filter.ts';
 import { loadConfig } from '../config/load.ts';
+import { NOTHING_PARKED } from './parked-counts.ts';
 import { table } from './table.ts';
 
-export interface ParkedListOptions {
+export interface ParkedListOptions extends FilterFlags {
   /** The configuration file. */
   readonly config: string;
   readonly json: boolean;
-  readonly subscription?: string | undefined;
-  readonly reason?: string | undefined;
   readonly write?: (text: string) => void;
 }
 
-export async function parkedList({
-  config,
-  json,
-  subscription,
-  reason,
-  write = toStdout,
-}: ParkedListOptions): Promise<number> {
-  const { checkpoint } = await loadConfig(config, process.env);
-  const parked = await readParked(checkpoint.path, { subscription, reason });
+export async function parkedList({ config, json, write = toStdout, ...flags }: ParkedListOptions): Promise<number> {
+  const filter = parseFilter(flags);
+  const { checkpoint, parked: bound } = await loadConfig(config, process.env);
+  const { parked, storeBytes } = await readParked(checkpoint.path, filter);
   if (json) {
     const shown = parked.map((event) => ({ ...event, at: new Date(event.at).toISOString() }));
-    write(`${JSON.stringify({ parked: shown }, undefined, 2)}\n`);
+    write(
+      `${JSON.stringify({ parked: shown, store: { bytes: storeBytes, maxBytes: bound.maxBytes } }, undefined, 2)}\n`,
+    );
   } else if (parked.length === 0) {
-    write('Nothing is parked.\n');
+    write(storeBytes === 0 ? 'Nothing is parked.\n' : NOTHING_PARKED);
   } else {
     const rows = parked.map((event) => [
       event.subscription,
@@ -37,8 +35,17 @@ export async function parkedList({
     ]);
     write(table([['SUBSCRIPTION', 'EVENT', 'NAMESPACE', 'REASON', 'PARKED AT', 'DETAIL'], ...rows]));
     write(`\n${parked.length} parked.\n`);
+    write(`The store holds ${inUnits(storeBytes)} of ${inUnits(bound.maxBytes)} (parked.maxBytes).\n`);
   }
   return 0;
+}
+
+function inUnits(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let amount = bytes;
+  let unit = 0;
+  for (; amount >= 1024 && unit < units.length - 1; unit += 1) amount /= 1024;
+  return `${Number(amount.toFixed(1))} ${units[unit]}`;
 }
 
 function toStdout(text: string): void {

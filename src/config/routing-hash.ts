@@ -27,6 +27,11 @@ export function layoutHash({ partitions, partitionBy }: Layout): string {
   return hash({ partitions, partitionBy });
 }
 
+/** Of what a subscription hides; without keys, since what was hashed under another one is hidden all the same. */
+export function shapeHash({ fields, mask = [] }: Pick<SubscriptionConfig, 'fields' | 'mask'>): string {
+  return hash({ fields: fields ?? null, mask: mask.map((one) => ({ ...one, key: null })) });
+}
+
 /** Does the destination carry `{partition}`, so that another layout sends a document's changes to another queue? */
 export function usesPartitionQueues({ to }: SubscriptionConfig): boolean {
   if (to.kind === 'queue') return usesPartition(to.queue);

@@ -20,7 +20,7 @@ import { wantsExpanded } from '../source/make-source.ts';
 import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
-import type { CheckpointRecord, LanePosition } from '../checkpoint/record.ts';
+import type { CheckpointRecord, LanePosition, ParkedOrigin } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
@@ -92,7 +92,7 @@ export class Feed {
     this.routes = options.routes;
     this.#ownsBodies = options.routes.every(({ config: { to } }) => to.kind !== 'port' || to.letsGo === true);
     this.#starts = new Starts(options);
-    this.#setAside = new SetAside(options);
+    this.#setAside = new SetAside({ ...options, reading: () => this.#reading() });
     this.#transactions = new Transactions(options);
     this.#lanes = new LaneSet({ ...options, partitions: options.pipeline.partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
@@ -479,6 +479,15 @@ export class Feed {
       { source: this.name, serverVersion: this.#identity?.serverVersion },
       'Change streams tell of create, createIndexes, dropIndexes and modify, and what `expanded` adds, from MongoDB 6.0 on: none of it comes from this server. `mode: oplog` tells of them.',
     );
+  }
+
+  #reading(): Pick<ParkedOrigin, 'serverVersion' | 'collated' | 'stream'> {
+    const expanded = wantsExpanded(this.routes.map(({ config }) => config));
+    return {
+      serverVersion: this.#serverVersion(),
+      ...(this.#collated.length > 0 && { collated: this.#collated }),
+      ...(this.#o.config.changeStream && { stream: expanded ? 'expanded' : 'plain' }),
+    };
   }
 
   /** Change events have `wallTime`, and streams `showExpandedEvents`, from 6.0 on. */

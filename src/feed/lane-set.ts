@@ -55,7 +55,7 @@ export class LaneSet {
       onUnroutable: config.onUnroutable,
       confirmTimeoutMs,
       now: () => performance.now(),
-      park: (message, reason, detail) => setAside.message(subscription, message, reason, detail),
+      park: (message, reason, detail) => setAside.message(lane, message, reason, detail),
       observer: {
         published: (events) => meter.published(events),
         confirmed: (messages, waitedMs) => {

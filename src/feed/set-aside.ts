@@ -5,12 +5,15 @@
  * checkpoint shows the lanes as they were before (`lanesBefore`): a crash then repeats what came after it, rather than skip
  * what nobody has. A message that a lane parks keeps its place in the lane, and needs no such care.
  */
+import { setMaxListeners } from 'node:events';
 import { Backoff, sleep } from '../backoff.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { compareTs } from '../source/position.ts';
 import { END_INDEX } from '../worker/protocol.ts';
-import type { LanePosition, ParkedRecord } from '../checkpoint/record.ts';
+import type { LanePosition, ParkedOrigin, ParkedRecord } from '../checkpoint/record.ts';
 import type { LaneMessage } from '../lanes/port.ts';
+import { shapeHash } from '../config/routing-hash.ts';
+import type { Lane } from '../lanes/lane.ts';
 import type { Ticket } from '../lanes/ledger.ts';
 import type { Log } from '../observe/log.ts';
 import type { ParkReason, ParkedEvent } from '../worker/protocol.ts';
@@ -21,6 +24,8 @@ export interface SetAsideOptions {
   readonly routes: readonly Route[];
   readonly parking: Parking;
   readonly log: Log;
+  /** How entries are read now, as far as those that are set aside must tell. */
+  readonly reading: () => Pick<ParkedOrigin, 'serverVersion' | 'collated' | 'stream'>;
   /** The checkpoint may show more now. */
   readonly touch: () => void;
 }
@@ -37,6 +42,8 @@ export class SetAside {
 
   constructor(options: SetAsideOptions) {
     this.#o = options;
+    // All that wait for room in a full store listen to it.
+    setMaxListeners(0, this.#closed.signal);
   }
 
   /** Where this subscription's lanes stood before the oldest event that is not on disk yet; undefined when all are. */
@@ -59,9 +66,14 @@ export class SetAside {
   }
 
   /** Resolves once it is on disk; rejects only when closed. */
-  message(subscription: number, message: LaneMessage, reason: ParkReason, detail: string): Promise<void> {
+  message(
+    { subscription, partition }: Pick<Lane, 'subscription' | 'partition'>,
+    message: LaneMessage,
+    reason: ParkReason,
+    detail: string,
+  ): Promise<void> {
     const { contentType, config } = this.#o.routes[subscription]!;
-    const { messageId: id, body, events, headers } = message;
+    const { messageId: id, body, events, headers, routingKey, type, wallSeconds } = message;
     const record = {
       id,
       ns: '',
@@ -72,6 +84,7 @@ export class SetAside {
       contentType,
       ...(config.compression !== undefined && { contentEncoding: config.compression }),
       ...(headers !== undefined && { headers }),
+      message: { routingKey, type, wallSeconds, events, partition },
     };
     return this.#park(subscription, record, events);
   }
@@ -93,10 +106,18 @@ export class SetAside {
     return true;
   }
 
-  async #event({ subscription, id, ns, reason, detail, entry, shaped }: ParkedEvent, ticket: Ticket): Promise<void> {
+  async #event(event: ParkedEvent, ticket: Ticket): Promise<void> {
+    const { subscription, id, ns, reason, detail, entry, shaped, partition, whole, firstIndex } = event;
+    const origin = {
+      ...this.#o.reading(),
+      ...(partition !== undefined && { partition }),
+      ...(whole && { whole }),
+      ...(firstIndex !== undefined && { firstIndex }),
+      ...(shaped && { shape: shapeHash(this.#o.routes[subscription]!.config) }),
+    };
     try {
       const payloadKind = shaped ? 'event' : 'entry';
-      await this.#park(subscription, { id, ns, reason, detail, payload: entry, payloadKind }, 1);
+      await this.#park(subscription, { id, ns, reason, detail, payload: entry, payloadKind, origin }, 1);
     } catch {
       return; // Only a stop ends the attempt; the event comes again at the next start.
     }

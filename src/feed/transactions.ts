@@ -16,6 +16,7 @@ import type { SourceConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { Ts } from '../source/position.ts';
 import type { RawBatch, Source } from '../source/source.ts';
+import { hidesFields } from '../worker/pool.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';
@@ -91,13 +92,14 @@ export class Transactions {
     const bytes = new Uint8Array(entry);
     return {
       ...NOTHING,
-      parked: routes.map((_, subscription) => ({
+      parked: routes.map(({ config }, subscription) => ({
         subscription,
         id,
         ns: '',
         reason: 'undecodable',
         detail,
-        entry: bytes,
+        ...(hidesFields(config) ? { entry: new Uint8Array(0), shaped: true } : { entry: bytes }),
+        whole: true,
       })),
       last: at,
       events: new Uint32Array(routes.length),

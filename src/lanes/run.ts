@@ -11,14 +11,18 @@ import type { Gate } from './gate.ts';
 import type { LaneMessage } from './port.ts';
 import type { Ticket } from './ledger.ts';
 
-/** What all runs of one batch share. */
-export interface Delivery {
+/** A batch's messages as the worker wrote them. */
+export interface Encoded {
   readonly source: string;
-  readonly ticket: Ticket;
   readonly records: Uint32Array;
   readonly bodies: Buffer;
   readonly routingKeys: readonly string[];
   readonly headers?: readonly MessageHeaders[] | undefined;
+}
+
+/** What all runs of one batch share. */
+export interface Delivery extends Encoded {
+  readonly ticket: Ticket;
   /** By the number that a gate's record holds. */
   readonly gates: readonly Gate[];
 }
@@ -30,16 +34,16 @@ export interface Run {
   readonly to: number;
 }
 
-export function recordField(delivery: Delivery, record: number, field: number): number {
+export function recordField(delivery: Encoded, record: number, field: number): number {
   return delivery.records[record * RECORD_FIELDS + field]!;
 }
 
-export function recordHeaders(delivery: Delivery, record: number): MessageHeaders | undefined {
+export function recordHeaders(delivery: Encoded, record: number): MessageHeaders | undefined {
   return delivery.headers?.[recordField(delivery, record, Field.headers) - 1];
 }
 
 /** The last operation of a message. */
-export function recordEnd(delivery: Delivery, record: number): LanePosition {
+export function recordEnd(delivery: Encoded, record: number): LanePosition {
   const at = record * RECORD_FIELDS;
   const { records } = delivery;
   return {
@@ -48,17 +52,21 @@ export function recordEnd(delivery: Delivery, record: number): LanePosition {
   };
 }
 
-/** One record of one batch. */
-export interface Part {
-  readonly delivery: Delivery;
+interface EncodedPart {
+  readonly delivery: Encoded;
   readonly record: number;
+}
+
+/** One record of one batch. */
+export interface Part extends EncodedPart {
+  readonly delivery: Delivery;
 }
 
 /**
  * The message that these records make together; more than one only where messages hold many events. Made when it is sent, and
  * not kept: what lives until its confirm outlives the young generation, and would fill the old one (bench `end-to-end`, `quorum`: RSS).
  */
-export function composeMessage(parts: readonly Part[]): LaneMessage {
+export function composeMessage(parts: readonly EncodedPart[]): LaneMessage {
   const { delivery, record } = parts[0]!;
   const last = parts.at(-1)!;
   return {
@@ -73,39 +81,41 @@ export function composeMessage(parts: readonly Part[]): LaneMessage {
 }
 
 /** How many events their message holds. */
-function eventsOf(parts: readonly Part[]): number {
+function eventsOf(parts: readonly EncodedPart[]): number {
   let events = 0;
   for (const { delivery, record } of parts) events += recordField(delivery, record, Field.events);
   return events;
 }
 
-export function messageIdOf(parts: readonly Part[]): string {
+export function messageIdOf(parts: readonly EncodedPart[]): string {
   const { delivery, record } = parts[0]!;
   const last = parts.at(-1)!;
   const first = idOf(delivery, record * RECORD_FIELDS + Field.firstSeconds);
   const id =
     eventsOf(parts) === 1 ? first : `${first}..${idOf(last.delivery, last.record * RECORD_FIELDS + Field.lastSeconds)}`;
-  return id.length <= MAX_SHORT_STRING ? id : shortened(id);
+  return fittingId(id);
 }
 
-function bodyOf(parts: readonly Part[]): Buffer {
+function bodyOf(parts: readonly EncodedPart[]): Buffer {
   const bodies = parts.length > 1 ? parts.map(sliceOf) : undefined;
   return bodies ? Buffer.concat(bodies) : sliceOf(parts[0]!);
 }
 
-function sliceOf({ delivery, record }: Part): Buffer {
+function sliceOf({ delivery, record }: EncodedPart): Buffer {
   const from = recordField(delivery, record, Field.offset);
   return delivery.bodies.subarray(from, from + recordField(delivery, record, Field.length));
 }
 
 /** Of the operation whose seconds, increment and index lie there. */
-function idOf({ source, records }: Delivery, at: number): string {
+function idOf({ source, records }: Encoded, at: number): string {
   const increment = records[at + 1]!;
   const index = records[at + 2]!;
   return `${source}:${eventIdTail(records[at]!, index === BEGIN_INDEX ? increment + 1 : increment, index)}`;
 }
 
-function shortened(id: string): string {
+/** As AMQP's `messageId` takes it. */
+export function fittingId(id: string): string {
+  if (id.length <= MAX_SHORT_STRING) return id;
   const digest = createHash('sha256').update(id).digest('hex');
   return `${id.slice(0, MAX_SHORT_STRING - digest.length - 1)}#${digest}`;
 }

@@ -6,15 +6,19 @@ import { PublishFrames } from './publish-frames.ts';
 import { amqpCode } from './topology.ts';
 import type { Outbox } from './outbox.ts';
 
-export interface AmqpPortOptions {
+/** What a body is, as AMQP's properties say it. */
+export interface BodyProperties {
+  readonly contentType: string;
+  readonly contentEncoding: string | undefined;
+}
+
+export interface AmqpPortOptions extends BodyProperties {
   readonly channel: ConfirmChannel;
   readonly listener: PortListener;
   /** The connection's; without one, amqplib publishes. */
   readonly outbox: Outbox | undefined;
   /** '' is the default exchange: routing keys are queue names. */
   readonly exchange: string;
-  readonly contentType: string;
-  readonly contentEncoding: string | undefined;
   readonly isBlocked: () => boolean;
   /** Declares a queue whose name depends on the event, before the first message for it; undefined where none does. */
   readonly prepareQueue: ((name: string) => Promise<void>) | undefined;
@@ -131,6 +135,10 @@ async function closeQuietly(channel: ConfirmChannel): Promise<void> {
   } catch {
     // Already closed by the other end.
   }
+}
+
+export function bodyPropertiesOf(subscription: SubscriptionConfig): BodyProperties {
+  return { contentType: contentTypeOf(subscription), contentEncoding: subscription.compression };
 }
 
 export function contentTypeOf(subscription: SubscriptionConfig): string {

@@ -6,8 +6,9 @@
  */
 import { Backoff, sleep } from '../backoff.ts';
 import { AmqpConnection } from './amqp-connection.ts';
-import { AmqpPort, contentTypeOf } from './amqp-port.ts';
+import { AmqpPort, bodyPropertiesOf } from './amqp-port.ts';
 import { amqpCode, checkTopology, declareTopology, topologyFault, topologyOf } from './topology.ts';
+import type { BodyProperties } from './amqp-port.ts';
 import type { SinkConfig, SubscriptionConfig } from '../config/config.ts';
 import type { LanePort, OpenPort, PortFault, PortListener } from '../lanes/port.ts';
 import type { Log } from '../observe/log.ts';
@@ -73,11 +74,12 @@ export class AmqpSink {
     for (const { name } of this.#subscriptions) await this.#ensureAtStart(name, stop);
   }
 
-  lanePort(subscription: SubscriptionConfig): LanePort {
+  /** `as`: what its bodies are, where that is not what the subscription says now. */
+  lanePort(subscription: SubscriptionConfig, as: BodyProperties = bodyPropertiesOf(subscription)): LanePort {
     const offset = this.#subscriptions.indexOf(subscription);
     const numberOf = (partition: number) => (Math.max(0, offset) + partition) % this.#connections.length;
     return {
-      open: (listener, stop) => this.#openPort(numberOf(listener.partition), subscription, listener, stop),
+      open: (listener, stop) => this.#openPort(numberOf(listener.partition), { subscription, as, listener }, stop),
       mend: async () => {
         for (const { ensured } of this.#connections) ensured.delete(subscription.name);
         const open = this.#connections.find(({ model }) => model);
@@ -115,14 +117,14 @@ export class AmqpSink {
 
   async #openPort(
     number: number,
-    subscription: SubscriptionConfig,
-    listener: PortListener,
+    wanted: { subscription: SubscriptionConfig; as: BodyProperties; listener: PortListener },
     stop: AbortSignal,
   ): Promise<OpenPort> {
+    const { subscription, as, listener } = wanted;
     const connection = this.#connections[number]!;
     const model = await connection.connected(stop);
     // Its lanes are shared out: a number without its highest bit is another one, and at last 0, which is never refused.
-    if (!model) return this.#openPort(number ^ (1 << (31 - Math.clz32(number))), subscription, listener, stop);
+    if (!model) return this.#openPort(number ^ (1 << (31 - Math.clz32(number))), wanted, stop);
     const { outbox } = connection;
     try {
       await this.#ensure(connection, subscription.name);
@@ -133,8 +135,7 @@ export class AmqpSink {
         listener,
         outbox,
         exchange: topology.exchange ?? '',
-        contentType: contentTypeOf(subscription),
-        contentEncoding: subscription.compression,
+        ...as,
         isBlocked: () => connection.blockedFor !== undefined,
         prepareQueue: topology.dynamic ? (name) => this.#ensureQueue(connection, name, topology) : undefined,
         onClose: () => connection.ports.delete(port),
@@ -144,7 +145,7 @@ export class AmqpSink {
     } catch (error) {
       // Without a code of the broker's it was the connection that went: wait for the next one.
       if (amqpCode(error) === undefined && !connection.stopped && !stop.aborted && connection.model !== model) {
-        return await this.#openPort(number, subscription, listener, stop);
+        return await this.#openPort(number, wanted, stop);
       }
       const fault: PortFault = {
         kind: 'channel',

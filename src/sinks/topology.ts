@@ -111,7 +111,7 @@ export function topologyFault(error: unknown, subscription: string): UserError |
     return new UserError(
       'rights-missing',
       `subscription "${subscription}": the broker's user may not do this (${said}). Grant it \`configure\` and \`write\` on ` +
-        `these names, or create them yourself and set \`declare: false\`.`,
+        `these names, and \`read\` on the exchange to bind queues (docs/security.md); or create them yourself and set \`declare: false\`.`,
       { cause: error },
     );
   }

@@ -134,8 +134,11 @@ export class ChangeStreamSource implements Source {
   }
 
   async collatedNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]> {
+    const { watch } = this.#o.config.changeStream;
+    const database = watch === 'deployment' ? undefined : watch.split('.', 1)[0];
     return this.#reader.withMember(
-      (member, signal) => collatedNamespaces({ source: this.name, member, matches, log: this.#o.log }, signal),
+      (member, signal) =>
+        collatedNamespaces({ source: this.name, member, database, matches, log: this.#o.log }, signal),
       stop,
     );
   }

@@ -9,6 +9,8 @@ import type { Member } from './member.ts';
 export interface CollationsOptions {
   readonly source: string;
   readonly member: Member;
+  /** Only in this one is anything read. */
+  readonly database?: string | undefined;
   /** Whether this "db.coll" matters. */
   readonly matches: (ns: string) => boolean;
   readonly log: Log;
@@ -17,12 +19,14 @@ export interface CollationsOptions {
 const INTERNAL = new Set(['admin', 'config', 'local']);
 
 export async function collatedNamespaces(
-  { source, member, matches, log }: CollationsOptions,
+  { source, member, database: only, matches, log }: CollationsOptions,
   signal: AbortSignal,
 ): Promise<string[]> {
   const found: string[] = [];
   const unlisted: string[] = [];
-  for (const database of await databases(member, signal)) {
+  const listed = only === undefined ? await databases(member, signal) : [only];
+  if (listed === undefined) unlisted.push('*');
+  for (const database of listed ?? []) {
     if (INTERNAL.has(database)) continue;
     try {
       const options = { nameOnly: false as const, signal };
@@ -39,14 +43,23 @@ export async function collatedNamespaces(
   if (unlisted.length > 0) {
     log.warn(
       { source, databases: unlisted },
-      'Collections with a default collation cannot be told apart here: grant listCollections, or partition them by namespace.',
+      'Collections with a default collation cannot be told apart here: grant listCollections and listDatabases (docs/security.md), or ' +
+        'partition them by namespace.',
     );
   }
   return found;
 }
 
-async function databases(member: Member, signal: AbortSignal): Promise<string[]> {
-  const command = { nameOnly: true, authorizedDatabases: true, signal };
-  const { databases: listed } = await member.client.db('admin').admin().listDatabases(command);
-  return listed.map(({ name }) => name);
+/** All that there are; undefined where the user may not know. */
+async function databases(member: Member, signal: AbortSignal): Promise<string[] | undefined> {
+  const admin = member.client.db('admin').admin();
+  try {
+    // Otherwise those would be left out without a word that he may not look into.
+    const command = { nameOnly: true, authorizedDatabases: false, signal };
+    const { databases: listed } = await admin.listDatabases(command);
+    return listed.map(({ name }) => name);
+  } catch (error) {
+    if (classify(error).kind !== 'refused') throw error;
+    return undefined;
+  }
 }

@@ -30,6 +30,19 @@ export type Crafted =
       readonly end: number;
     };
 
+/** Where an event belongs, as templates know it. */
+export interface EventPlace {
+  readonly db: string;
+  readonly coll: string;
+  readonly partition: number;
+}
+
+export interface WritePlace {
+  readonly out: Output;
+  readonly pos: number;
+  readonly limit: number;
+}
+
 /** An update's dotted paths can make an event far larger than its entry: beyond this it is not even made. */
 const MAX_EVENT_BYTES = 256 * 1024 * 1024;
 const KEEP_BYTES = 16 * 1024 * 1024;
@@ -67,7 +80,7 @@ export class Crafter {
   }
 
   /** Writes the message's body at `pos`. Throws `MalformedBson` for what cannot be made an event. */
-  craft(view: EventView, partition: number, { out, pos, limit }: { out: Output; pos: number; limit: number }): Crafted {
+  craft(view: EventView, partition: number, { out, pos, limit }: WritePlace): Crafted {
     this.#shaped = noBytes;
     if (raw.bytes.length > KEEP_BYTES) raw = new Output(64 * 1024);
     const length = putRaw(view);
@@ -79,9 +92,19 @@ export class Crafter {
     }
     const shaped = this.#shaper === undefined ? event : this.#shaper.shape(event);
     this.#shaped = shaped;
+    return this.#finish(shaped, { ...view.route, partition }, { out, pos, limit });
+  }
+
+  /** The same for an event that was shaped before; `reshape`: as other fields were hidden then, once more. */
+  craftAgain(event: Uint8Array, place: EventPlace & { readonly reshape: boolean }, to: WritePlace): Crafted {
+    const shaped = place.reshape && this.#shaper !== undefined ? this.#shaper.shape(event) : event;
+    return this.#finish(shaped, place, to);
+  }
+
+  #finish(shaped: Uint8Array, { db, coll, partition }: EventPlace, { out, pos, limit }: WritePlace): Crafted {
     const known: TemplateEvent = {
-      db: view.route.db,
-      coll: view.route.coll,
+      db,
+      coll,
       operationType: textField(shaped, 0, 'operationType'),
       partition,
       bytes: shaped,

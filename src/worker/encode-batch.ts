@@ -21,7 +21,8 @@ import { putJsonEvent } from './json-event.ts';
 import { SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { MESSAGE_TYPES } from './protocol.ts';
-import type { BatchJob, BatchResult, ParkReason, TransactionMark, WorkerPlan } from './protocol.ts';
+import type { Parked } from './parking.ts';
+import type { BatchJob, BatchResult, TransactionMark, WorkerPlan } from './protocol.ts';
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
@@ -230,13 +231,14 @@ class SourceEncoder {
         // What was written is not kept, and the next event takes its place: nobody may copy it from there.
         this.#written[subscription.form]?.fill(0, number * 2, number * 2 + 2);
         const detail = `${length} bytes, more than the limit of ${subscription.maxMessageBytes}`;
-        this.#park(row, route, subscription, 'too-large', detail, crafter?.parkable);
+        this.#park(row, route, subscription, lane, { reason: 'too-large', detail, event: crafter?.parkable });
         return;
       }
       this.#pos = start + length;
     } catch (error) {
       if (!(error instanceof MalformedBson)) throw error;
-      this.#park(row, route, subscription, 'undecodable', error.message, crafter?.shapes ? noBytes : undefined);
+      const event = crafter?.shapes ? noBytes : undefined;
+      this.#park(row, route, subscription, lane, { reason: 'undecodable', detail: error.message, event });
       return;
     }
     if (lineFeed === 1) {
@@ -268,7 +270,7 @@ class SourceEncoder {
         this.#scan.filtered++;
         return undefined;
       case 'parked':
-        this.#park(row, route, subscription, crafted.reason, crafted.detail, crafter.parkable);
+        this.#park(row, route, subscription, lane, { ...crafted, event: crafter.parkable });
         return undefined;
     }
   }
@@ -398,13 +400,13 @@ class SourceEncoder {
     const rendered = this.#render(subscription.template, bytes, row, route, partition);
     if ('missing' in rendered) {
       const detail = `{${rendered.missing}} of the routing key is missing, or has no text`;
-      this.#park(row, route, subscription, 'missing-field', detail);
+      this.#park(row, route, subscription, partition, { reason: 'missing-field', detail });
       return -1;
     }
     const { key } = rendered;
     if (key.length > MAX_SHORT_STRING / 3 && Buffer.byteLength(key) > MAX_SHORT_STRING) {
       const detail = `a routing key of ${Buffer.byteLength(key)} bytes, more than AMQP's ${MAX_SHORT_STRING}`;
-      this.#park(row, route, subscription, 'routing-key-too-long', detail);
+      this.#park(row, route, subscription, partition, { reason: 'routing-key-too-long', detail });
       return -1;
     }
     return this.#records.keyNumber(key);
@@ -440,13 +442,13 @@ class SourceEncoder {
     });
   }
 
+  /** `lane`: its number, or its partition. */
   #park(
     row: number,
     route: Route,
     subscription: CompiledSubscription,
-    reason: ParkReason,
-    detail: string,
-    event?: Uint8Array,
+    lane: number,
+    { reason, detail, event }: Pick<Parked, 'reason' | 'detail' | 'event'>,
   ): void {
     const rows = this.#scan.rows.operations;
     this.#scan.parking.park({
@@ -459,6 +461,8 @@ class SourceEncoder {
       entryStart: rows[row + Row.entryStart]!,
       entryEnd: rows[row + Row.entryEnd]!,
       event,
+      partition: lane % this.#router.partitions,
+      firstIndex: this.#scan.firstIndex,
     });
   }
 }

@@ -19,6 +19,9 @@ export interface Parked {
   readonly entryEnd: number;
   /** What is set aside instead of the entry, where the entry may not be seen; it may have no bytes. */
   readonly event?: Uint8Array | undefined;
+  readonly partition?: number;
+  readonly whole?: boolean;
+  readonly firstIndex?: number | undefined;
 }
 
 /** Behind the reason why an event is parked without its bytes. */
@@ -40,15 +43,21 @@ export class Parking {
     this.records = [];
   }
 
-  park({ subscription, ts, index, ns, reason, detail, entryStart, entryEnd, event }: Parked): void {
+  park(parked: Parked): void {
+    const { subscription, ts, index, ns, reason, detail, entryStart, entryEnd, event } = parked;
     const bytes = this.#bytes;
+    const origin = {
+      ...(parked.partition !== undefined && { partition: parked.partition }),
+      ...(parked.whole === true && { whole: true as const }),
+      ...(parked.firstIndex !== undefined && { firstIndex: parked.firstIndex }),
+    };
     const id =
       ts >= 0
         ? `${this.#source}:${eventIdTail(tsSeconds(bytes, ts), tsIncrement(bytes, ts), index)}`
         : `${this.#source}:damaged.${fingerprint(bytes, entryStart, entryEnd)}.${index}`;
     if (event !== undefined) {
       const kept = event.length > 0 ? detail : `${detail}${NOT_KEPT}`;
-      this.records.push({ subscription, id, ns, reason, detail: kept, entry: event, shaped: true });
+      this.records.push({ subscription, id, ns, reason, detail: kept, entry: event, shaped: true, ...origin });
       return;
     }
     let entry = this.#copies.get(entryStart);
@@ -56,7 +65,7 @@ export class Parking {
       entry = copyBytes(bytes, entryStart, entryEnd);
       this.#copies.set(entryStart, entry);
     }
-    this.records.push({ subscription, id, ns, reason, detail, entry });
+    this.records.push({ subscription, id, ns, reason, detail, entry, ...origin });
   }
 }
 

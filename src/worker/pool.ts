@@ -33,6 +33,8 @@ export interface WorkerPoolOptions {
   readonly log: Log;
   /** A job that takes longer is taken for hanging; a piece of one that failed before gets a tenth of it. */
   readonly deadlineMs?: number;
+  /** Main does what little there is itself; false: nothing that could be the end of it. */
+  readonly quick?: boolean;
   /** The workers' module; a test gives one that dies when it is told to. Main does its work only where it is the usual one. */
   readonly workerFile?: string;
 }
@@ -50,7 +52,8 @@ const QUICK_BYTES = 32 * 1024;
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
 
-function hidesFields(craft: CraftPlan | undefined): boolean {
+/** What its events may not show must not be set aside either. */
+export function hidesFields(craft: Pick<CraftPlan, 'fields' | 'mask'> | undefined): boolean {
   return craft?.fields !== undefined || craft?.mask !== undefined;
 }
 
@@ -82,10 +85,10 @@ export class WorkerPool {
   /** What is made of a batch, in bytes for each of its own: as much room is sent along. */
   #growth = 1;
 
-  constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, workerFile = WORKER }: WorkerPoolOptions) {
+  constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, quick = true, workerFile = WORKER }: WorkerPoolOptions) {
     this.#plan = plan;
     this.#quick = plan.sources.map((source) => {
-      return workerFile === WORKER && isQuick(source) ? QUICK_BYTES / source.subscriptions.length : 0;
+      return quick && workerFile === WORKER && isQuick(source) ? QUICK_BYTES / source.subscriptions.length : 0;
     });
     this.#log = log;
     this.#deadlineMs = deadlineMs;
@@ -337,6 +340,8 @@ export class WorkerPool {
         detail: `no worker could encode this entry: ${this.#lastFault}`,
         // Nothing could take out of it what the subscription may not see.
         ...(hidesFields(craft) ? { entry: new Uint8Array(0), shaped: true } : { entry }),
+        whole: true,
+        ...(job.piece && { firstIndex: job.piece.firstIndex }),
       })),
       gates: [],
       marks: [],

@@ -197,6 +197,12 @@ export interface ParkedEvent {
   readonly entry: Uint8Array;
   /** `entry` is no oplog entry but an event. */
   readonly shaped?: true;
+  /** The lane it would have gone to; known of what came as far as its own message. */
+  readonly partition?: number;
+  /** Nothing of the entry was delivered, from the operation on that the `_id` names; otherwise it is that operation alone. */
+  readonly whole?: true;
+  /** The entry is a piece of a larger transaction, in which its first operation has this number. */
+  readonly firstIndex?: number;
 }
 
 export type ParkReason =

@@ -436,12 +436,19 @@ export class BatchScan implements CommandSink {
     for (const subscription of this.router.subscriptions) {
       if (telling && (route.internal || !subscription.matches(route.ns))) continue;
       wanted = true;
-      this.park(subscription, route?.ns ?? '', 'undecodable', detail, this.#firstIndex);
+      this.park(subscription, route?.ns ?? '', 'undecodable', detail, this.#firstIndex, true);
     }
     if (!wanted) this.filtered++;
   }
 
-  park(subscription: CompiledSubscription, ns: string, reason: ParkReason, detail: string, index = 0): void {
+  park(
+    subscription: CompiledSubscription,
+    ns: string,
+    reason: ParkReason,
+    detail: string,
+    index = 0,
+    whole = false,
+  ): void {
     this.parking.park({
       subscription: subscription.index,
       ts: this.#head.ts,
@@ -452,7 +459,14 @@ export class BatchScan implements CommandSink {
       entryStart: this.#entryStart,
       entryEnd: this.#entryEnd,
       event: subscription.crafter?.shapes ? noBytes : undefined,
+      whole,
+      firstIndex: this.#piece?.firstIndex,
     });
+  }
+
+  /** Of a piece of a larger transaction. */
+  get firstIndex(): number | undefined {
+    return this.#piece?.firstIndex;
   }
 
   /** The last entry's position, if it had one. */

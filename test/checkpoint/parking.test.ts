@@ -105,8 +105,8 @@ test('a full store waits, says so, and goes on when there is room', async (t) =>
   assert.equal(resolved, false);
   assert.equal(parking.full, true);
   assert.match(log.lines.join(), /warn: .*full/);
-  assert.equal(await parking.remove('orders', 'shop:1.9.0'), false);
-  assert.equal(await parking.remove('orders', 'shop:1.1.0'), true);
+  assert.equal(await parking.settle({ gone: [parked('shop:1.9.0')], kept: [] }), 0);
+  assert.equal(await parking.settle({ gone: [parked('shop:1.1.0')], kept: [] }), 1);
   await waiting;
   assert.equal(parking.full, false);
   assert.equal(parking.totalBytes, totalBytes);

@@ -9,7 +9,7 @@ import { checkpoint, parked, recordedLog, startChild, temporaryFolder } from './
 test('a folder without stores reads as empty and stays empty', async (t) => {
   const path = await temporaryFolder(t);
   assert.deepEqual(await readCheckpoints(path), { records: [], gaps: [] });
-  assert.deepEqual(await readParked(path, {}), []);
+  assert.deepEqual(await readParked(path, {}), { parked: [], storeBytes: 0 });
   assert.deepEqual(await readdir(path), []);
 });
 
@@ -34,10 +34,10 @@ test('what a running engine in another process put a moment ago is read, flushed
   const { records } = await readCheckpoints(path);
   assert.deepEqual(records, [checkpoint('orders', 2), checkpoint('stock', 1)]);
   assert.deepEqual(
-    (await readParked(path, {})).map(({ id }) => id),
+    (await readParked(path, {})).parked.map(({ id }) => id),
     ['shop:1.1.0'],
   );
-  assert.deepEqual(await readParked(path, { reason: 'too-large' }), []);
+  assert.deepEqual((await readParked(path, { reason: 'too-large' })).parked, []);
   assert.equal(child.process.exitCode, null, 'the engine goes on');
 });
 

@@ -30,18 +30,18 @@ export interface Result {
 
 export class Results {
   readonly path: string;
-  readonly #all: Result[] = [];
+  readonly #all: Result[];
 
-  private constructor(path: string) {
+  private constructor(path: string, all: Result[]) {
     this.path = path;
+    this.#all = all;
   }
 
   /** Of one seed, with what an earlier run of it has shown. */
   static async of(seed: number): Promise<Results> {
     await mkdir(FOLDER, { recursive: true });
-    const results = new Results(join(FOLDER, `${seed}.jsonl`));
-    if (existsSync(results.path)) results.#all.push(...(await read(results.path)));
-    return results;
+    const path = join(FOLDER, `${seed}.jsonl`);
+    return new Results(path, existsSync(path) ? await read(path) : []);
   }
 
   /** Failures are tried again. */
@@ -50,7 +50,6 @@ export class Results {
   }
 
   async add(result: Result): Promise<void> {
-    this.#all.push(result);
     await appendFile(this.path, `${JSON.stringify(result)}\n`);
   }
 }

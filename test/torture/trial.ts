@@ -46,6 +46,7 @@ export interface TrialOptions {
   readonly config?: Readonly<Record<string, object>>;
   /** Of the subscription. */
   readonly subscription?: object;
+  readonly routingKey?: string;
   /** Arguments of its queue, beside its type. */
   readonly queueArguments?: object;
   /** Done before the engine starts; `name` is that of its exchange and of its queue. */
@@ -62,8 +63,10 @@ export interface Promised {
   readonly ends?: readonly number[];
   /** What was confirmed into a queue that its operator then deleted may be missing: so many changes at most, and of each key the first ones. */
   readonly gone?: number;
-  /** So many changes are set aside as refused by the broker, and count as delivered. */
-  readonly refused?: number;
+  /** So many changes are set aside, and count as delivered; 0 where nothing is said. */
+  readonly parked?: number;
+  /** What arrives beside the entries of single operations. */
+  readonly also?: readonly Change[];
   /** What must arrive, where that is not what the oplog holds now. */
   readonly expected?: readonly Change[];
   /** It has ended by itself, as it should. */
@@ -74,14 +77,26 @@ export interface Promised {
 
 /** More than any broker here confirms in the 50 ms that the last checkpoint may be behind. */
 const CONFIRMS_IN_50_MS = 3_000;
+/** Worth a look at the log. */
+const SLOW_MS = 2_000;
 /** Decided here, not measured: beyond it memory would be called unbounded. */
 const RSS_MIB = 512;
+
+interface Begun {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly since: string;
+  readonly folder: EngineFolder;
+  readonly config: object;
+}
 
 export class Trial implements AsyncDisposable {
   readonly name: string;
   readonly shape: Shape;
   readonly folder: EngineFolder;
   readonly watch = new Watch();
+  /** What the engine runs on. */
+  readonly config: object;
   readonly #o: TrialOptions;
   readonly #since: string;
   #engine: EngineProcess;
@@ -103,13 +118,10 @@ export class Trial implements AsyncDisposable {
     const { collections = 8, padding = 300 } = options;
     if (backlog > 0) await writeHistory(client, { db: name, collections, events: backlog, padding });
     await options.prepare?.(name, shape);
-    const folder = await EngineFolder.create(
-      configOf(
-        { ...options, mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } },
-        { name, shape, since },
-      ),
-    );
-    const trial = new Trial(options, { name, shape, since, folder });
+    const through = { mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } };
+    const config = configOf({ ...options, ...through }, { name, shape, since });
+    const folder = await EngineFolder.create(config);
+    const trial = new Trial(options, { name, shape, since, folder, config });
     if (eventsPerSecond > 0) {
       await untilReading(trial.engine);
       trial.#traffic = new Traffic({ uri: mongo.uri, db: `${name}-traffic`, collections, eventsPerSecond, padding });
@@ -119,15 +131,13 @@ export class Trial implements AsyncDisposable {
     return trial;
   }
 
-  private constructor(
-    options: TrialOptions,
-    { name, shape, since, folder }: { name: string; shape: Shape; since: string; folder: EngineFolder },
-  ) {
+  private constructor(options: TrialOptions, { name, shape, since, folder, config }: Begun) {
     this.#o = options;
     this.name = name;
     this.shape = shape;
     this.#since = since;
     this.folder = folder;
+    this.config = config;
     this.#engine = this.start();
   }
 
@@ -153,9 +163,14 @@ export class Trial implements AsyncDisposable {
   }
 
   start(args: readonly string[] = []): EngineProcess {
-    this.#engine = this.folder.start(args, this.#o.env);
-    this.watch.engine = this.#engine;
-    return this.#engine;
+    return this.goOnWith(this.folder.start(args, this.#o.env));
+  }
+
+  /** Another engine delivers from now on. */
+  goOnWith(engine: EngineProcess): EngineProcess {
+    this.#engine = engine;
+    this.watch.engine = engine;
+    return engine;
   }
 
   /** Lets something break, and measures from its end how long it takes until messages flow again. */
@@ -164,12 +179,23 @@ export class Trial implements AsyncDisposable {
     this.#faults++;
     const began = performance.now();
     await untilFlowing(this.engine, 60_000);
-    this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, Math.round(performance.now() - began));
+    const recoveryMs = Math.round(performance.now() - began);
+    if (recoveryMs > SLOW_MS)
+      this.#o.arena.say(`flowing again only after ${recoveryMs} ms:\n${this.engine.log().slice(-2_000)}`);
+    this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, recoveryMs);
   }
 
-  /** A fault that is over before anybody could measure it. */
-  count(): void {
-    this.#faults++;
+  /** Faults that were over before anybody could measure them. */
+  count(faults = 1): void {
+    this.#faults += faults;
+  }
+
+  /** A start that must fail with exit code 2, and says why. */
+  async refused(why: string): Promise<void> {
+    const exit = await this.start().ended();
+    if (exit !== 2 || !this.engine.log().includes(why)) {
+      throw new Error(`a start ended with ${exit}, not with 2 and "${why}": ${this.engine.log()}`);
+    }
   }
 
   async untilNotReady(because = /./, withinMs = 15_000): Promise<readonly string[]> {
@@ -217,7 +243,8 @@ export class Trial implements AsyncDisposable {
   /** Ends the writing, waits for all of it to be delivered, stops the engine, and looks at what lies in the queue. Throws `Broken`. */
   async verdict(promised: Promised): Promise<Outcome> {
     await this.endTraffic();
-    const { expected = await this.written(), ended = false, withinMs = 120_000 } = promised;
+    const { ended = false, withinMs = 120_000, also = [] } = promised;
+    const expected = [...(promised.expected ?? (await this.written())), ...also];
     if (!ended) {
       await untilDelivered(this.engine, latest(expected), { withinMs });
       await this.untilReady();
@@ -225,13 +252,13 @@ export class Trial implements AsyncDisposable {
     await this.watch.end();
     const exit = ended ? 0 : await this.engine.terminate();
     const received = await readMessages(this.#o.rabbit.uri, this.name);
-    const aside = promised.refused === undefined ? [] : await this.#parked('refused');
+    const aside = await this.#parked();
     return this.#judged({ expected, received, exit, promised, aside });
   }
 
-  /** Ids of what was set aside for this reason; of an engine that has ended. */
-  async #parked(reason: 'refused'): Promise<string[]> {
-    const { code, stdout, stderr } = await this.folder.command('parked', 'list', '--json', '--reason', reason);
+  /** Ids of what was set aside; of an engine that has ended. */
+  async #parked(): Promise<string[]> {
+    const { code, stdout, stderr } = await this.folder.command('parked', 'list', '--json');
     if (code !== 0) throw new Error(`parked list ended with ${code}: ${stderr}`);
     const { parked } = JSON.parse(stdout) as { parked: { id: string }[] };
     return parked.map(({ id }) => id.slice(id.indexOf(':') + 1));
@@ -283,7 +310,7 @@ export class Trial implements AsyncDisposable {
       ...(promised.gone !== undefined && judged.missing.length > promised.gone
         ? [`${judged.missing.length} missing, where ${promised.gone} lay in what was deleted`]
         : []),
-      ...(aside.length === (promised.refused ?? 0) ? [] : [`${aside.length} set aside, not ${promised.refused}`]),
+      ...(aside.length === (promised.parked ?? 0) ? [] : [`${aside.length} set aside, not ${promised.parked ?? 0}`]),
       ...(outcome.repeated > repeats ? [`${outcome.repeated} repeated, where ${repeats} may be`] : []),
       ...(ends.length > 0 && eachLife > this.#perLife
         ? [`one life repeated ${eachLife} messages, where ${this.#perLife} may be`]
@@ -326,6 +353,7 @@ function configOf(
     config: { source, sink, pipeline, ...config } = {},
     subscription = {},
     queueArguments = {},
+    routingKey,
   }: TrialOptions,
   { name, shape, since }: { name: string; shape: Shape; since: string },
 ): object {
@@ -339,7 +367,11 @@ function configOf(
         name: 'all',
         namespaces: [`${name}.*`, `${name}-traffic.*`],
         batch: { maxEvents },
-        to: { exchange: name, queues: [{ name, type: queue, bind: '#', arguments: queueArguments }] },
+        to: {
+          exchange: name,
+          ...(routingKey && { routingKey }),
+          queues: [{ name, type: queue, bind: '#', arguments: queueArguments }],
+        },
         ...subscription,
       },
     ],

@@ -307,7 +307,17 @@ test('an event over the limit is parked with its entry, and its neighbours go on
   const result = run(plan([{ maxMessageBytes: 1000 }, {}]), entries);
   assert.deepEqual(
     result.parked.map((parked) => ({ ...parked, entry: BSON.deserialize(parked.entry)['o']._id, detail: '' })),
-    [{ subscription: 0, id: 'shop:1795327615.2.0', ns: 'shop.orders', reason: 'too-large', detail: '', entry: 2 }],
+    [
+      {
+        subscription: 0,
+        id: 'shop:1795327615.2.0',
+        ns: 'shop.orders',
+        reason: 'too-large',
+        detail: '',
+        partition: 0,
+        entry: 2,
+      },
+    ],
   );
   assert.deepEqual([...result.events], [2, 3]);
   assert.equal(messages(result).length, 5);

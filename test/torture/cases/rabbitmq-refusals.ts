@@ -189,7 +189,7 @@ async function tooLarge(arena: Arena): Promise<Outcome> {
     });
     await sleep(arena.random.between(0, 1_000));
   }
-  return await trial.verdict({ repeats: times * trial.underWay, refused: times });
+  return await trial.verdict({ repeats: times * trial.underWay, parked: times });
 }
 
 async function withoutConfigure(arena: Arena): Promise<Outcome> {

@@ -1,6 +1,6 @@
 /**
  * Loaded into every thread of an engine: in its workers, one call of those that a job makes fails in one of the ways that
- * `TAILRACE_SICK` names. Each thread lives for a number of jobs first, so that no batch is blamed twice.
+ * `TAILRACE_SICK` names. It happens once in a number of jobs, so that no batch is blamed twice.
  */
 import { isMainThread, threadId } from 'node:worker_threads';
 
@@ -8,11 +8,13 @@ if (!isMainThread) {
   const ways = process.env.TAILRACE_SICK.split(',');
   const way = ways[threadId % ways.length];
   const now = performance.now.bind(performance);
-  let left = 60 + Math.floor(Math.random() * 100);
+  const health = () => 60 + Math.floor(Math.random() * 100);
+  let left = health();
   performance.now = () => {
     left -= 1;
-    if (left === 0) misbehave(way);
-    return now();
+    if (left > 0) return now();
+    left = health();
+    return misbehave(way);
   };
 }
 

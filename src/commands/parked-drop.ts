@@ -1,0 +1,66 @@
+/** `tailrace parked drop`: gives parked events up for good, and their room back. */
+import { environmentExists, PARKED } from '../checkpoint/data-folder.ts';
+import { parseFilter } from '../checkpoint/parked-filter.ts';
+import type { FilterFlags } from '../checkpoint/parked-filter.ts';
+import { ParkingStore } from '../checkpoint/parking.ts';
+import { probeStores } from '../checkpoint/probe.ts';
+import { loadConfig } from '../config/load.ts';
+import { noLog } from '../library/no-log.ts';
+import { confirmed } from './confirm.ts';
+import { countedBy, NOTHING_PARKED } from './parked-counts.ts';
+import { lockStopped } from './stopped-folder.ts';
+
+export interface ParkedDropOptions extends FilterFlags {
+  /** The configuration file. */
+  readonly config: string;
+  readonly dryRun: boolean;
+  readonly yes: boolean;
+  readonly write?: (text: string) => void;
+}
+
+/** Of so many records the disk is awaited once. */
+const CHUNK = 1_000;
+
+export async function parkedDrop({
+  config,
+  dryRun,
+  yes,
+  write = toStdout,
+  ...flags
+}: ParkedDropOptions): Promise<number> {
+  const filter = parseFilter(flags);
+  const { checkpoint, parked } = await loadConfig(config, process.env);
+  const { path } = checkpoint;
+  if (!environmentExists(path, PARKED)) {
+    write(NOTHING_PARKED);
+    return 0;
+  }
+  await using lock = await lockStopped(path, 'parked drop');
+  void lock;
+  await probeStores({ path, mode: 'write', log: noLog });
+  await using store = await ParkingStore.open({ path, maxBytes: parked.maxBytes, log: noLog });
+  const chosen = [...store.list(filter)].map(({ subscription, id, reason }) => ({ subscription, id, reason }));
+  if (chosen.length === 0) {
+    write(NOTHING_PARKED);
+    return 0;
+  }
+  write(countedBy(chosen));
+  if (dryRun) {
+    write(`\n${chosen.length} would be dropped for good.\n`);
+    return 0;
+  }
+  if (!(await confirmed(`Drop these ${chosen.length} for good?`, yes))) {
+    write('Nothing was dropped.\n');
+    return 0;
+  }
+  let dropped = 0;
+  for (let from = 0; from < chosen.length; from += CHUNK) {
+    dropped += await store.settle({ gone: chosen.slice(from, from + CHUNK), kept: [] });
+  }
+  write(`\nDropped ${dropped}.\n`);
+  return 0;
+}
+
+function toStdout(text: string): void {
+  process.stdout.write(text);
+}

@@ -1,0 +1,195 @@
+/**
+ * `tailrace parked replay`: delivers parked events after all. An event leaves the store only after its messages were confirmed, a
+ * number of events at a time: what ends this command in the middle repeats those, and loses none.
+ */
+import { environmentExists, PARKED } from '../checkpoint/data-folder.ts';
+import { parseFilter } from '../checkpoint/parked-filter.ts';
+import type { FilterFlags } from '../checkpoint/parked-filter.ts';
+import { ParkingStore } from '../checkpoint/parking.ts';
+import { probeStores } from '../checkpoint/probe.ts';
+import type { ParkedRecord, ParkedSummary } from '../checkpoint/record.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/config.ts';
+import { noLog } from '../library/no-log.ts';
+import { Publisher } from '../replay/publisher.ts';
+import type { Sent } from '../replay/publisher.ts';
+import { Remaker } from '../replay/remake.ts';
+import type { Remade } from '../replay/remake.ts';
+import type { ParkReason } from '../worker/protocol.ts';
+import { countedBy, NOTHING_PARKED } from './parked-counts.ts';
+import { lockStopped } from './stopped-folder.ts';
+
+export interface ParkedReplayOptions extends FilterFlags {
+  /** The configuration file. */
+  readonly config: string;
+  readonly dryRun: boolean;
+  /** Of the report; standard error where events go to standard output. */
+  readonly write?: (text: string) => void;
+}
+
+/** How many may be repeated when this is killed; as often the disk is awaited. */
+const CHUNK = 100;
+const FAILED = 1;
+
+/** 0 when all that was asked for was delivered, or could be. */
+export async function parkedReplay({ config: file, dryRun, write, ...flags }: ParkedReplayOptions): Promise<number> {
+  const filter = parseFilter(flags);
+  const config = await loadConfig(file, process.env);
+  const { path } = config.checkpoint;
+  if (!environmentExists(path, PARKED)) {
+    (write ?? toStdout)(NOTHING_PARKED);
+    return 0;
+  }
+  await using lock = await lockStopped(path, 'parked replay');
+  void lock;
+  await probeStores({ path, mode: 'write', log: noLog });
+  await using store = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log: noLog });
+  const names = new Set<string>();
+  const chosen: Pick<ParkedSummary, 'subscription' | 'id'>[] = [];
+  for (const { subscription, id } of store.list(filter)) {
+    names.add(subscription);
+    chosen.push({ subscription, id });
+  }
+  const report = write ?? (usesStdout(config, names) ? toStderr : toStdout);
+  if (chosen.length === 0) {
+    report(NOTHING_PARKED);
+    return 0;
+  }
+  await using remaker = new Remaker(config, store.list(filter), noLog);
+  await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
+  using interrupted = interruption();
+  const replay = new Replay({ config, store, remaker, publisher, dryRun });
+  try {
+    for (const { subscription, id } of chosen) {
+      if (interrupted.signal.aborted) break;
+      const record = store.read(subscription, id);
+      if (record) await replay.one(record);
+    }
+  } finally {
+    await replay.settle();
+    report(replay.summary(chosen.length));
+  }
+  return replay.replayed === chosen.length ? 0 : FAILED;
+}
+
+interface ReplayOptions {
+  readonly config: Config;
+  readonly store: ParkingStore;
+  readonly remaker: Remaker;
+  readonly publisher: Publisher;
+  readonly dryRun: boolean;
+}
+
+interface Kept {
+  readonly subscription: string;
+  readonly reason: string;
+  readonly detail: string;
+}
+
+class Replay {
+  readonly #o: ReplayOptions;
+  readonly #kept: Kept[] = [];
+  readonly #unavailable = new Map<string, string>();
+  #gone: Pick<ParkedSummary, 'subscription' | 'id'>[] = [];
+  #changed: ParkedSummary[] = [];
+  replayed = 0;
+
+  constructor(options: ReplayOptions) {
+    this.#o = options;
+  }
+
+  async one(record: ParkedRecord): Promise<void> {
+    const { subscription } = record;
+    const unavailable = this.#unavailable.get(subscription);
+    if (unavailable !== undefined) {
+      this.#keep(record, unavailable);
+      return;
+    }
+    const remade = await this.#o.remaker.remake(record);
+    if (remade.kind === 'kept') {
+      this.#keep(record, remade.detail, remade.reason);
+      return;
+    }
+    const sent = this.#o.dryRun ? DELIVERED : await this.#send(subscription, remade);
+    switch (sent.kind) {
+      case 'delivered':
+        this.replayed += 1;
+        if (!this.#o.dryRun) this.#gone.push(record);
+        break;
+      case 'unavailable':
+        // Nor will it take the others: they are not tried one by one, each with all the patience there is.
+        this.#unavailable.set(subscription, sent.detail);
+        this.#keep(record, sent.detail);
+        break;
+      case 'refused':
+      case 'unroutable':
+        this.#keep(record, sent.detail, sent.kind);
+    }
+    if (this.#gone.length + this.#changed.length >= CHUNK) await this.settle();
+  }
+
+  async settle(): Promise<void> {
+    const settlement = { gone: this.#gone, kept: this.#changed };
+    this.#gone = [];
+    this.#changed = [];
+    await this.#o.store.settle(settlement);
+  }
+
+  summary(asked: number): string {
+    const { dryRun } = this.#o;
+    const untouched = asked - this.replayed - this.#kept.length;
+    const parts = [
+      dryRun ? `${this.replayed} would be replayed` : `Replayed ${this.replayed}`,
+      ...(this.#kept.length > 0 ? [`${dryRun ? 'would stay' : 'still'} parked ${this.#kept.length}`] : []),
+      ...(untouched > 0 ? [`not come to ${untouched}`] : []),
+    ];
+    const counts = this.#kept.length > 0 ? `:\n${countedBy(this.#kept)}` : '.\n';
+    return `${parts.join(', ')}${counts}`;
+  }
+
+  async #send(name: string, { messages, as }: Remade & { kind: 'made' }): Promise<Sent> {
+    const { config, publisher } = this.#o;
+    const subscription = config.subscriptions.find((one) => one.name === name)!;
+    for (const message of messages) {
+      const sent = await publisher.send(subscription, message, as);
+      if (sent.kind !== 'delivered') return sent;
+    }
+    return DELIVERED;
+  }
+
+  /** `reason`: where it is the event's own fault; that is what the store then says of it. */
+  #keep(record: ParkedRecord, detail: string, reason?: ParkReason): void {
+    const { payload, ...summary } = record;
+    void payload;
+    this.#kept.push({ subscription: summary.subscription, reason: reason ?? summary.reason, detail });
+    if (this.#o.dryRun || reason === undefined) return;
+    if (reason !== summary.reason || detail !== summary.detail) this.#changed.push({ ...summary, reason, detail });
+  }
+}
+
+const DELIVERED: Sent = { kind: 'delivered' };
+
+function usesStdout({ subscriptions }: Config, names: ReadonlySet<string>): boolean {
+  return subscriptions.some(({ name, to }) => to.kind === 'stdout' && names.has(name));
+}
+
+/** A signal ends it after the message that is under way. */
+function interruption(): Disposable & { readonly signal: AbortSignal } {
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  return {
+    signal: stop.signal,
+    [Symbol.dispose]() {
+      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    },
+  };
+}
+
+function toStdout(text: string): void {
+  process.stdout.write(text);
+}
+
+function toStderr(text: string): void {
+  process.stderr.write(text);
+}

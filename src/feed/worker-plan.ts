@@ -1,0 +1,46 @@
+/** What the configuration means to the workers. */
+import { wantsExpanded } from '../source/make-source.ts';
+import type { Config, SubscriptionConfig } from '../config/config.ts';
+import type { CraftPlan, SubscriptionPlan, WorkerPlan } from '../worker/protocol.ts';
+
+export function workerPlan(config: Config): WorkerPlan {
+  return {
+    partitions: config.pipeline.partitions,
+    partitionBy: config.pipeline.partitionBy,
+    sources: config.sources.map(({ name, changeStream }) => ({
+      name,
+      ...(changeStream && {
+        changeStream: { expanded: wantsExpanded(config.subscriptions.filter(({ source }) => source === name)) },
+      }),
+      subscriptions: config.subscriptions
+        .filter(({ source }) => source === name)
+        .map((subscription) => subscriptionPlan(config, subscription)),
+    })),
+  };
+}
+
+export function subscriptionPlan({ sinks }: Pick<Config, 'sinks'>, subscription: SubscriptionConfig): SubscriptionPlan {
+  const { name, namespaces, operations, expanded, transactions, format, batch, to, compression, ...asked } =
+    subscription;
+  const sink = 'sink' in to ? sinks.find((one) => one.name === to.sink) : undefined;
+  return {
+    name,
+    namespaces,
+    operations,
+    expanded,
+    transactions,
+    format,
+    maxEvents: batch.maxEvents,
+    maxBytes: batch.maxBytes,
+    maxMessageBytes: sink?.maxMessageBytes ?? Number.MAX_SAFE_INTEGER,
+    routingKey: to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '',
+    craft: craftPlan(asked),
+    compression,
+  };
+}
+
+/** Undefined where an event is wanted as it is. */
+function craftPlan({ where, fields, mask, headers, cloudEvents }: CraftPlan): CraftPlan | undefined {
+  const parts = { where, fields, mask, headers, cloudEvents };
+  return Object.values(parts).some((part) => part !== undefined) ? parts : undefined;
+}
