@@ -4,8 +4,9 @@
  * when it is asked for. Exit codes: 0 fine; 1 failed while running; 2 bad usage or configuration; 3 position lost; 130
  * stopped by a second signal.
  */
+import { inspect } from 'node:util';
 import { Command, CommanderError } from 'commander';
-import { redact } from './config/redact.ts';
+import { withoutKnownSecrets } from './config/known-secrets.ts';
 import { PositionLostError, UserError } from './errors.ts';
 import type { FilterFlags } from './checkpoint/parked-filter.ts';
 import { VERSION } from './version.ts';
@@ -30,7 +31,9 @@ function commandLine(outcome: Outcome): Command {
     .version(VERSION, '-V, --version')
     .addHelpText('after', EXIT_CODES)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(withoutUris(text.replace(/^error: /, 'tailrace: '))) })
+    .configureOutput({
+      outputError: (text, write) => write(withoutKnownSecrets(text.replace(/^error: /, 'tailrace: '))),
+    })
     .showHelpAfterError('`tailrace --help` shows what there is.');
 
   withConfig(program.command('run'))
@@ -124,18 +127,15 @@ function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
 
-/** Commander quotes what it does not understand, and that may be a URI with a password in it. */
-function withoutUris(text: string): string {
-  return text.replaceAll(/[a-z+]+:\/\/[^\s']+/gi, redact);
-}
-
 function exitCodeOf(error: unknown): number {
   // Commander has written its own message, and counts help that was asked for as an "error" with the code 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
   const message = error instanceof Error ? error.message : String(error);
   const known = error instanceof UserError || error instanceof PositionLostError;
   // What nobody foresaw comes with its stack, for the one who has to find it.
-  process.stderr.write(`tailrace: ${known || !(error instanceof Error) ? message : (error.stack ?? message)}\n`);
+  process.stderr.write(
+    `tailrace: ${known || !(error instanceof Error) ? message : withoutKnownSecrets(error.stack ?? message)}\n`,
+  );
   return endOf(error);
 }
 
@@ -148,6 +148,12 @@ function endOf(error: unknown): number {
 // Whoever reads us may stop reading (`| head`): nothing is wrong then.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
+});
+
+// Node would print the error with all its properties, and a driver's may hold the URI it was given.
+process.on('uncaughtException', (error) => {
+  process.stderr.write(`tailrace: ${withoutKnownSecrets(inspect(error))}\n`);
+  process.exit(EXIT.failed);
 });
 
 const outcome: Outcome = { exitCode: EXIT.fine };

@@ -1,4 +1,5 @@
 /** `tailrace tail URI`: the same engine, to standard output, with nothing kept between runs. */
+import { keepSecrets } from '../config/known-secrets.ts';
 import { tailConfig } from '../config/tail-config.ts';
 import type { TailOptions } from '../config/tail-config.ts';
 import { Engine } from '../engine.ts';
@@ -9,6 +10,7 @@ import { stopOnSignals } from './signals.ts';
 
 export async function tail(options: TailOptions): Promise<number> {
   const config = tailConfig(options);
+  keepSecrets(config);
   const log = createLog(config.log.level);
   using signals = stopOnSignals(log);
   // Whoever reads us may stop reading (`| head`): nothing is wrong then.

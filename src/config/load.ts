@@ -11,7 +11,9 @@ import type { Config } from './config.ts';
 import { readDocument } from './document.ts';
 import { fileErrorCode } from './file-error.ts';
 import { ConfigFaults } from './faults.ts';
+import { keepSecrets } from './known-secrets.ts';
 import { expand } from './placeholders.ts';
+import { redact } from './redact.ts';
 import { Reporter } from './reporter.ts';
 import { resolveConfig } from './resolve.ts';
 import { isMapping, salvage } from './salvage.ts';
@@ -58,7 +60,9 @@ async function check(
   const sound = parsed.success ? parsed.data : salvage(fileSchema, expanded.values);
   if (sound !== undefined) checkTogether(sound, folder, report);
   if (faults.count > 0 || !parsed.success) throw faults.toError();
-  return resolveConfig(parsed.data, folder);
+  const config = resolveConfig(parsed.data, folder);
+  keepSecrets(config);
+  return config;
 }
 
 async function read(path: string): Promise<string> {
@@ -66,11 +70,13 @@ async function read(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (cause) {
     const code = fileErrorCode(cause);
+    // A URI in the wrong place is shown without its password.
+    const shown = path.includes('://') ? redact(path) : resolve(path);
     throw new UserError(
       'config-invalid',
       code === 'ENOENT'
-        ? `there is no configuration file ${resolve(path)}; name one with -c FILE`
-        : `the configuration file ${resolve(path)} cannot be read (${code}); name another with -c FILE`,
+        ? `there is no configuration file ${shown}; name one with -c FILE`
+        : `the configuration file ${shown} cannot be read (${code}); name another with -c FILE`,
       { cause },
     );
   }

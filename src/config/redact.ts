@@ -55,7 +55,16 @@ export function redact(uri: string): string {
 
 /** Somebody else's message about `uri` (a driver's, say), without what `redact` would have hidden. */
 export function withoutSecrets(message: string, uri: string): string {
-  const secrets = new Set<string>([uri]);
+  let shown = message.replaceAll(uri, HIDDEN);
+  for (const secret of secretsIn(uri).toSorted((a, b) => b.length - a.length)) {
+    shown = shown.replaceAll(secret, HIDDEN);
+  }
+  return shown;
+}
+
+/** User, password and secret options, as they are written there and as they are meant. */
+export function secretsIn(uri: string): string[] {
+  const secrets = new Set<string>();
   const rest = uri.replace(/^[a-z][a-z0-9+.-]*:\/\//i, '');
   const at = rest.lastIndexOf('@');
   if (at !== -1) {
@@ -69,14 +78,8 @@ export function withoutSecrets(message: string, uri: string): string {
     if (equals !== -1 && !HARMLESS_OPTIONS.has(option.slice(0, equals).toLowerCase()))
       secrets.add(option.slice(equals + 1));
   }
-  let shown = message;
-  for (const secret of [...secrets].sort((a, b) => b.length - a.length)) {
-    if (secret === '') continue;
-    shown = shown.replaceAll(secret, HIDDEN);
-    const decoded = safeDecode(secret);
-    if (decoded !== secret && decoded !== '') shown = shown.replaceAll(decoded, HIDDEN);
-  }
-  return shown;
+  const meant = [...secrets].map(safeDecode);
+  return [...new Set([...secrets, ...meant])].filter((secret) => secret !== '');
 }
 
 function safeDecode(text: string): string {

@@ -93,6 +93,7 @@ export class Reporter {
     return (
       this.#expanded.isSecret(path) ||
       path.at(-1) === 'uri' ||
+      path.at(-1) === 'passphrase' ||
       path.at(-2) === 'hash' ||
       (typeof value === 'string' && /:\/\/|@/.test(value))
     );

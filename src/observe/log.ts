@@ -3,6 +3,7 @@
  * Invariant: a log that cannot be written ends nothing; what there is room for is written once it can be again.
  */
 import { destination, pino } from 'pino';
+import { withoutKnownSecrets } from '../config/known-secrets.ts';
 import type { Logger } from 'pino';
 
 export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug'>;
@@ -28,7 +29,7 @@ function patientStderr(): { write(line: string): void } {
     write(line) {
       waiting = failing ? waiting + 1 : 0;
       // Writing nothing tries again what waits.
-      stderr.write(waiting > MOST_WAITING ? '' : line);
+      stderr.write(waiting > MOST_WAITING ? '' : withoutKnownSecrets(line));
     },
   };
 }

@@ -32,11 +32,12 @@ export async function connectTo(
     keepAlive: true,
     timeout: timeoutMs,
     clientProperties: { connection_name: connectionName },
+    credentials: tls?.login === 'certificate' ? credentials.external() : passwordLogin(uri),
     ...(tls && (await tlsOptions(tls))),
   });
 }
 
-async function tlsOptions({ ca, cert, key, passphrase, serverName, login }: SinkTlsConfig): Promise<object> {
+async function tlsOptions({ ca, cert, key, passphrase, serverName }: SinkTlsConfig): Promise<object> {
   const files = { ca, cert, key };
   const read = Object.entries(files).flatMap(([name, path]) =>
     path === undefined ? [] : [readFile(path).then((bytes) => [name, bytes] as const)],
@@ -45,8 +46,14 @@ async function tlsOptions({ ca, cert, key, passphrase, serverName, login }: Sink
     ...Object.fromEntries(await Promise.all(read)),
     ...(passphrase !== undefined && { passphrase }),
     ...(serverName !== undefined && { servername: serverName }),
-    ...(login === 'certificate' && { credentials: credentials.external() }),
   };
+}
+
+/** amqplib (2.3) would read what is encoded in a URI as Latin-1: a password with an umlaut would be another one. */
+function passwordLogin(uri: string): ReturnType<typeof credentials.plain> {
+  const { username, password } = new URL(uri);
+  if (username === '' && password === '') return credentials.plain('guest', 'guest');
+  return credentials.plain(decodeURIComponent(username), decodeURIComponent(password));
 }
 
 /** amqplib takes the heartbeat from the URI alone, in whole seconds; the broker's default of 60 s is far too slow to notice. */

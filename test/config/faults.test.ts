@@ -407,3 +407,10 @@ test("a sink's TLS settings are a fault where nothing is encrypted, or where hal
     await assertOneFault(fileWith(sink), expected);
   }
 });
+
+test('a passphrase that is no text is not shown', async () => {
+  const sink = '{ uri: "amqps://h", tls: { passphrase: 12345678 } }';
+  const faults = await faultsOf(file([subscription('')]).replace('{ uri: "amqp://h" }', sink));
+  assert.deepEqual(faults.length, 1);
+  assert.doesNotMatch(faults[0]!, /1234/);
+});

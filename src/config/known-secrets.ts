@@ -1,0 +1,40 @@
+/**
+ * The last net under what this process writes: the secrets of every configuration that it has loaded, taken out of log lines and
+ * crash reports. Messages of ours are made without them (`redact.ts`); this is for what others put into their errors, and for what
+ * nobody foresaw. It belongs to the process, as its standard error does.
+ */
+import { inspect } from 'node:util';
+import { HIDDEN, redact, secretsIn } from './redact.ts';
+import type { Config } from './config.ts';
+
+/** What is shorter stands in innocent words, too. */
+const SHORTEST = 6;
+
+const known = new Set<string>();
+
+export function keepSecrets({
+  sources,
+  sinks,
+  subscriptions,
+}: Pick<Config, 'sources' | 'sinks' | 'subscriptions'>): void {
+  for (const { uri } of [...sources, ...sinks]) for (const secret of secretsIn(uri)) keep(secret);
+  for (const { tls } of sinks) keep(tls?.passphrase);
+  for (const { mask = [] } of subscriptions) for (const one of mask) if (one.kind === 'hash') keep(one.key);
+}
+
+function keep(secret: string | undefined): void {
+  if (secret === undefined || secret.length < SHORTEST) return;
+  // As it is, and as JSON, URIs and crash reports write it; the last as a log line quotes them, too.
+  const inspected = inspect(secret).slice(1, -1);
+  for (const one of [secret, encodeURIComponent(secret), inspected])
+    known.add(one).add(JSON.stringify(one).slice(1, -1));
+}
+
+/** Without any secret that is known, and without those of URIs that are not. */
+export function withoutKnownSecrets(text: string): string {
+  let shown = text;
+  for (const secret of known) if (shown.includes(secret)) shown = shown.replaceAll(secret, HIDDEN);
+  return shown.replaceAll(URI, redact);
+}
+
+const URI = /[a-z+]+:\/\/[^\s'"\\]+/gi;
