@@ -9,6 +9,7 @@
  * - The next reply is asked for before the last one is given, but only while the budget has room; at most one is under way.
  * - A batch with entries takes twice its bytes from the budget when it is received; whoever takes the batch gives them back.
  */
+import { MongoNetworkError } from 'mongodb';
 import { Backoff, sleep } from '../backoff.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import { PositionLostError, UserError } from '../errors.ts';
@@ -186,6 +187,10 @@ export class MemberReader {
         if (budget.hasRoom && !isSmall(batch)) asked = this.#ask(tail, signal);
         yield batch;
       }
+    } catch (error) {
+      // It is not asked to forget its cursor: the second that this may take would pass before another is looked for.
+      if (error instanceof MongoNetworkError) member.leave(`${member.address} cannot be reached`);
+      throw error;
     } finally {
       quit.abort(new Error('nobody reads on'));
       await asked?.then(
