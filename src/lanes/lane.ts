@@ -396,12 +396,24 @@ export class Lane {
       // What is wrong with the destination shows again with the next message, and then holds the lane with its own reason.
     }
     if (this.#state !== 'held') return;
+    if (this.#isRefusedStill()) {
+      this.#port?.close();
+      this.#port = undefined;
+    }
     if (!this.#port) {
       await this.#open();
       return;
     }
     this.#window.beginRound({ reopened: false });
     this.#flow();
+  }
+
+  /**
+   * A quorum queue tells the channels that publish to it that it is full, and takes that back only when it is drained: where its
+   * limit was raised, they refuse for ever what a new one is let through.
+   */
+  #isRefusedStill(): boolean {
+    return this.#hold?.reason === 'nacked' && this.#backoff.tries > 1;
   }
 
   #setHold(hold: Omit<Hold, 'since'> | undefined): void {

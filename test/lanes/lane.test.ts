@@ -189,6 +189,23 @@ describe('a lane', () => {
     lane.close();
   });
 
+  test('a channel that refuses again and again is left for a new one', async () => {
+    const { lane, port, push } = rig();
+    push(0, 2);
+    await turn();
+    port.listener!.refused(2, true);
+    await until(() => port.sent.length === 3);
+    assert.equal(port.opened, 1);
+    port.listener!.refused(3, false);
+    await until(() => port.sent.length === 4);
+    assert.deepEqual(port.sent.at(-1), { id: 's:1.0.0', tag: 1, opening: 2, events: 1 });
+    port.listener!.confirmed(1, false);
+    port.listener!.confirmed(2, false);
+    assert.deepEqual(positionOf(lane), { seconds: 1, increment: 1 });
+    assert.equal(lane.hold, undefined);
+    lane.close();
+  });
+
   test('a returned message is not delivered, though the broker confirms it', async () => {
     const { lane, port, ledger, push } = rig();
     push(0, 1);
