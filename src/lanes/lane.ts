@@ -74,6 +74,8 @@ export class Lane {
   readonly #stop = new AbortController();
   #state: LaneState = 'opening';
   #hold: Hold | undefined;
+  /** What the last try to mend the destination met with; '' where it went well. */
+  #unmended = '';
   #port: OpenPort | undefined;
   /** Guards against answers of a way that is no longer ours. */
   #epoch = 0;
@@ -340,6 +342,7 @@ export class Lane {
       }
       if (delivered > 0) this.#o.observer.confirmed(delivered, this.#o.now() - gone[0]!.sentAt);
       this.#backoff.reset();
+      this.#unmended = '';
       if (this.#limit < this.#o.window) this.#limit = Math.min(this.#o.window, this.#limit * 2);
       if (this.#state === 'open') this.#setHold(undefined);
     }
@@ -373,7 +376,7 @@ export class Lane {
   #drainFirst(reason: HoldReason, detail: string): void {
     if (this.#state !== 'open') return;
     this.#state = 'draining';
-    this.#setHold({ reason, detail });
+    this.#setHold({ reason, detail: detail + this.#unmended });
     this.#limit = 1;
     this.#holdWhenQuiet();
   }
@@ -392,8 +395,10 @@ export class Lane {
   async #retry(): Promise<void> {
     try {
       await this.#o.port.mend();
-    } catch {
-      // What is wrong with the destination shows again with the next message, and then holds the lane with its own reason.
+      this.#unmended = '';
+    } catch (error) {
+      // It is tried all the same; where the next message fares no better, this is why.
+      this.#unmended = `; it could not be put right: ${faultReason(error)}`;
     }
     if (this.#state !== 'held') return;
     if (this.#isRefusedStill()) {

@@ -8,21 +8,16 @@ import type { Change } from '../harness/history.ts';
 import { onBroker } from '../harness/on-broker.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
-import { startRabbit } from '../servers/index.ts';
-import type { RabbitServer } from '../servers/index.ts';
-import { sharedMongo } from '../servers/with-servers.ts';
+import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
 import type { Shared } from '../servers/with-servers.ts';
-
-const MAX_MESSAGE_BYTES = 64 * 1024;
 
 describe('a destination that does not take what it is sent', () => {
   let mongo: Shared;
-  let rabbit: RabbitServer;
+  let rabbit: Shared;
   let client: MongoClient;
 
   before(async () => {
-    const extraConfig = `max_message_size = ${MAX_MESSAGE_BYTES}`;
-    [mongo, rabbit] = await Promise.all([sharedMongo(), startRabbit({ extraConfig })]);
+    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
     client = await MongoClient.connect(mongo.uri);
   });
 
@@ -177,26 +172,6 @@ describe('a destination that does not take what it is sent', () => {
       for (const queue of queues) received.push(...(await readDry(rabbit.uri, queue)));
       assertKept({ ...judge(expected, received, ({ ns }) => ns), firstOutOfOrder: [] });
     }
-  });
-
-  test('a message that only the broker knows to be too large is parked; all around it arrives', async () => {
-    const db = 'hold-too-large';
-    await using running = await started(db, [{ name: 'all', to: { queue: db } }]);
-    const { place, engine } = running;
-    const documents = Array.from({ length: 300 }, (_, n) => ({
-      n,
-      filling: 'x'.repeat(n % 100 === 50 ? 2 * MAX_MESSAGE_BYTES : 100),
-    }));
-    await client.db(db).collection('c').insertMany(documents);
-    const expected = await historyOf(client, db);
-    await untilDelivered(engine, expected);
-    assert.equal((await engine.ready()).ok, true);
-    assert.equal(await engine.terminate(), 0);
-
-    const culprits = [50, 150, 250].map((n) => expected[n]!.id);
-    assert.deepEqual((await parkedIds(place, 'refused')).toSorted(), culprits.toSorted());
-    const others = expected.filter(({ id }) => !culprits.includes(id));
-    assertKept(judge(others, await readDry(rabbit.uri, db), ({ ns }) => ns));
   });
 });
 

@@ -206,6 +206,20 @@ describe('a lane', () => {
     lane.close();
   });
 
+  test('where the destination cannot be put right, the reason for the hold says why', async () => {
+    const { lane, port, push } = rig();
+    port.mend = () => Promise.reject(new Error('it has other arguments'));
+    push(0, 1);
+    await turn();
+    for (const tries of [1, 2]) {
+      port.listener!.returned('s:1.0.0', 'no queue');
+      port.listener!.confirmed(tries, false);
+      if (tries === 1) await until(() => port.sent.length === 2);
+    }
+    assert.equal(lane.hold?.detail, 'no queue; it could not be put right: it has other arguments');
+    lane.close();
+  });
+
   test('a returned message is not delivered, though the broker confirms it', async () => {
     const { lane, port, ledger, push } = rig();
     push(0, 1);

@@ -14,7 +14,7 @@ export interface OneWayOptions {
   readonly slowness: () => Slowness | undefined;
   readonly filter: ((bytes: Buffer) => Buffer) | undefined;
   /** So many bytes pass, then `onLimit` is called. */
-  readonly limit: number;
+  readonly limit: () => number;
   readonly onLimit: () => void;
 }
 
@@ -26,7 +26,7 @@ const PIECE_S = 0.05;
 
 interface Waiting {
   readonly bytes: Buffer;
-  readonly dueAt: number;
+  dueAt: number;
 }
 
 export class OneWay {
@@ -52,7 +52,8 @@ export class OneWay {
       this.#ended = true;
       this.#send();
     });
-    from.on('error', () => into.destroy());
+    // Its closing follows.
+    from.on('error', () => {});
     into.on('drain', () => {
       this.#blocked = false;
       this.#send();
@@ -66,6 +67,15 @@ export class OneWay {
 
   resume(): void {
     this.#paused = false;
+    this.#send();
+  }
+
+  /** What waits goes now. */
+  hurry(): void {
+    for (const one of this.#waiting) one.dueAt = 0;
+    this.#lastDueAt = 0;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#send();
   }
 
@@ -111,14 +121,13 @@ export class OneWay {
   }
 
   #write(bytes: Buffer): void {
-    const room = this.#o.limit - this.#passed;
+    const room = this.#o.limit() - this.#passed;
     this.#passed += bytes.length;
     if (bytes.length < room) {
       if (!this.#into.write(bytes)) this.#blocked = true;
       return;
     }
-    // With the last bytes before it still unread a reset would take them back.
-    this.#into.write(bytes.subarray(0, room), () => setImmediate(this.#o.onLimit));
+    this.#into.write(bytes.subarray(0, Math.max(0, room)), this.#o.onLimit);
     this.#blocked = true;
     this.#waiting.length = 0;
   }

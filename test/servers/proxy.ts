@@ -20,10 +20,10 @@ export interface Proxy extends AsyncDisposable {
   resume(): void;
   /** From now on; undefined: as fast as it goes. */
   slow(slowness: Slowness | undefined): void;
-  /** The next connections are reset, each once it has passed on so many bytes in this direction. */
+  /** The next connections are reset, each once it has passed on so many bytes in this direction; takes the place of what was asked for before. */
   resetNext(resets: readonly Reset[]): void;
-  /** How many of those are still to come. */
-  readonly resetsLeft: number;
+  /** How many were. */
+  readonly resets: number;
   /** Cuts, and takes no new connections until `accept`. */
   refuse(): Promise<void>;
   accept(): Promise<void>;
@@ -50,21 +50,29 @@ export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy>
     ['toClient', new Set()],
   ]);
   const paused = new Set<Direction>();
+  /** Whose other end has gone, and who has not heard of it. */
+  const left = new Set<Socket>();
   let slowness: Slowness | undefined;
-  let resets: Reset[] = [];
+  let waiting: Reset[] = [];
+  const armed = new Set<Reset>();
+  let resets = 0;
   let server: Server | undefined;
 
   const join = (client: Socket, upstream: Socket): void => {
     const both = [client, upstream];
-    const reset = resets.shift();
+    const reset = waiting.shift();
+    if (reset) armed.add(reset);
+    const limitOf = (direction: Direction): number =>
+      reset?.direction === direction && armed.has(reset) ? reset.bytes : Infinity;
     const onLimit = (): void => {
+      resets += 1;
       for (const socket of both) socket.resetAndDestroy();
     };
     const way = (direction: Direction, [from, into]: readonly [Socket, Socket]): void => {
       const one = new OneWay(from, into, {
         slowness: () => slowness,
         filter: direction === 'toClient' ? toClient?.() : undefined,
-        limit: reset?.direction === direction ? reset.bytes : Infinity,
+        limit: () => limitOf(direction),
         onLimit,
       });
       if (paused.has(direction)) one.pause();
@@ -74,7 +82,9 @@ export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy>
         ways.get(direction)!.delete(one);
         open.delete(from);
         one.end();
-        into.destroy();
+        // On a silent link not even that gets through.
+        if (paused.has(direction)) left.add(into);
+        else into.destroy();
       });
     };
     way('toServer', [client, upstream]);
@@ -118,16 +128,20 @@ export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy>
     },
     resume() {
       paused.clear();
+      for (const socket of left) socket.destroy();
+      left.clear();
       for (const all of ways.values()) for (const way of all) way.resume();
     },
     slow(how) {
       slowness = how;
+      for (const all of ways.values()) for (const way of all) way.hurry();
     },
     resetNext(next) {
-      resets = [...next];
+      armed.clear();
+      waiting = [...next];
     },
-    get resetsLeft() {
-      return resets.length;
+    get resets() {
+      return resets;
     },
     refuse,
     accept,

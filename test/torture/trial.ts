@@ -178,7 +178,9 @@ export class Trial implements AsyncDisposable {
     await fault();
     this.#faults++;
     const began = performance.now();
-    await untilFlowing(this.engine, 60_000);
+    await untilFlowing(this.engine, 60_000).catch((error: unknown) => {
+      throw new Error(`${String(error)}\n${this.engine.log().slice(-3_000)}`, { cause: error });
+    });
     const recoveryMs = Math.round(performance.now() - began);
     if (recoveryMs > SLOW_MS)
       this.#o.arena.say(`flowing again only after ${recoveryMs} ms:\n${this.engine.log().slice(-2_000)}`);
