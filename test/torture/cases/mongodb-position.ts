@@ -49,7 +49,7 @@ export async function overtaken(arena: Arena): Promise<Outcome> {
       await write(mongo, trial.name);
       known.add(await trial.written());
       await until('the source is held', async () => (await trial.engine.status()).sources['src']!.state === 'held');
-      await trial.untilNotReady();
+      await trial.untilNotReady(/blocked/, 10_000);
       await rollOver(mongo);
     } finally {
       await rabbit.setMemoryAlarm(false);
@@ -117,7 +117,7 @@ export async function recreated(arena: Arena): Promise<Outcome> {
   await members.untilWhole();
   trial.count();
   await write(mongo, trial.name);
-  arena.say(`not ready: ${(await trial.untilNotReady()).join('; ')}`);
+  await trial.untilNotReady(/another replica set/);
   const exit = await trial.engine.terminate();
   if (exit !== 0) throw new Error(`a SIGTERM ended the engine with ${exit}`);
   for (const policy of ['stop', 'earliest', 'latest'] as const) {
