@@ -83,6 +83,31 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await checkpointShow({ config, json });
     });
 
+  withConfig(checkpoint.command('set'))
+    .description('Say where a subscription reads on; on a stopped engine.')
+    .argument('<subscription>')
+    .argument('<position>', 'latest, earliest, an ISO date, or seconds:increment for what came after it')
+    .option('--yes', 'do not ask')
+    .action(async (subscription: string, position: string, options: { config: string; yes?: boolean }) => {
+      const { checkpointSet } = await import('./commands/checkpoint-set.ts');
+      const { config, yes = false } = options;
+      outcome.exitCode = await checkpointSet({ config, subscription, position, yes });
+    });
+  withConfig(checkpoint.command('forget'))
+    .description("Let a subscription begin at its source's start; on a stopped engine.")
+    .argument('<subscription>')
+    .option('--yes', 'do not ask')
+    .action(async (subscription: string, { config, yes = false }: { config: string; yes?: boolean }) => {
+      const { checkpointForget } = await import('./commands/checkpoint-forget.ts');
+      outcome.exitCode = await checkpointForget({ config, subscription, yes });
+    });
+  withConfig(checkpoint.command('restore'))
+    .description('Rebuild a damaged store from its copy; on a stopped engine.')
+    .action(async (options: { config: string }) => {
+      const { checkpointRestore } = await import('./commands/checkpoint-restore.ts');
+      outcome.exitCode = await checkpointRestore(options);
+    });
+
   const parked = program.command('parked').description('Events that were set aside instead of delivered.');
   withFilter(withConfig(parked.command('list')))
     .description('List them, and why; works beside a running engine.')

@@ -23,6 +23,8 @@ import type { Database, Key, RootDatabase } from 'lmdb';
 
 export const CHECKPOINTS = 'checkpoints';
 export const PARKED = 'parked';
+/** The newest checkpoints once more: see `copy.ts`. */
+export const COPY = 'checkpoints.json';
 const RECENT_PREFIX = 'recent-';
 
 /** The databases inside `checkpoints` (both) and `recent-<boot>` (`records` only). */
@@ -52,7 +54,7 @@ export async function makeFolder(path: string): Promise<string | undefined> {
 /** The stores go; what else may lie there stays. */
 export async function removeStores(path: string): Promise<void> {
   for (const name of await readdir(path)) {
-    const isStore = name === CHECKPOINTS || name === PARKED || name.startsWith(RECENT_PREFIX);
+    const isStore = name === CHECKPOINTS || name === PARKED || name === COPY || name.startsWith(RECENT_PREFIX);
     if (isStore) await rm(join(path, name), { recursive: true, force: true });
   }
 }
@@ -77,7 +79,10 @@ export function recentName(): string {
 export async function outdatedNames(path: string): Promise<string[]> {
   const current = recentName();
   const names = await readdir(path);
-  return names.filter((name) => name.startsWith(RECENT_PREFIX) && name !== current);
+  // What was moved aside is kept.
+  return names.filter(
+    (name) => name.startsWith(RECENT_PREFIX) && !name.startsWith(current) && !name.includes('.damaged-'),
+  );
 }
 
 export function environmentExists(path: string, name: string): boolean {

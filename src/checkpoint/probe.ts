@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
-import { CHECKPOINTS, environmentExists, PARKED, recentName } from './data-folder.ts';
+import { CHECKPOINTS, COPY, environmentExists, PARKED, recentName } from './data-folder.ts';
 
 const CHILD = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './probe-child.ts' : './probe-child.js', import.meta.url),
@@ -38,6 +38,11 @@ export async function probeStores(options: ProbeOptions): Promise<void> {
   );
   await rm(join(path, recent), { recursive: true, force: true });
   await probeStores(options);
+}
+
+/** What is wrong with one environment; undefined where it is sound. The lock must be held. */
+export async function environmentDamage(path: string, name: string): Promise<string | undefined> {
+  return (await probe({ path, mode: 'write', names: [name] }))?.reason;
 }
 
 interface Damage {
@@ -81,7 +86,8 @@ function damaged(where: string, { name, reason }: Damage): UserError {
     name === PARKED
       ? `The store of parked events in ${where} is damaged (${reason}). Restore the folder from a copy; or move it away, and ` +
           `the parked events in it are given up.`
-      : `The checkpoints in ${where} are damaged (${reason}). Restore the folder from a copy; or move it away, and each ` +
-          `subscription begins at its source's \`start\` again: with \`latest\`, what happened since the last checkpoint is skipped.`,
+      : `The checkpoints in ${where} are damaged (${reason}). Run \`tailrace checkpoint restore\`: it rebuilds them from ${COPY}, so that ` +
+          `at most something comes again. Or move the folder away, and each subscription begins at its source's \`start\` again: ` +
+          `with \`latest\`, what happened since the last checkpoint is skipped.`,
   );
 }

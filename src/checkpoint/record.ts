@@ -133,7 +133,10 @@ export function encodeCheckpoint(record: CheckpointRecord): Buffer {
 }
 
 export function decodeCheckpoint(bytes: Uint8Array): CheckpointRecord {
-  const stored: StoredCheckpoint = JSON.parse(unseal(bytes));
+  return checkpointOf(JSON.parse(unseal(bytes)) as StoredCheckpoint);
+}
+
+function checkpointOf(stored: StoredCheckpoint): CheckpointRecord {
   return {
     ...stored,
     watermark: stored.watermark ?? undefined,
@@ -141,6 +144,15 @@ export function decodeCheckpoint(bytes: Uint8Array): CheckpointRecord {
       lane === null ? undefined : { ts: { seconds: lane[0], increment: lane[1] }, index: lane[2] },
     ),
   };
+}
+
+/** What `encodeCheckpoint` sealed, as text. */
+export function textOfSealed(sealed: Buffer): string {
+  return sealed.toString('utf8', HEADER_BYTES);
+}
+
+export function checkpointFromText(text: string): CheckpointRecord {
+  return checkpointOf(JSON.parse(text) as StoredCheckpoint);
 }
 
 export function encodeGap(gap: GapRecord): Buffer {

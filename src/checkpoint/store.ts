@@ -2,6 +2,7 @@
  * The checkpoints and gaps on disk. `put` is for every few milliseconds: it waits for the operating system only, so that
  * what it confirmed survives the death of this process. `flushed` and `addGap` wait for the disk: that survives a power
  * cut. See `data-folder.ts` for why these are two environments.
+ * The newest records are also in a small file (`copy.ts`), written behind a flush, once a second at most.
  * Invariants: what is in `recent` is never older than what is in `checkpoints`, because all goes through `recent` first;
  * the records of one `put` appear together or not at all, in both.
  */
@@ -9,8 +10,12 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
+import { UserError } from '../errors.ts';
+import { readCopy, removeCopy, writeCopy } from './copy.ts';
 import {
   CHECKPOINTS,
+  COPY,
+  environmentExists,
   GAPS,
   inOneTransaction,
   makeFolder,
@@ -22,10 +27,15 @@ import {
 } from './data-folder.ts';
 import type { BinaryDatabase } from './data-folder.ts';
 import { probeStores } from './probe.ts';
-import { decodeCheckpoint, decodeGap, encodeCheckpoint, encodeGap } from './record.ts';
+import { decodeCheckpoint, decodeGap, encodeCheckpoint, encodeGap, textOfSealed } from './record.ts';
 import type { CheckpointRecord, GapRecord } from './record.ts';
 
+/** How old the copy may become while records change, and nothing but their positions does. */
+const COPY_EVERY_MS = 1_000;
+
 export class CheckpointStore implements AsyncDisposable {
+  readonly #path: string;
+  readonly #log: Log;
   readonly #durable: RootDatabase;
   readonly #recent: RootDatabase;
   readonly #durableRecords: BinaryDatabase;
@@ -36,15 +46,22 @@ export class CheckpointStore implements AsyncDisposable {
   #unflushed = new Map<string, CheckpointRecord>();
   #flushing: Promise<void> = Promise.resolve();
   #flushWaiting: Promise<void> | undefined;
+  /** By subscription: what is in `#durable`, as text. */
+  readonly #texts = new Map<string, string>();
+  /** `urgent`: there is something that the copy knows nothing of. */
+  #copyDue: 'no' | 'soon' | 'urgent' = 'no';
+  #copiedAt = -Infinity;
+  #copyFailing = false;
 
   /** The folder's lock must be held. Throws `UserError` `store-damaged` or `store-newer`. */
   static async open({ path, log }: { readonly path: string; readonly log: Log }): Promise<CheckpointStore> {
     await makeFolder(path);
     for (const name of await outdatedNames(path)) await rm(join(path, name), { recursive: true, force: true });
+    await refuseLostStore(path);
     await probeStores({ path, mode: 'write', log });
     const durable = openEnvironment(path, CHECKPOINTS, 'write');
     const recent = openEnvironment(path, recentName(), 'write');
-    const store = new CheckpointStore(durable, recent);
+    const store = new CheckpointStore({ path, log, durable, recent });
     try {
       await store.#load();
     } catch (error) {
@@ -54,7 +71,9 @@ export class CheckpointStore implements AsyncDisposable {
     return store;
   }
 
-  private constructor(durable: RootDatabase, recent: RootDatabase) {
+  private constructor({ path, log, durable, recent }: StoreParts) {
+    this.#path = path;
+    this.#log = log;
     this.#durable = durable;
     this.#recent = recent;
     this.#durableRecords = openDatabase(durable, RECORDS);
@@ -94,6 +113,7 @@ export class CheckpointStore implements AsyncDisposable {
   async addGap(gap: GapRecord): Promise<void> {
     const bytes = encodeGap(gap);
     await inOneTransaction(this.#durable, () => void this.#gaps.put([gap.at, gap.source, gap.subscription], bytes));
+    this.#copyDue = 'urgent';
   }
 
   /** Oldest first. */
@@ -104,15 +124,30 @@ export class CheckpointStore implements AsyncDisposable {
   /** Nothing is left of the subscription when it resolves, except its gaps. */
   async forget(subscription: string): Promise<void> {
     await this.flushed();
+    await removeCopy(this.#path);
     await inOneTransaction(this.#recent, () => void this.#recentRecords.remove(subscription));
     await inOneTransaction(this.#durable, () => void this.#durableRecords.remove(subscription));
     this.#records.delete(subscription);
+    this.#texts.delete(subscription);
+    this.#copyDue = 'urgent';
+    await this.#copy();
+  }
+
+  /** As a user decided: also to an earlier position, which the copy must not be ahead of. On disk when it resolves. */
+  async set(record: CheckpointRecord): Promise<void> {
+    await this.flushed();
+    await removeCopy(this.#path);
+    this.#copyDue = 'urgent';
+    await this.put([record]);
+    await this.flushed();
   }
 
   /** Flushes first. */
   async close(): Promise<void> {
     try {
       await this.flushed();
+      if (this.#copyDue === 'soon') this.#copyDue = 'urgent';
+      await this.#copy();
     } finally {
       await this.#closeEnvironments();
     }
@@ -128,6 +163,8 @@ export class CheckpointStore implements AsyncDisposable {
     for (const record of recent) this.#records.set(record.subscription, record);
     // What a kill left in `recent` alone becomes safe before anything is built on it.
     for (const record of recent) this.#unflushed.set(record.subscription, record);
+    for (const [name, record] of this.#records) this.#texts.set(name, textOfSealed(encodeCheckpoint(record)));
+    if (this.#records.size > 0) this.#copyDue = 'urgent';
     await this.flushed();
   }
 
@@ -135,18 +172,41 @@ export class CheckpointStore implements AsyncDisposable {
     this.#flushWaiting = undefined;
     const records = this.#unflushed;
     this.#unflushed = new Map();
-    this.#flushing = this.#writeDurable(records);
+    this.#flushing = this.#writeDurable(records).then(() => this.#copy());
     return this.#flushing;
   }
 
   async #writeDurable(records: ReadonlyMap<string, CheckpointRecord>): Promise<void> {
     if (records.size === 0) return;
     try {
-      await writeRecords(this.#durable, this.#durableRecords, [...records.values()]);
+      for (const { key, bytes } of await writeRecords(this.#durable, this.#durableRecords, [...records.values()])) {
+        if (!this.#texts.has(key)) this.#copyDue = 'urgent';
+        this.#texts.set(key, textOfSealed(bytes));
+      }
+      if (this.#copyDue === 'no') this.#copyDue = 'soon';
     } catch (error) {
       // Whatever was put since is newer, and stays.
       this.#unflushed = new Map([...records, ...this.#unflushed]);
       throw error;
+    }
+  }
+
+  /** A copy that cannot be written costs a restore its newest positions; nothing waits for it. */
+  async #copy(): Promise<void> {
+    const due = this.#copyDue;
+    if (due === 'no' || (due === 'soon' && performance.now() - this.#copiedAt < COPY_EVERY_MS)) return;
+    this.#copyDue = 'no';
+    this.#copiedAt = performance.now();
+    try {
+      await writeCopy(this.#path, this.#texts.values(), this.gaps());
+      if (this.#copyFailing) this.#log.info({}, 'The copy of the checkpoints is written again.');
+      this.#copyFailing = false;
+    } catch (error) {
+      this.#copyDue = due;
+      if (!this.#copyFailing) {
+        this.#log.warn({ err: error }, `${COPY} cannot be written: a restore would go further back. Is the disk full?`);
+      }
+      this.#copyFailing = true;
     }
   }
 
@@ -156,16 +216,38 @@ export class CheckpointStore implements AsyncDisposable {
   }
 }
 
-function writeRecords(
+interface StoreParts {
+  readonly path: string;
+  readonly log: Log;
+  readonly durable: RootDatabase;
+  readonly recent: RootDatabase;
+}
+
+/** A store that has gone, while its copy tells of one, is no new folder: to begin at `start` could skip without a word. */
+async function refuseLostStore(path: string): Promise<void> {
+  if (environmentExists(path, CHECKPOINTS)) return;
+  const copy = await readCopy(path);
+  if (copy === undefined || copy.records.length === 0) return;
+  throw new UserError(
+    'store-damaged',
+    `The checkpoints in ${join(path, CHECKPOINTS)} are not there, though ${COPY} of ${copy.writtenAt} has those of ` +
+      `${copy.records.length} subscriptions. Run \`tailrace checkpoint restore\` to bring them back; or, to begin anew, move the whole ` +
+      `folder away.`,
+  );
+}
+
+/** Resolves with what was written. */
+async function writeRecords(
   environment: RootDatabase,
   database: BinaryDatabase,
   records: readonly CheckpointRecord[],
-): Promise<void> {
+): Promise<readonly { readonly key: string; readonly bytes: Buffer }[]> {
   // Encoded before the transaction begins: what throws in the middle of one would leave it half written.
   const encoded = records.map((record) => ({ key: record.subscription, bytes: encodeCheckpoint(record) }));
-  return inOneTransaction(environment, () => {
+  await inOneTransaction(environment, () => {
     for (const { key, bytes } of encoded) void database.put(key, bytes);
   });
+  return encoded;
 }
 
 export function readRecords(database: BinaryDatabase): CheckpointRecord[] {

@@ -3,7 +3,8 @@ import type { CheckpointRecord, GapRecord } from '../checkpoint/record.ts';
 import { readCheckpoints } from '../checkpoint/read-only.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatTs } from '../source/position.ts';
-import type { ResumePoint, Ts } from '../source/position.ts';
+import type { ResumePoint } from '../source/position.ts';
+import { isoTime, withTime } from './positions.ts';
 import { table } from './table.ts';
 
 export interface CheckpointShowOptions {
@@ -104,14 +105,6 @@ function gapAsJson(gap: GapRecord): object {
     reason: gap.reason,
     at: new Date(gap.at).toISOString(),
   };
-}
-
-function withTime(ts: Ts): string {
-  return `${formatTs(ts)} (${isoTime(ts)})`;
-}
-
-function isoTime(ts: Ts): string {
-  return new Date(ts.seconds * 1000).toISOString().replace('.000Z', 'Z');
 }
 
 function toStdout(text: string): void {

@@ -223,7 +223,7 @@ const SOURCE_STATES = Object.keys({
   stopped: true,
 } satisfies Record<SourceState, true>);
 
-const GAP_REASONS = Object.keys({ truncated: true, diverged: true, transaction: true } satisfies Record<
+const GAP_REASONS = Object.keys({ truncated: true, diverged: true, transaction: true, skipped: true } satisfies Record<
   GapReason,
   true
 >);

@@ -112,4 +112,5 @@ export interface GapStatus {
   readonly at: string;
 }
 
-export type GapReason = 'truncated' | 'diverged' | 'transaction';
+/** `skipped`: a user moved the checkpoint forward. */
+export type GapReason = 'truncated' | 'diverged' | 'transaction' | 'skipped';

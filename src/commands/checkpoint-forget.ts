@@ -1,0 +1,58 @@
+/** `tailrace checkpoint forget`: a subscription begins anew, or has gone for good; after saying what that means. */
+import { CheckpointStore } from '../checkpoint/store.ts';
+import { loadConfig } from '../config/load.ts';
+import { UserError } from '../errors.ts';
+import { floorOf } from '../lanes/floors.ts';
+import { noLog } from '../library/no-log.ts';
+import { confirmed } from './confirm.ts';
+import { withTime } from './positions.ts';
+import { lockStopped } from './stopped-folder.ts';
+
+export interface CheckpointForgetOptions {
+  /** The configuration file. */
+  readonly config: string;
+  readonly subscription: string;
+  readonly yes: boolean;
+  readonly write?: (text: string) => void;
+}
+
+export async function checkpointForget(options: CheckpointForgetOptions): Promise<number> {
+  const { subscription: name, yes, write = toStdout } = options;
+  const config = await loadConfig(options.config, process.env);
+  const { path } = config.checkpoint;
+  await using lock = await lockStopped(path, 'checkpoint forget');
+  void lock;
+  await using store = await CheckpointStore.open({ path, log: noLog });
+  const stored = store.get(name);
+  if (stored === undefined) {
+    const known = store.all().map(({ subscription }) => subscription);
+    throw new UserError(
+      'usage',
+      `There is no checkpoint of "${name}"; there are those of ${known.join(', ') || 'none'}.`,
+    );
+  }
+  write(`${name} stands at ${withTime(floorOf(stored).ts)}.\n`);
+  const subscription = config.subscriptions.find((one) => one.name === name);
+  if (subscription === undefined) write('It is not configured.\n');
+  else {
+    const { start } = config.sources.find((one) => one.name === subscription.source)!;
+    const written = start.kind === 'from' ? start.written : start.kind;
+    write(
+      `Forgotten, it begins at \`start: ${written}\` of source "${subscription.source}": ` +
+        (start.kind === 'latest'
+          ? 'what is written between that position and the next start is SKIPPED.\n'
+          : 'what is before that position is delivered again, what start lies behind of is SKIPPED.\n'),
+    );
+  }
+  if (!(await confirmed('Forget it?', yes))) {
+    write('Nothing was changed.\n');
+    return 0;
+  }
+  await store.forget(name);
+  write('Forgotten. Its gap records and parked events stay.\n');
+  return 0;
+}
+
+function toStdout(text: string): void {
+  process.stdout.write(text);
+}

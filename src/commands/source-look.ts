@@ -1,0 +1,53 @@
+/** One look at a source, for commands that change where it is read from: who is it, and is a position in it? Changes nothing. */
+import { PositionLostError, UserError } from '../errors.ts';
+import { noLog } from '../library/no-log.ts';
+import { ByteBudget } from '../source/byte-budget.ts';
+import { makeSource } from '../source/make-source.ts';
+import { formatTs } from '../source/position.ts';
+import type { Config, SourceConfig, Start } from '../config/config.ts';
+import type { ResumePoint } from '../source/position.ts';
+import type { SourceIdentity } from '../source/source.ts';
+import { CHECK_TIMEOUT_MS } from './findings.ts';
+
+export type Look =
+  | { readonly kind: 'seen'; readonly identity: SourceIdentity; readonly resume: ResumePoint }
+  | { readonly kind: 'unreachable' };
+
+/** As a start allows for clocks that differ. */
+const FUTURE_SLACK_SECONDS = 60;
+
+/** Where this start would begin. Throws `UserError` where it cannot: not in the oplog any more, or in the future. */
+export async function lookAtStart(config: Config, source: SourceConfig, start: Start): Promise<Look> {
+  const subscriptions = config.subscriptions.filter((one) => one.source === source.name);
+  const onReconnect = (): void => undefined;
+  const budget = new ByteBudget(config.pipeline.inFlightBytes);
+  const opened = makeSource({ config: source, subscriptions, budget, log: noLog, onReconnect });
+  const stop = AbortSignal.timeout(CHECK_TIMEOUT_MS);
+  const late = new Promise<never>((_, reject) => {
+    stop.addEventListener('abort', () => reject(new Error('no answer in time')), { once: true });
+  });
+  late.catch(() => undefined);
+  try {
+    const identity = await Promise.race([late, opened.connect(stop)]);
+    const newest = await Promise.race([late, opened.resolve({ kind: 'latest' }, stop)]);
+    if (start.kind === 'from' && start.ts.seconds > newest.ts.seconds + FUTURE_SLACK_SECONDS) {
+      throw new UserError(
+        'start-in-future',
+        `${start.written} lies in the future (the newest entry is ${formatTs(newest.ts)}). Nothing was changed.`,
+      );
+    }
+    const resume = start.kind === 'latest' ? newest : await Promise.race([late, opened.resolve(start, stop)]);
+    await Promise.race([late, opened.verify(resume, stop)]);
+    return { kind: 'seen', identity, resume };
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    if (error instanceof PositionLostError) {
+      throw new UserError('usage', `${error.message} Nothing was changed; \`earliest\` is as far back as it goes.`, {
+        cause: error,
+      });
+    }
+    return { kind: 'unreachable' };
+  } finally {
+    await opened.close();
+  }
+}
