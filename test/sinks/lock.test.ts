@@ -34,6 +34,7 @@ describe('two engines that would deliver the same subscription', () => {
     await using first = await Contender.start(rabbit.uri, 'refused');
     await first.delivers();
     await using second = await Contender.start(rabbit.uri, 'refused', { waitMs: 1_000 });
+    second.delivers().catch(() => {});
     await until('the second waits', () => second.trouble !== undefined);
     assert.match(second.trouble!, /another engine delivers it/);
     const error = await second.settling;
@@ -62,6 +63,7 @@ describe('two engines that would deliver the same subscription', () => {
     await using first = await Contender.start(`amqp://127.0.0.1:${proxy.port}`, 'cut');
     await first.delivers();
     await using second = await Contender.start(rabbit.uri, 'cut');
+    second.delivers().catch(() => {});
     await until('the second waits', () => second.trouble !== undefined);
     // Long enough for what is left of a killed engine to be gone.
     await sleep(2_500);
