@@ -85,7 +85,8 @@ export async function startMongo({
       storageEngine: 'wiredTiger',
       args: ['--quiet', '--nounixsocket', '--slowms', '10000', ...args],
       spawn: { detached: true },
-      configSettings: { electionTimeoutMillis: electionTimeoutMs },
+      // From the primary alone: one that copies from another which hangs stops for 15 s, and a majority of three with it.
+      configSettings: { electionTimeoutMillis: electionTimeoutMs, chainingAllowed: false },
       ...(auth && { auth: { enable: true, customRootName: auth.user, customRootPwd: auth.password } }),
     },
   });
