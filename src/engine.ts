@@ -94,7 +94,10 @@ export class Engine {
     this.#feeds = config.sources.flatMap((source, index) => {
       const subscriptions = config.subscriptions.filter((it) => it.source === source.name);
       if (subscriptions.length === 0) {
-        log.warn({ source: source.name }, 'No subscription reads from this source; it is left alone.');
+        log.warn(
+          { code: 'source-unused', source: source.name },
+          'No subscription reads from this source; it is left alone.',
+        );
         return [];
       }
       const budget = new ByteBudget(config.pipeline.inFlightBytes);
@@ -184,7 +187,7 @@ export class Engine {
     } catch (error) {
       if (stop.aborted && !(error instanceof UserError)) return 0;
       if (!(error instanceof PositionLostError)) throw error;
-      this.#o.log.error({ source: feed.name }, error.message);
+      this.#o.log.error({ code: `position-${error.reason}`, source: feed.name }, error.message);
       // What was read before is still delivered, however long it takes: the oplog may not have it any more.
       if (this.#o.failFast) this.#over.abort();
       else await feed.settle(stop);
@@ -197,13 +200,15 @@ export class Engine {
     const late = new AbortController();
     const drained = Promise.all(this.#feeds.map((feed) => feed.drain())).then(() => late.abort());
     await sleep(config.shutdownTimeoutMs, late.signal);
-    if (!late.signal.aborted) log.warn('Not everything was confirmed in time; it comes again at the next start.');
+    if (!late.signal.aborted) {
+      log.warn({ code: 'shutdown-late' }, 'Not everything was confirmed in time; it comes again at the next start.');
+    }
     // In one breath with the last confirms: nothing may be confirmed that the checkpoint does not know.
     try {
       await this.#checkpointer.flush();
     } catch (error) {
       log.error(
-        { err: error },
+        { code: 'checkpoint-failing', err: error },
         'The last checkpoint could not be written; what was confirmed since the one before is repeated.',
       );
     }

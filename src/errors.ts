@@ -16,31 +16,40 @@ export class UserError extends Error {
   }
 }
 
-export type UserErrorCode =
-  | 'config-invalid'
-  | 'start-in-future'
-  | 'time-series'
-  | 'credentials-refused'
-  | 'tls-failed'
-  | 'not-a-replica-set'
-  | 'rights-missing'
-  | 'topology-missing'
-  | 'topology-conflict'
-  | 'other-replica-set'
-  | 'repartition-needed'
-  | 'folder-locked'
-  | 'subscription-locked'
-  | 'folder-unusable'
-  | 'store-damaged'
-  | 'store-newer'
-  | 'port-in-use'
-  | 'event-too-large'
-  | 'usage';
+/** Each has a page in docs/errors. */
+export const USER_ERROR_CODES = [
+  'config-invalid',
+  'start-in-future',
+  'time-series',
+  'credentials-refused',
+  'tls-failed',
+  'not-a-replica-set',
+  'rights-missing',
+  'topology-missing',
+  'topology-conflict',
+  'other-replica-set',
+  'repartition-needed',
+  'folder-locked',
+  'subscription-locked',
+  'folder-unusable',
+  'store-damaged',
+  'store-newer',
+  'port-in-use',
+  'event-too-large',
+  'usage',
+] as const;
+
+export type UserErrorCode = (typeof USER_ERROR_CODES)[number];
+
+/** Why a position is lost; also the reason of a gap record. */
+export const LOST_REASONS = ['truncated', 'diverged', 'transaction'] as const;
+
+export type LostReason = (typeof LOST_REASONS)[number];
 
 /** The position to read on from is not in the oplog any more, or never was in this history. */
 export class PositionLostError extends Error {
   override readonly name = 'PositionLostError';
-  readonly reason: 'truncated' | 'diverged' | 'transaction';
+  readonly reason: LostReason;
   readonly position: ResumePoint;
   /** Undefined where the oplog may not be read. */
   readonly oldest: OpTime | undefined;

@@ -33,7 +33,7 @@ export function statusReport(
   return {
     version,
     uptimeSeconds: Math.floor(uptimeMs / 1000),
-    notReady: readiness(healthFacts(parts), performance.now()),
+    notReady: readiness(healthFacts(parts), performance.now()).map(({ text }) => text),
     sources: Object.fromEntries(feeds.map((feed) => [feed.name, sourceStatus(feed)])),
     subscriptions: Object.fromEntries(
       feeds.flatMap((feed) =>

@@ -127,7 +127,7 @@ class WriteLoop {
   #failed(error: unknown): void {
     if (this.failing === undefined) {
       this.#log.error(
-        { err: error },
+        { code: 'checkpoint-failing', err: error },
         'Checkpoints cannot be written: a crash now would repeat all since the last one. Is the disk full? Retrying.',
       );
     }

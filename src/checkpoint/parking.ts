@@ -181,8 +181,8 @@ export class ParkingStore implements AsyncDisposable {
   #room(stop: AbortSignal): Promise<void> {
     if (stop.aborted) return Promise.resolve();
     if (!this.full) {
-      this.#log.warn(
-        { maxBytes: this.#maxBytes, totalBytes: this.#totalBytes },
+      this.#log.error(
+        { code: 'parking-full', maxBytes: this.#maxBytes, totalBytes: this.#totalBytes },
         'The store of parked events is full: what has to be parked next is held. Replay or drop some, or raise `parked.maxBytes`.',
       );
     }
@@ -230,7 +230,7 @@ export class ParkingStore implements AsyncDisposable {
   #failed(error: unknown): void {
     if (this.#failing === undefined) {
       this.#log.error(
-        { err: error },
+        { code: 'parking-failing', err: error },
         'Parked events cannot be written: what waits for them is held. Is the disk full? Retrying.',
       );
     }

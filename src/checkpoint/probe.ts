@@ -33,7 +33,7 @@ export async function probeStores(options: ProbeOptions): Promise<void> {
   if (damage === undefined) return;
   if (damage.name !== recent || options.mode === 'read') throw damaged(join(path, damage.name), damage);
   options.log.warn(
-    { reason: damage.reason },
+    { code: 'recent-positions-damaged', reason: damage.reason },
     'The positions of the last moments before the stop are damaged: the last flushed ones are used.',
   );
   await rm(join(path, recent), { recursive: true, force: true });

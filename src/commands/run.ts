@@ -32,7 +32,8 @@ export async function run({ exitCodeOf, ...options }: RunOptions): Promise<numbe
     const exitCode = exitCodeOf(error);
     const log = createLog('info');
     if (error instanceof UserError) log.fatal({ code: error.code, exitCode }, error.message);
-    else if (error instanceof PositionLostError) log.fatal({ code: 'position-lost', exitCode }, error.message);
+    else if (error instanceof PositionLostError)
+      log.fatal({ code: `position-${error.reason}`, exitCode }, error.message);
     // What nobody foresaw comes with its stack, for the one who has to find it.
     else log.fatal({ code: 'unexpected', exitCode, err: error }, 'The engine failed.');
     return exitCode;

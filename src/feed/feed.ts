@@ -316,7 +316,7 @@ export class Feed {
     const collated = await this.source.collatedNamespaces(compilePatterns(patterns), stop);
     if (collated.length > 0) {
       this.#o.log.warn(
-        { source: this.name, namespaces: collated },
+        { code: 'collation-by-namespace', source: this.name, namespaces: collated },
         'These collections have a default collation, under which different `_id`s can be equal: partitioned by namespace.',
       );
     }
@@ -461,7 +461,7 @@ export class Feed {
       meter.filtered(result.filtered);
       if (Object.keys(result.unknownOps).length > 0) {
         log.warn(
-          { source: this.name, ops: result.unknownOps },
+          { code: 'unknown-operations', source: this.name, ops: result.unknownOps },
           'The oplog holds operations that this version does not know; where subscribed, they are parked.',
         );
       }
@@ -476,7 +476,7 @@ export class Feed {
     if (config.changeStream === undefined || this.#hasWallTime() || !wantsExpanded(this.routes.map((it) => it.config)))
       return;
     log.warn(
-      { source: this.name, serverVersion: this.#identity?.serverVersion },
+      { code: 'stream-commands-missing', source: this.name, serverVersion: this.#identity?.serverVersion },
       'Change streams tell of create, createIndexes, dropIndexes and modify, and what `expanded` adds, from MongoDB 6.0 on: none of it comes from this server. `mode: oplog` tells of them.',
     );
   }

@@ -1,6 +1,7 @@
 /** The lanes of a source: one for each partition of each subscription, made when it is first needed. */
 import { Lane } from '../lanes/lane.ts';
 import type { Log } from '../observe/log.ts';
+import type { HoldReason } from '../observe/status.ts';
 import type { Route } from './route.ts';
 import type { SetAside } from './set-aside.ts';
 
@@ -12,6 +13,9 @@ export interface LaneSetOptions {
   /** Something was confirmed. */
   readonly touch: () => void;
 }
+
+/** These last until somebody has put the destination right, or made room. */
+const FOR_A_PERSON: ReadonlySet<HoldReason> = new Set(['unroutable', 'refused', 'parking-full']);
 
 export class LaneSet {
   readonly #o: LaneSetOptions;
@@ -67,8 +71,12 @@ export class LaneSet {
         returned: () => meter.returned(1),
         held: (which, hold) => {
           const fields = { subscription: config.name, partition: which };
-          if (hold) log.warn({ ...fields, reason: hold.reason, detail: hold.detail }, 'A lane is held.');
-          else log.info(fields, 'The lane flows again.');
+          if (!hold) log.info(fields, 'The lane flows again.');
+          else {
+            const coded = { code: `held-${hold.reason}` as const, ...fields, reason: hold.reason, detail: hold.detail };
+            if (FOR_A_PERSON.has(hold.reason)) log.error(coded, 'A lane is held.');
+            else log.warn(coded, 'A lane is held.');
+          }
         },
       },
     });

@@ -131,7 +131,8 @@ export class SetAside {
   async #park(subscription: number, record: Omit<ParkedRecord, 'subscription' | 'at'>, events: number): Promise<void> {
     const { config, meter } = this.#o.routes[subscription]!;
     const { id, ns, reason, detail } = record;
-    this.#o.log.warn({ subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
+    const code = `parked-${reason}` as const;
+    this.#o.log.error({ code, subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
     const backoff = new Backoff();
     for (;;) {
       try {
@@ -139,7 +140,10 @@ export class SetAside {
         break;
       } catch (error) {
         this.#closed.signal.throwIfAborted();
-        this.#o.log.error({ subscription: config.name, id, err: error }, 'An event cannot be parked; trying on.');
+        this.#o.log.error(
+          { code: 'parking-failing', subscription: config.name, id, err: error },
+          'An event cannot be parked; trying on.',
+        );
         await sleep(backoff.next(), this.#closed.signal);
       }
     }

@@ -133,7 +133,7 @@ export class Starts {
     };
     await checkpoints.addGap(gap);
     log.error(
-      { ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
+      { code: `position-${error.reason}`, ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
       'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
     );
     return this.#begin(resume, policy);
@@ -155,7 +155,8 @@ export class Starts {
       repartition,
     });
     if (plan.kind === 'fresh') return undefined;
-    if (plan.warning !== undefined) log.warn({ subscription: route.config.name }, plan.warning);
+    if (plan.warning !== undefined)
+      log.warn({ code: 'checkpoint-differs', subscription: route.config.name }, plan.warning);
     // The other mode's positions are boundaries here; what was done at that very time is then in the watermark alone.
     const watch = config.changeStream?.watch;
     const resume = adaptedTo(watch, plan.resume);

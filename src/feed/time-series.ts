@@ -22,7 +22,7 @@ export async function refuseTimeSeries({ source, routes, log }: TimeSeriesOption
     if (named !== undefined) throw new UserError('time-series', timeSeriesFault(config.name, named));
     if (namespaces.length === 0) continue;
     log.warn(
-      { subscription: config.name, namespaces },
+      { code: 'time-series-left-out', subscription: config.name, namespaces },
       'These are time-series collections, which have no change events: they are left out.',
     );
   }

@@ -130,7 +130,13 @@ export class Transactions {
       });
     }
     log.error(
-      { source: source.name, from: formatTs(at.ts), commit: formatTs(commit.at.ts), oldest: formatTs(oldest.ts) },
+      {
+        code: 'position-transaction',
+        source: source.name,
+        from: formatTs(at.ts),
+        commit: formatTs(commit.at.ts),
+        oldest: formatTs(oldest.ts),
+      },
       'A transaction began before the oldest entry of the oplog: its operations were not delivered. Going on behind it.',
     );
   }

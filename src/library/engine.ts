@@ -170,7 +170,11 @@ function warnOfOrphans(config: Config, checkpoints: CheckpointStore, log: Log): 
   const fresh = config.subscriptions.filter(({ name }) => !checkpoints.get(name));
   if (orphans.length === 0 || fresh.length === 0) return;
   log.warn(
-    { withoutSubscription: orphans.map(({ subscription }) => subscription), new: fresh.map(({ name }) => name) },
+    {
+      code: 'subscription-renamed',
+      withoutSubscription: orphans.map(({ subscription }) => subscription),
+      new: fresh.map(({ name }) => name),
+    },
     'There are checkpoints of subscriptions that are not configured, and subscriptions without one, which begin at `start`. ' +
       'Was one renamed? Then give it its old name: under the new one, what was written in between is not delivered.',
   );

@@ -4,6 +4,8 @@
  * of the engine would mend, so that a broker's absence never becomes a crash loop.
  * All times are ms of one clock, `now` too.
  */
+import type { Code } from '../codes.ts';
+import type { LostReason } from '../errors.ts';
 import type { SourceState } from '../source/source.ts';
 import type { HoldReason } from './status.ts';
 
@@ -32,6 +34,8 @@ export interface SourceFacts {
   readonly heldBy: readonly string[];
   /** What stopped it or keeps it away, for people: a `PositionLostError`'s message, the last connection error. */
   readonly trouble?: string;
+  /** Of `position_lost`. */
+  readonly lost?: LostReason;
 }
 
 export interface SinkFacts {
@@ -77,69 +81,105 @@ const CONFIRM_LATE_MS = 5_000;
 /** Beyond every deadline of the engine's own: a job's, a flush's, a connection's. */
 const STUCK_MS = 60_000;
 
+/** A reason for people, and its code, which has a page in docs/errors. */
+export interface Reason {
+  readonly code: Code;
+  readonly text: string;
+}
+
 /** Why the engine is not delivering; empty when it is. */
-export function readiness(facts: HealthFacts, now: number): string[] {
+export function readiness(facts: HealthFacts, now: number): Reason[] {
   return [
     ...facts.sources.flatMap((source) => sourceReasons(source, now)),
     ...facts.sinks.flatMap(sinkReasons),
     ...facts.subscriptions.flatMap((subscription) => laneReasons(subscription, now)),
     ...(facts.checkpoint.failing === undefined
       ? []
-      : [`the checkpoint cannot be written: ${facts.checkpoint.failing}`]),
+      : [
+          {
+            code: 'checkpoint-failing' as const,
+            text: `the checkpoint cannot be written: ${facts.checkpoint.failing}`,
+          },
+        ]),
     ...(facts.parkingFull
-      ? ['the parking store is full: replay or drop what is parked, or raise parked.maxBytes']
+      ? [
+          {
+            code: 'parking-full' as const,
+            text: 'the parking store is full: replay or drop what is parked, or raise parked.maxBytes',
+          },
+        ]
       : []),
   ];
 }
 
 /** Why only a restart helps; empty while the engine works, however little it is given. */
-export function liveness({ workers }: HealthFacts, now: number): string[] {
-  const reasons: string[] = [];
+export function liveness({ workers }: HealthFacts, now: number): Reason[] {
+  const reasons: Reason[] = [];
   if (workers.oldestJobAt !== undefined) {
     const silentMs = now - Math.max(workers.oldestJobAt, workers.lastResultAt ?? -Infinity);
-    if (silentMs >= STUCK_MS) reasons.push(`the workers have a batch and gave no answer for ${seconds(silentMs)}`);
+    if (silentMs >= STUCK_MS)
+      reasons.push({
+        code: 'workers-stuck',
+        text: `the workers have a batch and gave no answer for ${seconds(silentMs)}`,
+      });
   }
   return reasons;
 }
 
-function sourceReasons(source: SourceFacts, now: number): string[] {
+function sourceReasons(source: SourceFacts, now: number): Reason[] {
   const { name, state, trouble } = source;
   const because = trouble === undefined ? '' : `: ${trouble}`;
   switch (state) {
     case 'connecting':
     case 'reconnecting':
-      return [`source "${name}" is ${state}${because}`];
+      return [{ code: 'source-away', text: `source "${name}" is ${state}${because}` }];
     case 'stopped':
-      return [`source "${name}" has stopped${because}`];
+      return [{ code: 'source-stopped', text: `source "${name}" has stopped${because}` }];
     case 'position_lost':
-      return [`source "${name}" has stopped, its position is lost${because}`];
+      return [
+        {
+          code: `position-${source.lost ?? 'truncated'}`,
+          text: `source "${name}" has stopped, its position is lost${because}`,
+        },
+      ];
     case 'reading':
     case 'held':
       break;
   }
-  if (!source.verified) return [`source "${name}" has not verified its position yet${because}`];
-  if (!source.startStored) return [`source "${name}" has not stored its start yet`];
-  if (source.lastReplyAt === undefined) return [`source "${name}" has had no batch yet`];
+  if (!source.verified)
+    return [{ code: 'position-unverified', text: `source "${name}" has not verified its position yet${because}` }];
+  if (!source.startStored) return [{ code: 'start-not-stored', text: `source "${name}" has not stored its start yet` }];
+  if (source.lastReplyAt === undefined) return [{ code: 'no-batch', text: `source "${name}" has had no batch yet` }];
   const silentMs = now - source.lastReplyAt;
   const lateMs = source.majorityLateSince === undefined ? 0 : now - source.majorityLateSince;
   if (silentMs < REPLY_LATE_MS) {
     if (lateMs < MAJORITY_LATE_MS) return [];
     // It answers, but may show nothing new.
-    return [`source "${name}": no majority of the replica set has taken in what was written for ${seconds(lateMs)}`];
+    return [
+      {
+        code: 'majority-late',
+        text: `source "${name}": no majority of the replica set has taken in what was written for ${seconds(lateMs)}`,
+      },
+    ];
   }
   // Held for a moment is how back pressure works at full speed; held for as long as this is a destination that stands still.
   const holder = state === 'held' ? `, held by ${source.heldBy.map((it) => `"${it}"`).join(', ') || 'its budget'}` : '';
-  return [`source "${name}" has had no batch for ${seconds(silentMs)}${holder}`];
+  return [{ code: 'no-batch', text: `source "${name}" has had no batch for ${seconds(silentMs)}${holder}` }];
 }
 
-function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): string[] {
-  if (!connected) return [`sink "${name}" is not connected${trouble === undefined ? '' : `: ${trouble}`}`];
-  if (blocked !== undefined) return [`sink "${name}" is blocked by the broker: ${blocked}`];
+function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): Reason[] {
+  if (!connected) {
+    return [
+      { code: 'sink-away', text: `sink "${name}" is not connected${trouble === undefined ? '' : `: ${trouble}`}` },
+    ];
+  }
+  if (blocked !== undefined)
+    return [{ code: 'sink-blocked', text: `sink "${name}" is blocked by the broker: ${blocked}` }];
   return [];
 }
 
 /** One line for each cause, not for each lane: a broker that is away holds them all. */
-function laneReasons({ name, elsewhere, lanes }: SubscriptionFacts, now: number): string[] {
+function laneReasons({ name, elsewhere, lanes }: SubscriptionFacts, now: number): Reason[] {
   const holds = new Map<HoldReason, { readonly partitions: number[]; readonly detail: string }>();
   let lateMs = 0;
   let late = 0;
@@ -153,13 +193,17 @@ function laneReasons({ name, elsewhere, lanes }: SubscriptionFacts, now: number)
       lateMs = Math.max(lateMs, now - oldestUnconfirmedAt);
     }
   }
-  const reasons = elsewhere === undefined ? [] : [`subscription "${name}": ${elsewhere}`];
+  const reasons: Reason[] =
+    elsewhere === undefined ? [] : [{ code: 'engine-elsewhere', text: `subscription "${name}": ${elsewhere}` }];
   for (const [reason, { partitions, detail }] of holds) {
     const which = partitions.length === lanes.length ? 'every lane' : `partition ${partitions.join(', ')}`;
-    reasons.push(`subscription "${name}": ${which} held, ${reason}: ${detail}`);
+    reasons.push({ code: `held-${reason}`, text: `subscription "${name}": ${which} held, ${reason}: ${detail}` });
   }
   if (late > 0) {
-    reasons.push(`subscription "${name}": no confirm for ${seconds(lateMs)} (${late} of ${lanes.length} lanes)`);
+    reasons.push({
+      code: 'confirm-late',
+      text: `subscription "${name}": no confirm for ${seconds(lateMs)} (${late} of ${lanes.length} lanes)`,
+    });
   }
   return reasons;
 }

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { UserError } from '../errors.ts';
+import type { Reason } from './health.ts';
 import type { Log } from './log.ts';
 import type { StatusReport } from './status.ts';
 
@@ -21,8 +22,8 @@ interface HttpOptions {
 export interface HttpHandlers {
   readonly metrics: { readonly contentType: string; text(): Promise<string> };
   /** Reasons; none means 200. */
-  readonly liveness: () => readonly string[];
-  readonly readiness: () => readonly string[];
+  readonly liveness: () => readonly Reason[];
+  readonly readiness: () => readonly Reason[];
   readonly status: () => StatusReport;
 }
 
@@ -48,11 +49,11 @@ export async function startHttp({ host, port, handlers, log }: HttpOptions): Pro
   const server = createServer(limits, (request, response) => {
     answer(request, handlers)
       .catch((error: unknown): Answer => {
-        log.warn({ err: error, url: request.url }, 'An HTTP request failed.');
+        log.warn({ code: 'http-failed', err: error, url: request.url }, 'An HTTP request failed.');
         return json(500, { error: 'internal error, see the log' });
       })
       .then((result) => send(response, result))
-      .catch((error: unknown) => log.warn({ err: error }, 'An HTTP answer could not be sent.'));
+      .catch((error: unknown) => log.warn({ code: 'http-failed', err: error }, 'An HTTP answer could not be sent.'));
   });
   server.maxConnections = 256;
 
@@ -62,7 +63,7 @@ export async function startHttp({ host, port, handlers, log }: HttpOptions): Pro
   } catch (error) {
     throw listenError(error, host, port);
   }
-  server.on('error', (error) => log.warn({ err: error }, 'The HTTP server reports an error.'));
+  server.on('error', (error) => log.warn({ code: 'http-failed', err: error }, 'The HTTP server reports an error.'));
 
   const url = urlOf(server.address());
   log.info({ url }, 'HTTP is listening.');
@@ -95,8 +96,10 @@ const ROUTES: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/status', ({ status }) => json(200, status())],
 ]);
 
-function verdict(reasons: readonly string[]): Answer {
-  return json(reasons.length === 0 ? 200 : 503, { ok: reasons.length === 0, reasons });
+function verdict(reasons: readonly Reason[]): Answer {
+  const ok = reasons.length === 0;
+  const codes = [...new Set(reasons.map(({ code }) => code))];
+  return json(ok ? 200 : 503, { ok, reasons: reasons.map(({ text }) => text), codes });
 }
 
 function json(code: number, value: unknown): Answer {

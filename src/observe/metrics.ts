@@ -6,10 +6,12 @@
  */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import type { SourceState } from '../source/source.ts';
+import { PARK_REASONS } from '../worker/protocol.ts';
 import type { ParkReason } from '../worker/protocol.ts';
 import { METRICS } from './metric-list.ts';
 import type { MetricSpec } from './metric-list.ts';
-import type { GapReason, StatusReport } from './status.ts';
+import { GAP_REASONS } from './status.ts';
+import type { StatusReport } from './status.ts';
 
 /** One source's counters. */
 export interface SourceMeter {
@@ -222,21 +224,3 @@ const SOURCE_STATES = Object.keys({
   position_lost: true,
   stopped: true,
 } satisfies Record<SourceState, true>);
-
-const GAP_REASONS = Object.keys({ truncated: true, diverged: true, transaction: true, skipped: true } satisfies Record<
-  GapReason,
-  true
->);
-
-const PARK_REASONS = Object.keys({
-  undecodable: true,
-  'too-large': true,
-  'missing-field': true,
-  'routing-key-too-long': true,
-  'headers-too-long': true,
-  'no-form': true,
-  'unknown-op': true,
-  'worker-crash': true,
-  refused: true,
-  unroutable: true,
-} satisfies Record<ParkReason, true>);

@@ -3,6 +3,7 @@
  * from. It is put together when somebody asks, never kept. Every field is always there: `null` says "not known yet", so
  * that a missing field can only be a mistake. It holds names and positions, no URI and no document.
  */
+import { LOST_REASONS } from '../errors.ts';
 import type { SourceState } from '../source/source.ts';
 
 export interface StatusReport {
@@ -72,15 +73,18 @@ export interface LaneHold {
 }
 
 /** Few and fixed: it becomes a metric's label. */
-export type HoldReason =
-  | 'unroutable'
-  | 'nacked'
+export const HOLD_REASONS = [
+  'unroutable',
+  'nacked',
   /** The broker closed the channel: 403, 404, 406. */
-  | 'refused'
-  | 'blocked'
-  | 'disconnected'
-  | 'confirm-timeout'
-  | 'parking-full';
+  'refused',
+  'blocked',
+  'disconnected',
+  'confirm-timeout',
+  'parking-full',
+] as const;
+
+export type HoldReason = (typeof HOLD_REASONS)[number];
 
 export interface SinkStatus {
   readonly state: SinkState;
@@ -113,4 +117,6 @@ export interface GapStatus {
 }
 
 /** `skipped`: a user moved the checkpoint forward. */
-export type GapReason = 'truncated' | 'diverged' | 'transaction' | 'skipped';
+export const GAP_REASONS = [...LOST_REASONS, 'skipped'] as const;
+
+export type GapReason = (typeof GAP_REASONS)[number];

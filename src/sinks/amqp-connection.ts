@@ -162,7 +162,7 @@ export class AmqpConnection {
         destroySocket(model);
         this.#blockedFor = undefined;
         this.#lastFault = reason;
-        if (!this.stopped) this.#log.warn({ ...this.#name, reason }, 'Connection to RabbitMQ lost.');
+        if (!this.stopped) this.#log.warn({ code: 'sink-away', ...this.#name, reason }, 'Connection to RabbitMQ lost.');
         resolve();
       });
     });
@@ -191,7 +191,10 @@ export class AmqpConnection {
         }
         this.#lastFault = fault?.message ?? (error instanceof Error ? error.message : String(error));
         if (backoff.tries % LOG_EVERY_TRIES === 0) {
-          this.#log.warn({ ...this.#name, reason: this.#lastFault }, 'RabbitMQ cannot be reached; trying on.');
+          this.#log.warn(
+            { code: 'sink-away', ...this.#name, reason: this.#lastFault },
+            'RabbitMQ cannot be reached; trying on.',
+          );
         }
         await sleep(backoff.next(), stop);
       }
@@ -203,7 +206,7 @@ export class AmqpConnection {
     const { connections, name } = this.#config;
     this.#refused = true;
     this.#log.warn(
-      { ...this.#name, err: error },
+      { code: 'connections-limited', ...this.#name, err: error },
       'RabbitMQ lets us have some connections, and refuses this one: its lanes go over the others. Most likely the virtual host or the ' +
         'user may have no more (see `rabbitmqctl list_vhost_limits` and `list_user_limits`): raise the limit, or lower ' +
         `\`sinks.${name}.connections\`, now ${connections}.`,
@@ -214,7 +217,7 @@ export class AmqpConnection {
   #adopt(model: ChannelModel): void {
     model.on('blocked', (reason) => {
       this.#blockedFor = reason || 'the broker blocks publishers';
-      this.#log.warn({ ...this.#name, reason }, 'RabbitMQ blocks publishing; waiting.');
+      this.#log.warn({ code: 'sink-blocked', ...this.#name, reason }, 'RabbitMQ blocks publishing; waiting.');
     });
     model.on('unblocked', () => {
       this.#blockedFor = undefined;

@@ -141,7 +141,7 @@ export class SinkLock {
             takenSince = now;
             lock.trouble = 'another engine delivers it; waiting for that one to end';
             this.#o.log.warn(
-              { ...this.#fields(lock), waitSeconds: Math.round(this.#waitMs / 1000) },
+              { code: 'engine-elsewhere', ...this.#fields(lock), waitSeconds: Math.round(this.#waitMs / 1000) },
               'Another engine delivers this subscription; waiting for it to end.',
             );
           }
@@ -150,7 +150,7 @@ export class SinkLock {
         case 'impossible':
           lock.trouble = undefined;
           this.#o.log.warn(
-            { ...this.#fields(lock), reason: answer.said },
+            { code: 'lock-impossible', ...this.#fields(lock), reason: answer.said },
             'Whether another engine delivers this subscription cannot be told: the lock cannot be declared. Going on. Grant ' +
               `the user \`configure\` on "^tailrace\\.lock\\." (docs/security.md), or set \`sinks.${this.#o.config.name}.lock: false\`.`,
           );
@@ -178,7 +178,7 @@ export class SinkLock {
             lock.trouble =
               'another engine delivers it as well, since our connection was lost for a moment: stop one of them';
             log.error(
-              this.#fields(lock),
+              { code: 'engine-elsewhere', ...this.#fields(lock) },
               'Another engine took over this subscription while our connection was lost. Both deliver it now: everything comes twice, ' +
                 'and not in one order. Stop one of them; this one goes on, as it knows what it has delivered.',
             );

@@ -175,7 +175,7 @@ export class ChangeStreamSource implements Source {
     this.#sharded = kind === 'mongos';
     if (replicaSetId === undefined && !this.#warned) {
       this.#warned = true;
-      this.#o.log.warn({ source: this.name, setName: name }, UNIDENTIFIED);
+      this.#o.log.warn({ code: 'set-by-name-only', source: this.name, setName: name }, UNIDENTIFIED);
     }
     return {
       replicaSetId: replicaSetId ?? `name:${name}`,

@@ -42,7 +42,7 @@ export async function collatedNamespaces(
   }
   if (unlisted.length > 0) {
     log.warn(
-      { source, databases: unlisted },
+      { code: 'collation-unknown', source, databases: unlisted },
       'Collections with a default collation cannot be told apart here: grant listCollections and listDatabases (docs/security.md), or ' +
         'partition them by namespace.',
     );

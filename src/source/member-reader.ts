@@ -311,7 +311,7 @@ export class MemberReader {
       case 'cursor':
       case 'position':
         // Once at once; a cursor that dies again and again is no better than a lost connection.
-        log.info({ source: name, code: codeOf(error) }, 'The cursor is gone; opening it again.');
+        log.info({ source: name, serverCode: codeOf(error) }, 'The cursor is gone; opening it again.');
         if (this.#backoff.tries === 0) {
           this.#backoff.next();
           return;
@@ -336,14 +336,14 @@ export class MemberReader {
     const fields = {
       source: name,
       reason: this.#downFor,
-      code: codeOf(error),
+      serverCode: codeOf(error),
       try: this.#backoff.tries,
       pauseMs,
     };
     if (error instanceof UserError || failure.kind === 'refused') {
-      log.error(fields, 'The source refuses; trying again.');
+      log.error({ code: 'source-refused', ...fields }, 'The source refuses; trying again.');
     } else {
-      log.warn(fields, 'The source failed; trying again.');
+      log.warn({ code: 'source-away', ...fields }, 'The source failed; trying again.');
     }
     await sleep(pauseMs, stop);
   }

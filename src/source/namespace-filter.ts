@@ -34,7 +34,7 @@ export function namespaceFilter({ source, subscriptions, log }: NamespaceFilterO
   const everything = [...patterns].find((pattern) => /^\*+(\.\*+)?$/.test(pattern));
   if (everything !== undefined) {
     log.warn(
-      { source, pattern: everything },
+      { code: 'filter-unused', source, pattern: everything },
       'serverFilter is on, but a subscription wants every namespace: there is nothing to leave out, so the oplog is read without a filter.',
     );
     return undefined;

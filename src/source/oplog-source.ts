@@ -219,7 +219,7 @@ export class OplogSource implements Source {
     if (replicaSetId === undefined && !this.#warned) {
       this.#warned = true;
       this.#log.warn(
-        { source: this.name, setName },
+        { code: 'set-by-name-only', source: this.name, setName },
         'The replica set is told apart by its name only: its id may not be read. Grant find on local.system.replset.',
       );
     }

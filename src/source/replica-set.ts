@@ -75,7 +75,7 @@ export class ReplicaSet {
       try {
         const reached = await this.#reach(address, stop);
         this.#log.warn(
-          { source: this.#source, member: address },
+          { code: 'other-member', source: this.#source, member: address },
           'Reading from another member than the preferred one.',
         );
         return reached;

@@ -198,7 +198,7 @@ export class StreamTail implements Tail {
     }
     if (!this.#careful) {
       log.warn(
-        { source, position: formatTs(this.#at.ts) },
+        { code: 'stream-event-too-large', source, position: formatTs(this.#at.ts) },
         'The change stream holds an event that is too large to be sent; looking for it.',
       );
       this.#careful = true;

@@ -45,7 +45,7 @@ export class Stuck {
     this.#at = place;
     if (this.#times !== REPEATS) return;
     this.#log.error(
-      { source: this.#source, position: formatTs(at.ts), code },
+      { source: this.#source, position: formatTs(at.ts), code: 'stream-stuck', serverCode: code },
       'The server cannot give an event behind this position; asking for one at a time, so that everything before it is delivered. ' +
         'If it lasts, `mode: oplog` can pass it.',
     );

@@ -164,7 +164,10 @@ export class WorkerPool {
       this.#lastResultAt = performance.now();
       return result;
     } catch (error) {
-      this.#log.warn({ err: error }, 'A few entries could not be encoded at once; a worker tries.');
+      this.#log.warn(
+        { code: 'worker-lost', err: error },
+        'A few entries could not be encoded at once; a worker tries.',
+      );
       return undefined;
     }
   }
@@ -201,7 +204,11 @@ export class WorkerPool {
   async #well(job: BatchJob): Promise<boolean> {
     const { range: _, ...whole } = job;
     const answer = await this.#try({ ...whole, bytes: EMPTY_BATCH }, this.#deadlineMs);
-    if (!answer) this.#log.error({ reason: this.#lastFault }, 'No worker can encode even an empty batch; trying on.');
+    if (!answer)
+      this.#log.error(
+        { code: 'no-worker', reason: this.#lastFault },
+        'No worker can encode even an empty batch; trying on.',
+      );
     return answer !== undefined;
   }
 
@@ -267,9 +274,15 @@ export class WorkerPool {
       this.#count.refused();
       const fields = { err: error, threads: this.#threads.ready };
       if (fields.threads > 0) {
-        this.#log.warn(fields, 'A worker thread could not be started; those that there are do its work.');
+        this.#log.warn(
+          { code: 'worker-not-started', ...fields },
+          'A worker thread could not be started; those that there are do its work.',
+        );
       } else if (this.#refusals.tries % LOG_EVERY_TRIES === 0) {
-        this.#log.error(fields, 'No worker thread can be started, so nothing can be encoded; trying on.');
+        this.#log.error(
+          { code: 'no-worker', ...fields },
+          'No worker thread can be started, so nothing can be encoded; trying on.',
+        );
       }
       if (this.#count.isShort) await sleep(this.#refusals.next(), this.#closing.signal);
     } finally {
@@ -303,12 +316,18 @@ export class WorkerPool {
         return result;
       }
       this.#lastFault = reply.reason;
-      this.#log.warn({ reason: reply.reason, range: job.range }, 'A worker could not encode a batch.');
+      this.#log.warn(
+        { code: 'worker-lost', reason: reply.reason, range: job.range },
+        'A worker could not encode a batch.',
+      );
     } catch (error) {
       if (this.#closing.signal.aborted) throw error;
       const reason = deadline.signal.aborted ? `no answer within ${deadlineMs} ms` : String(error);
       this.#lastFault = reason;
-      this.#log.warn({ reason, range: job.range }, 'A worker was lost with its batch; another takes it.');
+      this.#log.warn(
+        { code: 'worker-lost', reason, range: job.range },
+        'A worker was lost with its batch; another takes it.',
+      );
       this.#recount();
     } finally {
       clearTimeout(timer);
@@ -322,7 +341,7 @@ export class WorkerPool {
     // The batch's memory may be another's by the time this is on disk: that of a piece is the next piece's.
     const entry = copyBytes(bytes, 0, bytes.length);
     this.#log.error(
-      { source: source.name, ts: at && formatTs(at.ts) },
+      { code: 'parked-worker-crash', source: source.name, ts: at && formatTs(at.ts) },
       'An entry ends every worker that reads it; it is parked for all subscriptions.',
     );
     return {

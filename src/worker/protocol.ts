@@ -205,17 +205,20 @@ export interface ParkedEvent {
   readonly firstIndex?: number;
 }
 
-export type ParkReason =
-  | 'undecodable'
-  | 'too-large'
-  | 'missing-field'
-  | 'routing-key-too-long'
-  | 'headers-too-long'
-  | 'no-form'
-  | 'unknown-op'
-  | 'worker-crash'
-  | 'refused'
-  | 'unroutable';
+export const PARK_REASONS = [
+  'undecodable',
+  'too-large',
+  'missing-field',
+  'routing-key-too-long',
+  'headers-too-long',
+  'no-form',
+  'unknown-op',
+  'worker-crash',
+  'refused',
+  'unroutable',
+] as const;
+
+export type ParkReason = (typeof PARK_REASONS)[number];
 
 export const RECORD_FIELDS = 14;
 

@@ -67,7 +67,7 @@ export class Threads {
     this.#piscina.on('error', (error) => {
       const starting = this.#starting;
       if (starting && !this.all.includes(starting.thread)) starting.fault = error;
-      else log.warn({ err: error }, 'An idle worker was lost; another takes its place.');
+      else log.warn({ code: 'worker-lost', err: error }, 'An idle worker was lost; another takes its place.');
     });
   }
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { liveness, readiness } from '../../src/observe/health.ts';
+import { liveness as livenessReasons, readiness as reasonsNotReady } from '../../src/observe/health.ts';
 import type { HealthFacts, LaneFacts, SinkFacts, SourceFacts } from '../../src/observe/health.ts';
 import type { SourceState } from '../../src/source/source.ts';
+
+const readiness = (facts: HealthFacts, now: number): string[] => reasonsNotReady(facts, now).map(({ text }) => text);
+const liveness = (facts: HealthFacts, now: number): string[] => livenessReasons(facts, now).map(({ text }) => text);
 
 const NOW = 1_000_000;
 
@@ -171,4 +174,17 @@ test('workers that hold a batch and answer nothing for a minute are stuck; any a
   assert.equal(liveness(workers(NOW - 60_000), NOW).length, 1);
   assert.equal(liveness(workers(NOW - 90_000, NOW - 100_000), NOW).length, 1);
   assert.deepEqual(liveness(workers(NOW - 90_000, NOW - 500), NOW), []);
+});
+
+test('each reason has a code, which has a page', () => {
+  const codes = (facts: HealthFacts): string[] => reasonsNotReady(facts, NOW).map(({ code }) => code);
+  assert.deepEqual(codes(withSource({ state: 'position_lost', lost: 'diverged' })), ['position-diverged']);
+  assert.deepEqual(codes(withSource({ state: 'reconnecting' })), ['source-away']);
+  assert.deepEqual(codes(withSink({ connected: false })), ['sink-away']);
+  assert.deepEqual(codes({ ...well, checkpoint: { failing: 'ENOSPC' }, parkingFull: true }), [
+    'checkpoint-failing',
+    'parking-full',
+  ]);
+  const held = { reason: 'nacked' as const, detail: 'full', since: 0 };
+  assert.deepEqual(codes(withLanes({ ...lane, held })), ['held-nacked']);
 });

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { UserError } from '../../src/errors.ts';
 import { startHttp } from '../../src/observe/http.ts';
+import type { Reason } from '../../src/observe/health.ts';
 import type { HttpHandlers, HttpServer } from '../../src/observe/http.ts';
 import type { Log } from '../../src/observe/log.ts';
 import { sampleStatus } from './sample-status.ts';
@@ -61,22 +62,22 @@ test('/metrics is the text as it was given, with its content type', async (t) =>
 });
 
 test('/readyz and /healthz answer 200 without reasons and 503 with all of them, each by its own', async (t) => {
-  let unready: string[] = [];
-  let stuck: string[] = [];
+  let unready: Reason[] = [];
+  let stuck: Reason[] = [];
   const { url } = await serve(t, { readiness: () => unready, liveness: () => stuck });
   const ask = async (path: string): Promise<[number, unknown]> => {
     const response = await fetch(url + path);
     return [response.status, await response.json()];
   };
-  assert.deepEqual(await ask('/readyz'), [200, { ok: true, reasons: [] }]);
-  assert.deepEqual(await ask('/healthz'), [200, { ok: true, reasons: [] }]);
-  unready = ['one', 'two'];
-  assert.deepEqual(await ask('/readyz'), [503, { ok: false, reasons: ['one', 'two'] }]);
-  assert.deepEqual(await ask('/healthz'), [200, { ok: true, reasons: [] }]);
+  assert.deepEqual(await ask('/readyz'), [200, { ok: true, reasons: [], codes: [] }]);
+  assert.deepEqual(await ask('/healthz'), [200, { ok: true, reasons: [], codes: [] }]);
+  unready = ['one', 'two'].map((text) => ({ code: 'sink-away', text }));
+  assert.deepEqual(await ask('/readyz'), [503, { ok: false, reasons: ['one', 'two'], codes: ['sink-away'] }]);
+  assert.deepEqual(await ask('/healthz'), [200, { ok: true, reasons: [], codes: [] }]);
   unready = [];
-  stuck = ['three'];
-  assert.deepEqual(await ask('/readyz'), [200, { ok: true, reasons: [] }]);
-  assert.deepEqual(await ask('/healthz'), [503, { ok: false, reasons: ['three'] }]);
+  stuck = [{ code: 'workers-stuck', text: 'three' }];
+  assert.deepEqual(await ask('/readyz'), [200, { ok: true, reasons: [], codes: [] }]);
+  assert.deepEqual(await ask('/healthz'), [503, { ok: false, reasons: ['three'], codes: ['workers-stuck'] }]);
 });
 
 test('/status is the report as JSON, with null for what is not known', async (t) => {
@@ -96,7 +97,7 @@ test('no answer may be cached or taken for another type', async (t) => {
 });
 
 test('HEAD answers as GET does, without the body', async (t) => {
-  const { url } = await serve(t, { readiness: () => ['away'] });
+  const { url } = await serve(t, { readiness: () => [{ code: 'sink-away', text: 'away' }] });
   for (const path of ['/metrics', '/readyz']) {
     const get = await fetch(url + path);
     const head = await fetch(url + path, { method: 'HEAD' });
