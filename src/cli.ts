@@ -6,6 +6,7 @@
  */
 import { inspect } from 'node:util';
 import { Command, CommanderError } from 'commander';
+import type { Code } from './codes.ts';
 import { withoutKnownSecrets } from './config/known-secrets.ts';
 import { PositionLostError, UserError } from './errors.ts';
 import type { FilterFlags } from './checkpoint/parked-filter.ts';
@@ -132,6 +133,15 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await parkedDrop({ ...options, dryRun, yes });
     });
 
+  program
+    .command('explain')
+    .description('What a code in a message or the log means, and what to do.')
+    .argument('<code>', 'such as held-unroutable')
+    .action(async (code: string) => {
+      const { explain } = await import('./commands/explain.ts');
+      outcome.exitCode = await explain(code);
+    });
+
   return program;
 }
 
@@ -158,10 +168,15 @@ function exitCodeOf(error: unknown): number {
   const message = error instanceof Error ? error.message : String(error);
   const known = error instanceof UserError || error instanceof PositionLostError;
   // What nobody foresaw comes with its stack, for the one who has to find it.
-  process.stderr.write(
-    `tailrace: ${known || !(error instanceof Error) ? message : withoutKnownSecrets(error.stack ?? message)}\n`,
-  );
+  const text = known || !(error instanceof Error) ? message : withoutKnownSecrets(error.stack ?? message);
+  const code = codeOf(error);
+  process.stderr.write(`tailrace: ${text}\n[code: ${code}; \`tailrace explain ${code}\` says more]\n`);
   return endOf(error);
+}
+
+function codeOf(error: unknown): Code {
+  if (error instanceof UserError) return error.code;
+  return error instanceof PositionLostError ? `position-${error.reason}` : 'unexpected';
 }
 
 function endOf(error: unknown): number {

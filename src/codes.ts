@@ -18,6 +18,7 @@ export const NOTICE_CODES = [
   'collation-unknown',
   'confirm-late',
   'connections-limited',
+  'copy-failing',
   'engine-elsewhere',
   'filter-unused',
   'http-failed',
@@ -53,8 +54,7 @@ export const NOTICE_CODES = [
 
 export type NoticeCode = (typeof NOTICE_CODES)[number];
 
-export type Code =
-  UserErrorCode | NoticeCode | `position-${GapReason}` | `held-${HoldReason}` | `parked-${ParkReason}`;
+export type Code = UserErrorCode | NoticeCode | `position-${GapReason}` | `held-${HoldReason}` | `parked-${ParkReason}`;
 
 export const CODES: readonly Code[] = [
   ...USER_ERROR_CODES,

@@ -29,7 +29,7 @@ function tailrace(...args: string[]): Promise<Ended> {
 test('--help lists the commands and the exit codes', async () => {
   const { code, stdout } = await tailrace('--help');
   assert.equal(code, 0);
-  for (const command of ['run', 'check', 'tail', 'checkpoint', 'parked']) {
+  for (const command of ['run', 'check', 'tail', 'checkpoint', 'parked', 'explain']) {
     assert.match(stdout, new RegExp(String.raw`^ {2}${command}\b`, 'm'));
   }
   for (const exitCode of [0, 1, 2, 3, 130]) assert.match(stdout, new RegExp(`^ {2}${exitCode} `, 'm'));
@@ -102,7 +102,10 @@ test('without a file, every command that needs one exits 2 and names it', async 
   for (const args of [['check'], ['checkpoint', 'show'], ['parked', 'list']]) {
     const { code, stderr } = await tailrace(...args);
     assert.equal(code, 2, args.join(' '));
-    assert.match(stderr, /^tailrace: there is no configuration file .*\/tailrace\.yaml; name one with -c FILE\n$/);
+    assert.match(
+      stderr,
+      /^tailrace: there is no configuration file .*\/tailrace\.yaml; name one with -c FILE\n\[code: config-invalid; .*\]\n$/,
+    );
   }
 });
 
@@ -125,5 +128,6 @@ test('a faulty file is reported whole, with exit code 2', async () => {
   const { code, stderr } = await tailrace('check', '-c', 'faulty.yaml');
   assert.equal(code, 2);
   assert.match(stderr, /^tailrace: faulty\.yaml has 4 faults; nothing was started:\n/);
-  assert.equal(stderr.trimEnd().split('\n').length, 5, stderr);
+  assert.equal(stderr.trimEnd().split('\n').length, 6, stderr);
+  assert.match(stderr, /\n\[code: config-invalid; `tailrace explain config-invalid` says more\]\n$/);
 });

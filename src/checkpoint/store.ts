@@ -204,7 +204,10 @@ export class CheckpointStore implements AsyncDisposable {
     } catch (error) {
       this.#copyDue = due;
       if (!this.#copyFailing) {
-        this.#log.warn({ err: error }, `${COPY} cannot be written: a restore would go further back. Is the disk full?`);
+        this.#log.warn(
+          { code: 'copy-failing', err: error },
+          `${COPY} cannot be written: a restore would go further back. Is the disk full?`,
+        );
       }
       this.#copyFailing = true;
     }

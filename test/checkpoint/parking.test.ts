@@ -104,7 +104,7 @@ test('a full store waits, says so, and goes on when there is room', async (t) =>
   await sleep(50);
   assert.equal(resolved, false);
   assert.equal(parking.full, true);
-  assert.match(log.lines.join(), /warn: .*full/);
+  assert.match(log.lines.join(), /error: .*full/);
   assert.equal(await parking.settle({ gone: [parked('shop:1.9.0')], kept: [] }), 0);
   assert.equal(await parking.settle({ gone: [parked('shop:1.1.0')], kept: [] }), 1);
   await waiting;
