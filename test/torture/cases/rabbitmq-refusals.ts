@@ -39,9 +39,9 @@ async function blocked(arena: Arena, alarm: (rabbit: RabbitServer, on: boolean) 
     arena,
     mongo: await arena.mongo(),
     rabbit,
-    backlog: arena.pick(20_000, 200_000),
-    padding: 2_200,
-    eventsPerSecond: 5_000,
+    backlog: arena.pick(3_000, 200_000),
+    padding: arena.pick(8_000, 2_200),
+    eventsPerSecond: arena.pick(2_000, 5_000),
   });
   await trial.strike(async () => {
     await alarm(rabbit, true);
