@@ -180,3 +180,39 @@ test('the proxy passes bytes, holds them while paused, and resets what is open w
   assert.equal(await errorCode(connect(proxy.port, '127.0.0.1')), 'ECONNREFUSED');
   echo.close();
 });
+
+test('the proxy is silent one way, slow, and resets a connection after so many bytes', async () => {
+  const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1');
+  await once(echo, 'listening');
+  const address = echo.address();
+  assert.ok(address !== null && typeof address === 'object');
+  await using proxy = await startProxy({ to: address.port });
+  const socket = connect(proxy.port, '127.0.0.1');
+  const received: string[] = [];
+  socket.on('data', (bytes) => received.push(bytes.toString()));
+  await once(socket, 'connect');
+  proxy.pause('toClient');
+  socket.write('a');
+  await sleep(100);
+  assert.deepEqual(received, []);
+  proxy.resume();
+  await once(socket, 'data');
+  proxy.slow({ delayMs: 100 });
+  const began = performance.now();
+  socket.write('b');
+  await once(socket, 'data');
+  assert.ok(performance.now() - began >= 190, 'each way takes its time');
+  proxy.slow(undefined);
+  assert.deepEqual(received, ['a', 'b']);
+  socket.destroy();
+
+  proxy.resetNext([{ direction: 'toClient', bytes: 3 }]);
+  const short = connect(proxy.port, '127.0.0.1');
+  let got = '';
+  short.on('data', (bytes) => (got += bytes.toString())).on('error', () => {});
+  short.write('abcdef');
+  await once(short, 'close');
+  assert.equal(got, 'abc');
+  assert.equal(proxy.resets, 1);
+  echo.close();
+});
