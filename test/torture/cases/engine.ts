@@ -9,6 +9,7 @@ import { untilFlowing } from '../../harness/waiting.ts';
 import { CannotRun } from '../case.ts';
 import { Trial } from '../trial.ts';
 import { ALONE_CASES } from './engine-alone.ts';
+import { STORE_CASES } from './engine-store.ts';
 import { killed } from '../kills.ts';
 import type { Arena } from '../arena.ts';
 import type { Outcome, TortureCase } from '../case.ts';
@@ -34,6 +35,7 @@ export const ENGINE_CASES: readonly TortureCase[] = [
   { end: 'engine', name: 'clock set back an hour', run: clockSetBack },
   { end: 'engine', name: 'disk of the checkpoint full', run: diskFull },
   { end: 'engine', name: 'disk of the checkpoint read-only', run: diskReadOnly },
+  ...STORE_CASES,
   ...ALONE_CASES,
 ];
 
