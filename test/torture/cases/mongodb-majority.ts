@@ -21,7 +21,7 @@ export async function rolledBack(arena: Arena, readPreference: 'primary' | 'seco
     mongo: { uri: mongo.uri, through: `${mongo.uri}&readPreference=${readPreference}` },
     rabbit: await arena.rabbit(),
   });
-  for (let round = 0; round < arena.pick(1, 4); round++) {
+  for (let round = 0; round < arena.pick(1, 3); round++) {
     const first = await members.primary();
     const others = await members.secondaries();
     const rollbacks = await rollbacksOf(members, first);
@@ -51,7 +51,7 @@ export async function majorityGone(arena: Arena): Promise<Outcome> {
   const mongo = await arena.replicaSet();
   await using members = new Members(mongo);
   await using trial = await Trial.begin({ arena, mongo, rabbit: await arena.rabbit() });
-  for (let round = 0; round < arena.pick(2, 4); round++) {
+  for (let round = 0; round < arena.pick(2, 3); round++) {
     const first = await members.primary();
     const others = await members.secondaries();
     const killed = round % 2 === 1;
