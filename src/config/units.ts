@@ -27,7 +27,7 @@ export function parseBytes(written: unknown): Parsed<number> {
   if (found === undefined) return { ok: false, expected };
   const factor = found.unit === '' ? 1 : factorOf(BYTES, found.unit.toLowerCase());
   if (factor === undefined) return { ok: false, expected, hint: `units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB` };
-  return { ok: true, value: Math.round(found.amount * factor) };
+  return whole(found.amount * factor, expected);
 }
 
 export function parseDuration(written: unknown): Parsed<number> {
@@ -40,7 +40,13 @@ export function parseDuration(written: unknown): Parsed<number> {
   }
   const factor = factorOf(MILLISECONDS, found.unit);
   if (factor === undefined) return { ok: false, expected, hint: 'units are ms, s, m, h, d' };
-  return { ok: true, value: Math.round(found.amount * factor) };
+  return whole(found.amount * factor, expected);
+}
+
+/** What a number cannot hold exactly is no quantity: written with hundreds of digits it would be endless. */
+function whole(amount: number, expected: string): Parsed<number> {
+  const value = Math.round(amount);
+  return Number.isSafeInteger(value) ? { ok: true, value } : { ok: false, expected };
 }
 
 /** The shortest exact way to write it: 65536 is `64KiB`. */

@@ -20,6 +20,8 @@ const KIND_ARRAY = 4;
 const KIND_INT32 = 16;
 const KIND_TIMESTAMP = 17;
 const KIND_INT64 = 18;
+/** Its length and the zero behind it. */
+const SMALLEST_DOCUMENT = 5;
 
 /** A change stream's reply. */
 export interface StreamReply extends Omit<Reply, 'last'> {
@@ -43,16 +45,16 @@ function parts(cursor: Uint8Array): Pick<StreamReply, 'cursorId' | 'batch' | 'to
   let cursorId = 0n;
   let batch: Uint8Array | undefined;
   let token: Uint8Array | undefined;
-  const end = int32(cursor, 0) - 1;
+  const end = endOfDocument(cursor, 0, cursor.byteLength) - 1;
   let at = 4;
   while (at < end) {
     const kind = cursor[at]!;
     const value = endOfName(cursor, at + 1) + 1;
-    if (kind === KIND_ARRAY) batch = cursor.subarray(value, value + int32(cursor, value));
+    at = endOfValue(cursor, kind, value, end);
+    if (kind === KIND_ARRAY) batch = cursor.subarray(value, at);
     // "id" is the only 64-bit number here, the token the only document.
     else if (kind === KIND_INT64) cursorId = int64(cursor, value);
-    else if (kind === KIND_DOCUMENT) token = cursor.subarray(value, value + int32(cursor, value));
-    at = endOfValue(cursor, kind, value);
+    else if (kind === KIND_DOCUMENT) token = cursor.subarray(value, at);
   }
   if (batch === undefined) throw new Error('the reply has neither firstBatch nor nextBatch');
   return { cursorId, batch, token };
@@ -66,7 +68,7 @@ function skim(batch: Uint8Array): { readonly entries: number; readonly lastAt: n
   for (let at = 4; at < batchEnd; entries += 1) {
     if (batch[at] !== KIND_DOCUMENT) throw new Error(`entry ${entries} of the reply is not a document`);
     lastAt = endOfName(batch, at + 1) + 1;
-    at = lastAt + int32(batch, lastAt);
+    at = endOfDocument(batch, lastAt, batchEnd);
   }
   return { entries, lastAt };
 }
@@ -76,13 +78,14 @@ function opTimeAt(bytes: Uint8Array, start: number): OpTime {
   let seconds: number | undefined;
   let increment = 0;
   let t: number | undefined;
-  const end = start + int32(bytes, start) - 1;
+  const end = endOfDocument(bytes, start, bytes.byteLength) - 1;
   let at = start + 4;
   while (at < end) {
     const kind = bytes[at]!;
     const name = at + 1;
     const nameEnd = endOfName(bytes, name);
     const value = nameEnd + 1;
+    at = endOfValue(bytes, kind, value, end);
     if (bytes[name] === 0x74 /* t */) {
       if (nameEnd === name + 1) {
         if (kind === KIND_INT64) t = Number(int64(bytes, value));
@@ -93,7 +96,6 @@ function opTimeAt(bytes: Uint8Array, start: number): OpTime {
       }
       if (seconds !== undefined && t !== undefined) break;
     }
-    at = endOfValue(bytes, kind, value);
   }
   if (seconds === undefined) throw new Error('an oplog entry without a ts');
   return { ts: { seconds, increment }, t: t ?? -1 };
@@ -108,8 +110,21 @@ function endOfName(bytes: Uint8Array, from: number): number {
   return at;
 }
 
-/** Where the element behind a value begins. */
-function endOfValue(bytes: Uint8Array, kind: number, at: number): number {
+/** A length that leads back or out would have this thread walk in a circle, or read what is not the reply's. */
+function endOfDocument(bytes: Uint8Array, start: number, limit: number): number {
+  const end = start + int32(bytes, start);
+  if (end < start + SMALLEST_DOCUMENT || end > limit) throw new Error('the reply has a length that cannot be');
+  return end;
+}
+
+/** Where the element behind a value begins: further on, and not behind `limit`. */
+function endOfValue(bytes: Uint8Array, kind: number, at: number, limit: number): number {
+  const end = endByKind(bytes, kind, at);
+  if (end < at || end > limit) throw new Error('the reply has a length that cannot be');
+  return end;
+}
+
+function endByKind(bytes: Uint8Array, kind: number, at: number): number {
   switch (kind) {
     case 1: // double
     case 9: // date
@@ -167,7 +182,7 @@ export function documentAt(batch: Uint8Array, index: number): Uint8Array {
   let at = 4;
   for (let entry = 0; ; entry += 1) {
     const start = endOfName(batch, at + 1) + 1;
-    const end = start + int32(batch, start);
+    const end = endOfDocument(batch, start, batch.byteLength);
     if (entry === index) return batch.subarray(start, end);
     at = end;
   }

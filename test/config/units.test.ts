@@ -76,3 +76,9 @@ test('what is formatted reads back as the same amount', () => {
     }),
   );
 });
+
+test('a quantity that no number holds exactly is refused, not taken for an endless one', () => {
+  assert.equal(parseBytes('9'.repeat(400)).ok, false);
+  assert.equal(parseDuration(`${'9'.repeat(400)}d`).ok, false);
+  assert.equal(parseBytes(1e300).ok, false);
+});

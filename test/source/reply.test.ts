@@ -93,3 +93,13 @@ test('a reply that is cut short is an error, not an endless walk', () => {
   const whole = cursorOf([{ ts: new BSON.Timestamp({ t: 1, i: 1 }), t: 1 }]);
   assert.throws(() => readReply(whole.subarray(0, 30)));
 });
+
+test('a length that leads back, or out of the reply, is an error, not a walk in a circle', () => {
+  const whole = cursorOf([{ _id: 1, ts: new BSON.Timestamp({ t: 1, i: 1 }), t: 1 }]);
+  const first = Buffer.from(whole).indexOf(Buffer.from([0x10, 0x5f, 0x69, 0x64])) - 4;
+  for (const length of [-7, 0, 4, 0x7fff_ffff]) {
+    const lying = Buffer.from(whole);
+    lying.writeInt32LE(length, first);
+    assert.throws(() => readReply(lying), /a length that cannot be/);
+  }
+});

@@ -1,0 +1,7 @@
+/** All that is fuzzed. */
+import { BYTE_TARGETS } from './byte-targets.ts';
+import { httpTarget } from './http-target.ts';
+import type { Target } from './target.ts';
+import { TEXT_TARGETS } from './text-targets.ts';
+
+export const TARGETS: readonly Target[] = [...BYTE_TARGETS, ...TEXT_TARGETS, httpTarget];
