@@ -5,6 +5,7 @@
  * application properties RabbitMQ makes of a 0-9-1 message's headers and back. It names them with the prefix `cloudEvents:`;
  * later editions allow `cloudEvents_` as well, for receivers whose selectors cannot do with a colon. It knows no batches.
  */
+import { malformed } from './bson.ts';
 import { documentField, field, jsonText, textField, timeOf } from './event-fields.ts';
 import { pathText } from './template.ts';
 
@@ -28,8 +29,14 @@ export function cloudEventAttributes(event: Uint8Array, source: string, type: st
     source,
     type,
     ...(subject !== undefined && { subject }),
-    time: new Date(timeOf(event).wallMs).toISOString(),
+    time: timeText(timeOf(event).wallMs),
   };
+}
+
+/** Only damage makes a time that no date can be. */
+function timeText(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? malformed('a time that no date can be') : date.toISOString();
 }
 
 /** `data` is JSON. */

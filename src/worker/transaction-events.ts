@@ -5,7 +5,7 @@
  */
 import { BSON } from 'bson';
 import { BEGIN_INDEX, END_INDEX } from './protocol.ts';
-import { documentLast, readBigInt64 } from './bson.ts';
+import { documentLast, malformed, readBigInt64 } from './bson.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import type { EntryHead } from './entry.ts';
 import type { TransactionTally } from './protocol.ts';
@@ -44,7 +44,7 @@ export class TransactionEvents {
   }
 
   begin({ bytes, head, wallTime, lane, subscription, route }: EventOptions): DocumentRow {
-    const document = BSON.serialize({ operationType: 'transactionBegin', ...common(bytes, head, wallTime) });
+    const document = written({ operationType: 'transactionBegin', ...common(bytes, head, wallTime) });
     return { type: 'transactionBegin', document, subscription, lane, index: BEGIN_INDEX, route };
   }
 
@@ -59,7 +59,7 @@ export class TransactionEvents {
         return { db: ns.slice(0, dot), coll: ns.slice(dot + 1), operations };
       });
       const operations = namespaces.reduce((sum, one) => sum + one.operations, 0);
-      const document = BSON.serialize({
+      const document = written({
         operationType: 'transactionEnd',
         ...common(bytes, head, wallTime),
         operations,
@@ -90,8 +90,30 @@ function common(bytes: Uint8Array, head: EntryHead, wallTime: boolean): object {
   const lsid = bytes.subarray(head.lsid, documentLast(bytes, head.lsid, head.last) + 1);
   return {
     clusterTime: new BSON.Timestamp({ t: tsSeconds(bytes, head.ts), i: tsIncrement(bytes, head.ts) }),
-    ...(wallTime && head.wall >= 0 && { wallTime: new Date(Number(readBigInt64(bytes, head.wall))) }),
-    lsid: BSON.deserialize(lsid, { promoteValues: false, promoteBuffers: false }),
+    ...(wallTime && head.wall >= 0 && { wallTime: dateOf(readBigInt64(bytes, head.wall)) }),
+    lsid: sessionOf(lsid),
     txnNumber: BSON.Long.fromBigInt(readBigInt64(bytes, head.txnNumber)),
   };
+}
+
+/** js-bson refuses what is damaged, on both ways, with errors of its own, which would be the whole batch's. */
+function sessionOf(lsid: Uint8Array): BSON.Document {
+  try {
+    return BSON.deserialize(lsid, { promoteValues: false, promoteBuffers: false });
+  } catch {
+    return malformed('a session id that is no document');
+  }
+}
+
+function written(event: object): Uint8Array {
+  try {
+    return BSON.serialize(event);
+  } catch {
+    return malformed('a session id that no event can carry');
+  }
+}
+
+function dateOf(ms: bigint): Date {
+  const date = new Date(Number(ms));
+  return Number.isNaN(date.getTime()) ? malformed('a time that no date can be') : date;
 }

@@ -123,7 +123,7 @@ describe('the example consumers', () => {
     let engine = place.start();
     await untilReading(engine);
     await using consumers = new Consumers(example, name, rabbit.uri);
-    await using traffic = new Traffic({ uri: mongo.uri, db: name, eventsPerSecond: 1_500 });
+    await using traffic = new Traffic({ uri: mongo.uri, db: name, eventsPerSecond: 600 });
     for (let kill = 0; kill < KILLS; kill++) {
       await sleep(FLOW_MS / 2 + Math.random() * FLOW_MS);
       await consumers.kill();

@@ -136,6 +136,19 @@ describe('format debezium', () => {
 });
 
 describe('format cloudevents', () => {
+  test('an event with a time that no date can be is parked, and the others arrive', () => {
+    const bad = BSON.serialize(remove(2));
+    const wall = Buffer.from('\u0009wall\0', 'latin1');
+    new DataView(bad.buffer, bad.byteOffset).setBigInt64(Buffer.from(bad).indexOf(wall) + wall.length, 2n ** 62n, true);
+    const events = [remove(1), bad, remove(3)];
+    const result = run(crafted({ cloudEvents: CLOUD_EVENTS }, { format: 'cloudevents' }), events);
+    assert.deepEqual(
+      result.parked.map(({ reason }) => reason),
+      ['undecodable'],
+    );
+    assert.equal(messages(result).length, 2);
+  });
+
   test('structured: attributes and data in one object', () => {
     const [message] = messages(
       run(crafted({ cloudEvents: CLOUD_EVENTS }, { format: 'cloudevents' }), [

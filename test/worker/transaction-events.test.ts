@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Long, UUID } from 'bson';
+import { BSON, Long, UUID } from 'bson';
 import type { Document } from 'bson';
 import { Floors } from '../../src/lanes/floors.ts';
 import { START_SECONDS, entry, json, jsonEvents, messages, plan, run } from './fixtures.ts';
@@ -115,4 +115,24 @@ test('a write of many documents that is no transaction, and a subscription that 
   const many = entry(9, { op: 'c', ns: 'admin.$cmd', o: { applyOps: [insert(0)] } });
   assert.equal(jsonEvents(run(plan([{ transactions: true }]), [many])).length, 1);
   assert.equal(jsonEvents(run(plan(), [transaction([insert(0)])])).length, 1);
+});
+
+test('a transaction whose session or time cannot be written is parked, and what is around it arrives', () => {
+  const sound = BSON.serialize(transaction([insert(0)]));
+  const session = Buffer.from('\u0005uid\0', 'latin1');
+  const badSession = new Uint8Array(sound);
+  // Its binary claims to be longer than what holds it.
+  new DataView(badSession.buffer).setInt32(Buffer.from(sound).indexOf(session) + session.length, 1_000, true);
+  const badTime = new Uint8Array(sound);
+  const wall = Buffer.from('\u0009wall\0', 'latin1');
+  new DataView(badTime.buffer).setBigInt64(Buffer.from(sound).indexOf(wall) + wall.length, 2n ** 62n, true);
+  for (const bad of [badSession, badTime]) {
+    const around = (i: number): Document => entry(i, { op: 'i', o: { _id: i }, o2: { _id: i } });
+    const result = run(told, [around(1), bad, around(20)]);
+    assert.deepEqual(
+      result.parked.map(({ reason }) => reason),
+      ['undecodable'],
+    );
+    assert.equal(messages(result).length, 2);
+  }
 });
