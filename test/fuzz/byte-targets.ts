@@ -29,7 +29,7 @@ function someEntries(random: Random, entry: () => Uint8Array): Uint8Array[] {
 }
 
 /** From the module and from JavaScript, between other neighbours: `encode` holds the results together. */
-const entries = pure('oplog entries', 35, ({ random }) => {
+const entries = pure('oplog entries', 34, ({ random }) => {
   const raw = new RawBson(random);
   const result = encode(hostilePlan, batchOf(someEntries(random, () => raw.entry())), random.of(VERSIONS));
   for (const { reason, detail } of result.parked) assert.ok(reason !== 'worker-crash' && detail !== '');

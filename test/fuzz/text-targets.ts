@@ -1,18 +1,22 @@
 /** What people write: the configuration as a whole, and what its settings are made of. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import { readCopy, writeCopy } from '../../src/checkpoint/copy.ts';
+import { COPY } from '../../src/checkpoint/data-folder.ts';
+import { encodeCheckpoint } from '../../src/checkpoint/record.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { globsIntersect, patternFault } from '../../src/config/patterns.ts';
 import { parseStart } from '../../src/config/start.ts';
 import { templateFault } from '../../src/config/templates.ts';
 import { parseBytes, parseDuration } from '../../src/config/units.ts';
 import { ConditionFault, parseCondition, pathFault } from '../../src/config/where.ts';
-import { redact } from '../../src/config/redact.ts';
+import { redact, withoutSecrets } from '../../src/config/redact.ts';
 import { UserError } from '../../src/errors.ts';
 import { compilePatterns } from '../../src/worker/pattern.ts';
+import { checkpoint } from '../checkpoint/fixtures.ts';
 import type { Random } from '../worker/damage.ts';
 import { mayThrow, pure } from './target.ts';
 import type { Target } from './target.ts';
@@ -89,6 +93,34 @@ const config: Target = {
   },
 };
 
+/** The checkpoints' copy in the data folder, which people can read, and so may edit. */
+const copies: Target = {
+  name: 'copies of the checkpoints',
+  share: 1,
+  async open() {
+    const folder = await mkdtemp(join(tmpdir(), 'tailrace-fuzz-'));
+    const record = checkpoint('orders', 7);
+    // Behind the record's checksum and version there is JSON.
+    await writeCopy(folder, [encodeCheckpoint(record).subarray(5).toString()], []);
+    const sound = await readFile(join(folder, COPY), 'utf8');
+    return {
+      async round({ random }) {
+        const text = damagedText(random, sound);
+        await writeFile(join(folder, COPY), text);
+        try {
+          const copy = await readCopy(folder);
+          assert.deepEqual(copy?.records, [record], 'damage was taken for a copy');
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error;
+          assert.ok(error.code === 'store-damaged' || error.code === 'store-newer', error.code);
+        }
+        return 1;
+      },
+      [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+    };
+  },
+};
+
 const letters = fc.constantFrom(...'a b . * ! { } : 0 9 1 5 s m h d K i B G - T Z \u0000 é'.split(' '), ' ');
 const words = fc.oneof(
   fc.string({ unit: letters, maxLength: 40 }),
@@ -125,6 +157,7 @@ const settings = pure('settings', 3, ({ seed }) => {
     templateFault(a);
     pathFault(a);
     redact(a);
+    withoutSecrets(b, a);
     if (patternFault(a) === undefined && patternFault(b) === undefined) {
       globsIntersect(a, b);
       compilePatterns([a, b])(b);
@@ -139,4 +172,4 @@ const settings = pure('settings', 3, ({ seed }) => {
   return SAMPLES * 2;
 });
 
-export const TEXT_TARGETS: readonly Target[] = [config, settings];
+export const TEXT_TARGETS: readonly Target[] = [config, copies, settings];
