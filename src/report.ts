@@ -68,6 +68,7 @@ export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }:
       lastReplyAt: feed.source.lastReplyAt,
       heldBy: feed.heldBy,
       majorityLateSince: feed.source.window?.majorityLateSince,
+      ...(feed.lost && { lost: feed.lost.reason }),
       ...troubleOf(feed),
     })),
     sinks: sinks.map((sink) => ({

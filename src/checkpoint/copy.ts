@@ -72,6 +72,11 @@ export async function readCopy(path: string): Promise<CheckpointCopy | undefined
   return { writtenAt, gaps, records: subscriptions.map((one) => checkpointFromText(JSON.stringify(one))) };
 }
 
+/** Subscriptions that a store should have, as it is written before its copy, and has not. */
+export function missingFrom({ records }: CheckpointCopy, store: ReadonlyMap<string, unknown>): string[] {
+  return records.map(({ subscription }) => subscription).filter((name) => !store.has(name));
+}
+
 function checksum(text: string): string {
   return crc32(text).toString(16).padStart(8, '0');
 }

@@ -49,6 +49,15 @@ export interface ParkedView {
   readonly storeBytes: number;
 }
 
+/** By subscription, without what was confirmed in the last moments. The store must be sound. */
+export async function readDurable(path: string): Promise<ReadonlyMap<string, CheckpointRecord>> {
+  const records = new Map<string, CheckpointRecord>();
+  await reading(path, CHECKPOINTS, (environment) => {
+    for (const record of recordsIn(environment)) records.set(record.subscription, record);
+  });
+  return records;
+}
+
 export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedView> {
   await probeStores({ path, mode: 'read' });
   let view: ParkedView = { parked: [], storeBytes: 0 };

@@ -5,7 +5,7 @@
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
-import { readCopy, syncFolder } from './copy.ts';
+import { missingFrom, readCopy, syncFolder } from './copy.ts';
 import type { CheckpointCopy } from './copy.ts';
 import {
   CHECKPOINTS,
@@ -19,6 +19,7 @@ import {
 } from './data-folder.ts';
 import { inOneTransaction } from './data-folder.ts';
 import { environmentDamage } from './probe.ts';
+import { readDurable } from './read-only.ts';
 import { encodeCheckpoint, encodeGap } from './record.ts';
 
 export interface Restored {
@@ -36,7 +37,7 @@ const RESTORING = 'restoring-checkpoints';
 export async function restoreCheckpoints(path: string): Promise<Restored | undefined> {
   const copy = await readCopy(path);
   const damage = environmentExists(path, CHECKPOINTS)
-    ? await environmentDamage(path, CHECKPOINTS)
+    ? ((await environmentDamage(path, CHECKPOINTS)) ?? (copy && (await emptiness(path, copy))))
     : copy && 'the store is not there';
   if (damage === undefined) return undefined;
   if (copy === undefined) {
@@ -68,4 +69,10 @@ export async function restoreCheckpoints(path: string): Promise<Restored | undef
   await rename(join(path, RESTORING), join(path, CHECKPOINTS));
   await syncFolder(path);
   return { copy, damage, movedAside };
+}
+
+/** What a store that LMDB finds in order lacks; undefined where that is nothing. */
+async function emptiness(path: string, copy: CheckpointCopy): Promise<string | undefined> {
+  const missing = missingFrom(copy, await readDurable(path));
+  return missing.length === 0 ? undefined : `it lacks ${missing.join(', ')}`;
 }

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
 import { UserError } from '../errors.ts';
-import { readCopy, removeCopy, writeCopy } from './copy.ts';
+import { missingFrom, readCopy, removeCopy, writeCopy } from './copy.ts';
 import {
   CHECKPOINTS,
   COPY,
@@ -161,11 +161,26 @@ export class CheckpointStore implements AsyncDisposable {
     const recent = readRecords(this.#recentRecords);
     for (const record of readRecords(this.#durableRecords)) this.#records.set(record.subscription, record);
     for (const record of recent) this.#records.set(record.subscription, record);
+    await this.#refuseEmptied();
     // What a kill left in `recent` alone becomes safe before anything is built on it.
     for (const record of recent) this.#unflushed.set(record.subscription, record);
     for (const [name, record] of this.#records) this.#texts.set(name, textOfSealed(encodeCheckpoint(record)));
     if (this.#records.size > 0) this.#copyDue = 'urgent';
     await this.flushed();
+  }
+
+  /** LMDB takes a file of no bytes for a new store. Before anything is written: the copy alone knows what was there. */
+  async #refuseEmptied(): Promise<void> {
+    const copy = await readCopy(this.#path).catch((error: unknown) => {
+      this.#log.warn({ code: 'copy-failing', err: error }, `${COPY} cannot be read; it is written anew.`);
+    });
+    const missing = copy && missingFrom(copy, this.#records);
+    if (!copy || !missing || missing.length === 0) return;
+    throw new UserError(
+      'store-damaged',
+      `The checkpoints in ${join(this.#path, CHECKPOINTS)} lack those of ${missing.join(', ')}, which ${COPY} of ${copy.writtenAt} has. ` +
+        'Run `tailrace checkpoint restore` to bring them back; or, to begin anew, move the whole folder away.',
+    );
   }
 
   #flush(): Promise<void> {

@@ -127,9 +127,12 @@ function changeOf(stored: CheckpointRecord | undefined, record: CheckpointRecord
   const { subscription, source, resume } = record;
   const to = withTime(resume.ts);
   if (stored === undefined) return { text: `${subscription} has no checkpoint yet; it would begin at ${to}.\n` };
-  const done = floorOf(stored).ts;
+  const floor = floorOf(stored);
+  const done = floor.ts;
   const head = `${subscription} stands at ${withTime(done)}; it would go on at ${to}.\n`;
-  const order = compareTs(floorOf(record).ts, done);
+  const next = floorOf(record);
+  // Within one time, too: a token may stand in the middle of a transaction.
+  const order = compareTs(next.ts, done) || next.index - floor.index;
   if (order > 0) {
     const gap = { source, subscription, from: done, to: resume.ts, reason: 'skipped', at: Date.now() };
     const text = `SKIPPED: what was written between them is not delivered; a gap record will say so.\n`;

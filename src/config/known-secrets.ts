@@ -33,7 +33,9 @@ function keep(secret: string | undefined): void {
 /** Without any secret that is known, and without those of URIs that are not. */
 export function withoutKnownSecrets(text: string): string {
   let shown = text;
-  for (const secret of known) if (shown.includes(secret)) shown = shown.replaceAll(secret, HIDDEN);
+  // The longest first: another may begin with it.
+  for (const secret of [...known].sort((a, b) => b.length - a.length))
+    if (shown.includes(secret)) shown = shown.replaceAll(secret, HIDDEN);
   return shown.replaceAll(URI, redact);
 }
 

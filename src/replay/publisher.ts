@@ -191,7 +191,11 @@ class Way {
           this.#answer({ kind: 'refused', detail: 'the broker refused it (basic.nack); a full queue does so' }),
         returned: (_, reason) => (this.#returned = reason),
         writable: () => this.#writable(),
-        closed: (fault) => this.#answer({ kind: 'lost', fault }),
+        closed: (fault) => {
+          // Also between two messages, when nobody waits for an answer.
+          this.#port = undefined;
+          this.#answer({ kind: 'lost', fault });
+        },
       },
       stop,
     );

@@ -208,7 +208,13 @@ function tooLarge(bytes: number, limit: number): Remade {
 }
 
 /** Whether the operation of this number is what was parked. */
-function isAsked(number: number, index: number | 'begin' | 'end' | undefined, { origin }: ParkedSummary): boolean {
+function isAsked(
+  number: number,
+  index: number | 'begin' | 'end' | undefined,
+  { origin, reason }: ParkedSummary,
+): boolean {
+  // A version that did not say whether all of an entry was parked parked all of one for these: repeated rather than lost.
+  if (origin === undefined && (reason === 'undecodable' || reason === 'worker-crash')) return true;
   // What a piece does not tell: whether its transaction's beginning was delivered with another one.
   if (origin?.whole) return origin.firstIndex === undefined || number < END_INDEX;
   if (index === 'begin') return number === BEGIN_INDEX;

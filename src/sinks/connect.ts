@@ -53,7 +53,16 @@ async function tlsOptions({ ca, cert, key, passphrase, serverName }: SinkTlsConf
 function passwordLogin(uri: string): ReturnType<typeof credentials.plain> {
   const { username, password } = new URL(uri);
   if (username === '' && password === '') return credentials.plain('guest', 'guest');
-  return credentials.plain(decodeURIComponent(username), decodeURIComponent(password));
+  return credentials.plain(decoded(username), decoded(password));
+}
+
+/** One with a bare `%`, or with Latin-1, is what amqplib takes it for. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return unescape(part);
+  }
 }
 
 /** amqplib takes the heartbeat from the URI alone, in whole seconds; the broker's default of 60 s is far too slow to notice. */

@@ -33,6 +33,7 @@ export interface SinkLockOptions {
 const WAIT_MS = 60_000;
 const MISSED_HEARTBEATS = 3;
 const POLL_MS = 500;
+const REMAINS_POLL_MS = 100;
 /** For so long what is left of an engine that was just killed may stand in the way, and the lock is taken once it is free. */
 const REMAINS_MS = 2_000;
 /** Behind that, it is taken only when it stayed free: its holder may just be connecting again. */
@@ -148,17 +149,13 @@ export class SinkLock {
           if (now - takenSince >= this.#waitMs) throw this.#refusal(lock, answer.said);
           break;
         case 'impossible':
-          lock.trouble = undefined;
-          this.#o.log.warn(
-            { code: 'lock-impossible', ...this.#fields(lock), reason: answer.said },
-            'Whether another engine delivers this subscription cannot be told: the lock cannot be declared. Going on. Grant ' +
-              `the user \`configure\` on "^tailrace\\.lock\\." (docs/security.md), or set \`sinks.${this.#o.config.name}.lock: false\`.`,
-          );
+          this.#goOnWithout(lock, answer.said);
           return undefined;
         case 'lost':
           break;
       }
-      await sleep(POLL_MS, stop);
+      const mayBeRemains = takenSince !== undefined && now - takenSince < REMAINS_MS;
+      await sleep(mayBeRemains ? REMAINS_POLL_MS : POLL_MS, stop);
     }
   }
 
@@ -172,6 +169,11 @@ export class SinkLock {
         model = await this.#connected(stop);
         const answer = await this.#ask(model, lock, 'take');
         if (answer.kind === 'held') break;
+        if (answer.kind === 'impossible') {
+          // Since it was held a right was revoked, or the broker has no room: until the next connection nothing can be told.
+          this.#goOnWithout(lock, answer.said);
+          break;
+        }
         if (answer.kind === 'taken') {
           takenSince ??= performance.now();
           if (performance.now() - takenSince >= this.#waitMs && lock.trouble === undefined) {
@@ -189,6 +191,15 @@ export class SinkLock {
       if (lock.trouble !== undefined) log.info(this.#fields(lock), 'No other engine has the lock any more.');
       lock.trouble = undefined;
     }
+  }
+
+  #goOnWithout(lock: Lock, said: string): void {
+    lock.trouble = undefined;
+    this.#o.log.warn(
+      { code: 'lock-impossible', ...this.#fields(lock), reason: said },
+      'Whether another engine delivers this subscription cannot be told: the lock cannot be declared. Going on. Grant ' +
+        `the user \`configure\` on "^tailrace\\.lock\\." (docs/security.md), or set \`sinks.${this.#o.config.name}.lock: false\`.`,
+    );
   }
 
   async #connected(stop: AbortSignal): Promise<ChannelModel> {

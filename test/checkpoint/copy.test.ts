@@ -125,6 +125,22 @@ test('a store that has gone while its copy tells of one is not taken for a new f
   assert.deepEqual(store.get('orders'), checkpoint('orders', 5));
 });
 
+test('a store that was emptied, which LMDB takes for a new one, is refused, and restored', async (t) => {
+  const path = await filled(t);
+  await rm(join(path, recentName()), { recursive: true });
+  await writeFile(join(path, 'checkpoints', 'data.mdb'), '');
+  // The second time it is a store in order, without anything in it.
+  for (let n = 0; n < 2; n++) {
+    await assert.rejects(CheckpointStore.open({ path, log }), {
+      code: 'store-damaged',
+      message: /lack those of orders/,
+    });
+  }
+  await restoreCheckpoints(path);
+  await using store = await CheckpointStore.open({ path, log });
+  assert.deepEqual(store.get('orders'), checkpoint('orders', 5));
+});
+
 test('a copy that is cut off, edited, newer or missing restores nothing', async (t) => {
   const path = await filled(t);
   await damage(path, 'checkpoints');
