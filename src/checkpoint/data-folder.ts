@@ -16,7 +16,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, open as openFile, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { open } from 'lmdb';
 import type { Database, Key, RootDatabase } from 'lmdb';
@@ -89,6 +89,9 @@ export function environmentExists(path: string, name: string): boolean {
   return existsSync(join(path, name, 'data.mdb'));
 }
 
+/** Of the environments that are open. */
+const folders = new WeakMap<RootDatabase, string>();
+
 export function openEnvironment(path: string, name: string, mode: 'read' | 'write'): RootDatabase {
   const folder = join(path, name);
   if (mode === 'write') mkdirSync(folder, { recursive: true, mode: OWNER_ONLY_FOLDER });
@@ -104,7 +107,9 @@ export function openEnvironment(path: string, name: string, mode: 'read' | 'writ
     readOnly: mode === 'read',
     maxDbs: 4,
   };
-  return open(options);
+  const environment = open(options);
+  folders.set(environment, folder);
+  return environment;
 }
 
 /** Made where it is not there. */
@@ -118,14 +123,39 @@ export function openDatabaseIfThere(environment: RootDatabase, name: string): Bi
   return environment.openDB<Uint8Array, Key>(options);
 }
 
-/** Everything that `write` puts and removes becomes visible together, or not at all. */
-export async function inOneTransaction(environment: RootDatabase, write: () => void): Promise<void> {
+/**
+ * Everything that `write` puts and removes becomes visible together, or not at all. Rejects where the disk has no room for some
+ * pages and `bytes` more.
+ */
+export async function inOneTransaction(environment: RootDatabase, write: () => void, bytes = 0): Promise<void> {
+  await refuseFullDisk(folders.get(environment)!, bytes);
   try {
     await environment.batch(write);
   } catch (error) {
     // The reason is in a promise of its own, which must not be left unhandled either.
     if (error instanceof Error && 'commitError' in error) await error.commitError;
     throw error;
+  }
+}
+
+/** What a transaction of positions writes is a fraction of it. */
+const PAGES = Buffer.alloc(256 * 1024);
+const TRIAL = 'room';
+
+/**
+ * A write that fails inside LMDB can end the process: lmdb (3.5.6) describes it in a buffer of 100 bytes, which is too short for
+ * what it says, and the heap is damaged. So a file beside it is written first, as far out as the store would grow to, and given back.
+ */
+async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
+  const { size } = await stat(join(folder, 'data.mdb'));
+  const trial = await openFile(join(folder, TRIAL), 'w', OWNER_ONLY_FILE);
+  try {
+    const pages = bytes === 0 ? PAGES : Buffer.alloc(PAGES.length + 2 * bytes);
+    const { bytesWritten } = await trial.write(pages, 0, pages.length, size);
+    if (bytesWritten < pages.length) throw new Error(`no space left on the disk of ${folder}`);
+  } finally {
+    await trial.truncate(0);
+    await trial.close();
   }
 }
 

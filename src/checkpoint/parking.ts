@@ -203,12 +203,17 @@ export class ParkingStore implements AsyncDisposable {
       const entries = this.#queue;
       this.#queue = [];
       try {
-        await inOneTransaction(this.#environment, () => {
-          for (const { key, sealed, payload } of entries) {
-            void this.#index.put(key, sealed);
-            void this.#payloads.put(key, payload);
-          }
-        });
+        const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
+        await inOneTransaction(
+          this.#environment,
+          () => {
+            for (const { key, sealed, payload } of entries) {
+              void this.#index.put(key, sealed);
+              void this.#payloads.put(key, payload);
+            }
+          },
+          bytes,
+        );
       } catch (error) {
         this.#queue = [...entries, ...this.#queue];
         this.#failed(error);
