@@ -58,7 +58,7 @@ export async function overtaken(arena: Arena): Promise<Outcome> {
     await until('there is a gap record', async () => (await trial.engine.status()).gaps.length > round);
     await until('it reads on', async () => (await trial.engine.ready()).ok);
   }
-  if (!trial.engine.log().includes('"code":136')) throw new Error('no cursor was overtaken');
+  if (!trial.engine.log().includes('"serverCode":136')) throw new Error('no cursor was overtaken');
   await write(mongo, trial.name);
   known.add(await trial.written());
   return await trial.verdict({ repeats: 0, expected: known.outside((await trial.engine.status()).gaps) });
