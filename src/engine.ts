@@ -16,7 +16,7 @@ import { ByteBudget } from './source/byte-budget.ts';
 import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { SinkLock } from './sinks/lock.ts';
-import { StreamSink } from './sinks/stream-sink.ts';
+import { StreamSinks } from './sinks/stream-sinks.ts';
 import { WorkerPool } from './worker/pool.ts';
 import { Metrics } from './observe/metrics.ts';
 import { workerPlan } from './feed/worker-plan.ts';
@@ -58,7 +58,7 @@ export class Engine {
   readonly #sinks = new Map<string, AmqpSink>();
   /** By sink. */
   readonly #locks = new Map<string, SinkLock>();
-  readonly #streams = new Map<string, StreamSink>();
+  readonly #streams = new StreamSinks();
   readonly #feeds: Feed[];
   readonly #checkpointer: Checkpointer;
   readonly #startedAt = performance.now();
@@ -218,7 +218,7 @@ export class Engine {
     await Promise.all([
       this.#pool.close(),
       ...[...this.#sinks.values()].map((sink) => sink.close()),
-      ...[...this.#streams.values()].map((stream) => stream.close()),
+      this.#streams.close(),
     ]);
   }
 
@@ -256,12 +256,8 @@ export class Engine {
       case 'port':
         return to.port;
       case 'stdout':
-      case 'file': {
-        const key = to.kind === 'file' ? to.path : '';
-        const stream = this.#streams.get(key) ?? new StreamSink(to);
-        this.#streams.set(key, stream);
-        return stream.lanePort({ lines: config.format !== 'bson' });
-      }
+      case 'file':
+        return this.#streams.lanePort(to, config.format);
     }
   }
 

@@ -12,12 +12,12 @@ import {
   COPY,
   environmentExists,
   GAPS,
+  inOneTransaction,
   openDatabase,
   openEnvironment,
   recentName,
   RECORDS,
 } from './data-folder.ts';
-import { inOneTransaction } from './data-folder.ts';
 import { environmentDamage } from './probe.ts';
 import { readDurable } from './read-only.ts';
 import { encodeCheckpoint, encodeGap } from './record.ts';

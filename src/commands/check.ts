@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { checkSink } from './check-sink.ts';
 import { checkSource } from './check-source.ts';
 import { Findings } from './findings.ts';
+import { toStdout } from './output.ts';
 
 export interface CheckOptions {
   /** The configuration file. */
@@ -22,8 +23,4 @@ export async function check({ config: path, write = toStdout }: CheckOptions): P
   for (const sink of config.sinks) await checkSink(sink, config, findings);
   write(findings.faults === 0 ? 'All is well.\n' : `${findings.faults} to mend.\n`);
   return findings.faults === 0 ? 0 : 2;
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

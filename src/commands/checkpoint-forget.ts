@@ -7,6 +7,7 @@ import { noLog } from '../library/no-log.ts';
 import { confirmed } from './confirm.ts';
 import { withTime } from './positions.ts';
 import { lockStopped } from './stopped-folder.ts';
+import { toStdout } from './output.ts';
 
 export interface CheckpointForgetOptions {
   /** The configuration file. */
@@ -51,8 +52,4 @@ export async function checkpointForget(options: CheckpointForgetOptions): Promis
   await store.forget(name);
   write('Forgotten. Its gap records and parked events stay.\n');
   return 0;
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

@@ -5,6 +5,7 @@ import { loadConfig } from '../config/load.ts';
 import { withTime } from './positions.ts';
 import { lockStopped } from './stopped-folder.ts';
 import { table } from './table.ts';
+import { toStdout } from './output.ts';
 
 export interface CheckpointRestoreOptions {
   /** The configuration file. */
@@ -34,8 +35,4 @@ export async function checkpointRestore({ config, write = toStdout }: Checkpoint
   }
   if (movedAside.length > 0) write(`Kept, and safe to remove: ${movedAside.join(', ')} in ${path}\n`);
   return 0;
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

@@ -17,6 +17,7 @@ import { withTime } from './positions.ts';
 import { lookAtStart } from './source-look.ts';
 import type { Look } from './source-look.ts';
 import { lockStopped } from './stopped-folder.ts';
+import { toStdout } from './output.ts';
 
 export interface CheckpointSetOptions {
   /** The configuration file. */
@@ -140,8 +141,4 @@ function changeOf(stored: CheckpointRecord | undefined, record: CheckpointRecord
   }
   if (order === 0) return { text: `${head}Nothing is skipped.\n` };
   return { text: `${head}Repeated: what was written between them is delivered again.\n` };
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

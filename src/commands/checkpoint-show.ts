@@ -6,6 +6,7 @@ import { formatTs } from '../source/position.ts';
 import type { ResumePoint } from '../source/position.ts';
 import { isoTime, withTime } from './positions.ts';
 import { table } from './table.ts';
+import { toStdout } from './output.ts';
 
 export interface CheckpointShowOptions {
   /** The configuration file. */
@@ -105,8 +106,4 @@ function gapAsJson(gap: GapRecord): object {
     reason: gap.reason,
     at: new Date(gap.at).toISOString(),
   };
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { CODES } from '../codes.ts';
 import { nearest } from '../config/nearest.ts';
 import { UserError } from '../errors.ts';
+import { toStdout } from './output.ts';
 
 const PAGES = new URL('../../docs/errors/', import.meta.url);
 
@@ -18,8 +19,4 @@ export async function explain(code: string, write = toStdout): Promise<number> {
   }
   write(await readFile(new URL(`${known}.md`, PAGES), 'utf8'));
   return 0;
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

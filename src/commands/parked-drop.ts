@@ -1,14 +1,11 @@
 /** `tailrace parked drop`: gives parked events up for good, and their room back. */
-import { environmentExists, PARKED } from '../checkpoint/data-folder.ts';
 import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
-import { ParkingStore } from '../checkpoint/parking.ts';
-import { probeStores } from '../checkpoint/probe.ts';
 import { loadConfig } from '../config/load.ts';
-import { noLog } from '../library/no-log.ts';
 import { confirmed } from './confirm.ts';
 import { countedBy, NOTHING_PARKED } from './parked-counts.ts';
-import { lockStopped } from './stopped-folder.ts';
+import { parkedOfStopped } from './stopped-folder.ts';
+import { toStdout } from './output.ts';
 
 export interface ParkedDropOptions extends FilterFlags {
   /** The configuration file. */
@@ -29,16 +26,12 @@ export async function parkedDrop({
   ...flags
 }: ParkedDropOptions): Promise<number> {
   const filter = parseFilter(flags);
-  const { checkpoint, parked } = await loadConfig(config, process.env);
-  const { path } = checkpoint;
-  if (!environmentExists(path, PARKED)) {
+  await using stopped = await parkedOfStopped(await loadConfig(config, process.env), 'parked drop');
+  if (stopped === undefined) {
     write(NOTHING_PARKED);
     return 0;
   }
-  await using lock = await lockStopped(path, 'parked drop');
-  void lock;
-  await probeStores({ path, mode: 'write', log: noLog });
-  await using store = await ParkingStore.open({ path, maxBytes: parked.maxBytes, log: noLog });
+  const { store } = stopped;
   const chosen = [...store.list(filter)].map(({ subscription, id, reason }) => ({ subscription, id, reason }));
   if (chosen.length === 0) {
     write(NOTHING_PARKED);
@@ -59,8 +52,4 @@ export async function parkedDrop({
   }
   write(`\nDropped ${dropped}.\n`);
   return 0;
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

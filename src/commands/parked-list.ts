@@ -5,6 +5,7 @@ import type { FilterFlags } from '../checkpoint/parked-filter.ts';
 import { loadConfig } from '../config/load.ts';
 import { NOTHING_PARKED } from './parked-counts.ts';
 import { table } from './table.ts';
+import { toStdout } from './output.ts';
 
 export interface ParkedListOptions extends FilterFlags {
   /** The configuration file. */
@@ -46,8 +47,4 @@ function inUnits(bytes: number): string {
   let unit = 0;
   for (; amount >= 1024 && unit < units.length - 1; unit += 1) amount /= 1024;
   return `${Number(amount.toFixed(1))} ${units[unit]}`;
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
 }

@@ -2,11 +2,9 @@
  * `tailrace parked replay`: delivers parked events after all. An event leaves the store only after its messages were confirmed, a
  * number of events at a time: what ends this command in the middle repeats those, and loses none.
  */
-import { environmentExists, PARKED } from '../checkpoint/data-folder.ts';
 import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
-import { ParkingStore } from '../checkpoint/parking.ts';
-import { probeStores } from '../checkpoint/probe.ts';
+import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { ParkedRecord, ParkedSummary } from '../checkpoint/record.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
@@ -17,7 +15,9 @@ import { Remaker } from '../replay/remake.ts';
 import type { Remade } from '../replay/remake.ts';
 import type { ParkReason } from '../worker/protocol.ts';
 import { countedBy, NOTHING_PARKED } from './parked-counts.ts';
-import { lockStopped } from './stopped-folder.ts';
+import { stopOnSignals } from './signals.ts';
+import { parkedOfStopped } from './stopped-folder.ts';
+import { toStderr, toStdout } from './output.ts';
 
 export interface ParkedReplayOptions extends FilterFlags {
   /** The configuration file. */
@@ -35,15 +35,12 @@ const FAILED = 1;
 export async function parkedReplay({ config: file, dryRun, write, ...flags }: ParkedReplayOptions): Promise<number> {
   const filter = parseFilter(flags);
   const config = await loadConfig(file, process.env);
-  const { path } = config.checkpoint;
-  if (!environmentExists(path, PARKED)) {
+  await using stopped = await parkedOfStopped(config, 'parked replay');
+  if (stopped === undefined) {
     (write ?? toStdout)(NOTHING_PARKED);
     return 0;
   }
-  await using lock = await lockStopped(path, 'parked replay');
-  void lock;
-  await probeStores({ path, mode: 'write', log: noLog });
-  await using store = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log: noLog });
+  const { store } = stopped;
   const names = new Set<string>();
   const chosen: Pick<ParkedSummary, 'subscription' | 'id'>[] = [];
   for (const { subscription, id } of store.list(filter)) {
@@ -57,11 +54,12 @@ export async function parkedReplay({ config: file, dryRun, write, ...flags }: Pa
   }
   await using remaker = new Remaker(config, store.list(filter), noLog);
   await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
-  using interrupted = interruption();
+  // It ends after the message that is under way.
+  using signals = stopOnSignals(noLog);
   const replay = new Replay({ config, store, remaker, publisher, dryRun });
   try {
     for (const { subscription, id } of chosen) {
-      if (interrupted.signal.aborted) break;
+      if (signals.stop.aborted) break;
       const record = store.read(subscription, id);
       if (record) await replay.one(record);
     }
@@ -171,25 +169,4 @@ const DELIVERED: Sent = { kind: 'delivered' };
 
 function usesStdout({ subscriptions }: Config, names: ReadonlySet<string>): boolean {
   return subscriptions.some(({ name, to }) => to.kind === 'stdout' && names.has(name));
-}
-
-/** A signal ends it after the message that is under way. */
-function interruption(): Disposable & { readonly signal: AbortSignal } {
-  const stop = new AbortController();
-  const onSignal = (): void => stop.abort();
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
-  return {
-    signal: stop.signal,
-    [Symbol.dispose]() {
-      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-    },
-  };
-}
-
-function toStdout(text: string): void {
-  process.stdout.write(text);
-}
-
-function toStderr(text: string): void {
-  process.stderr.write(text);
 }

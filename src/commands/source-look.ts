@@ -3,7 +3,7 @@ import { PositionLostError, UserError } from '../errors.ts';
 import { noLog } from '../library/no-log.ts';
 import { ByteBudget } from '../source/byte-budget.ts';
 import { makeSource } from '../source/make-source.ts';
-import { formatTs } from '../source/position.ts';
+import { formatTs, isFuture } from '../source/position.ts';
 import type { Config, SourceConfig, Start } from '../config/config.ts';
 import type { ResumePoint } from '../source/position.ts';
 import type { SourceIdentity } from '../source/source.ts';
@@ -12,9 +12,6 @@ import { CHECK_TIMEOUT_MS } from './findings.ts';
 export type Look =
   | { readonly kind: 'seen'; readonly identity: SourceIdentity; readonly resume: ResumePoint }
   | { readonly kind: 'unreachable' };
-
-/** As a start allows for clocks that differ. */
-const FUTURE_SLACK_SECONDS = 60;
 
 /** Where this start would begin. Throws `UserError` where it cannot: not in the oplog any more, or in the future. */
 export async function lookAtStart(config: Config, source: SourceConfig, start: Start): Promise<Look> {
@@ -30,7 +27,7 @@ export async function lookAtStart(config: Config, source: SourceConfig, start: S
   try {
     const identity = await Promise.race([late, opened.connect(stop)]);
     const newest = await Promise.race([late, opened.resolve({ kind: 'latest' }, stop)]);
-    if (start.kind === 'from' && start.ts.seconds > newest.ts.seconds + FUTURE_SLACK_SECONDS) {
+    if (start.kind === 'from' && isFuture(start.ts, newest.ts)) {
       throw new UserError(
         'start-in-future',
         `${start.written} lies in the future (the newest entry is ${formatTs(newest.ts)}). Nothing was changed.`,

@@ -1,6 +1,11 @@
 /** The data folder of a stopped engine, for commands that change it: locked while they do, so that none can start meanwhile. */
 import { lockFolder } from '../checkpoint/folder-lock.ts';
+import { environmentExists, PARKED } from '../checkpoint/data-folder.ts';
+import { ParkingStore } from '../checkpoint/parking.ts';
+import { probeStores } from '../checkpoint/probe.ts';
 import { UserError } from '../errors.ts';
+import { noLog } from '../library/no-log.ts';
+import type { Config } from '../config/config.ts';
 
 export async function lockStopped(path: string, command: string): Promise<AsyncDisposable> {
   try {
@@ -13,5 +18,31 @@ export async function lockStopped(path: string, command: string): Promise<AsyncD
         `command, and start it again.`,
       { cause: error },
     );
+  }
+}
+
+/** Its parked events, with the folder locked until it is disposed of; undefined where there never were any. */
+export async function parkedOfStopped(
+  { checkpoint: { path }, parked: { maxBytes } }: Pick<Config, 'checkpoint' | 'parked'>,
+  command: string,
+): Promise<(AsyncDisposable & { readonly store: ParkingStore }) | undefined> {
+  if (!environmentExists(path, PARKED)) return undefined;
+  const lock = await lockStopped(path, command);
+  try {
+    await probeStores({ path, mode: 'write', log: noLog });
+    const store = await ParkingStore.open({ path, maxBytes, log: noLog });
+    return {
+      store,
+      async [Symbol.asyncDispose]() {
+        try {
+          await store.close();
+        } finally {
+          await lock[Symbol.asyncDispose]();
+        }
+      },
+    };
+  } catch (error) {
+    await lock[Symbol.asyncDispose]();
+    throw error;
   }
 }

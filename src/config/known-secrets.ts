@@ -10,7 +10,8 @@ import type { Config } from './config.ts';
 /** What is shorter stands in innocent words, too. */
 const SHORTEST = 6;
 
-const known = new Set<string>();
+/** The longest first: another may begin with it. */
+let known: readonly string[] = [];
 
 export function keepSecrets({
   sources,
@@ -26,16 +27,17 @@ function keep(secret: string | undefined): void {
   if (secret === undefined || secret.length < SHORTEST) return;
   // As it is, and as JSON, URIs and crash reports write it; the last as a log line quotes them, too.
   const inspected = inspect(secret).slice(1, -1);
-  for (const one of [secret, encodeURIComponent(secret), inspected])
-    known.add(one).add(JSON.stringify(one).slice(1, -1));
+  const forms = [secret, encodeURIComponent(secret), inspected].flatMap((one) => [
+    one,
+    JSON.stringify(one).slice(1, -1),
+  ]);
+  known = [...new Set([...known, ...forms])].sort((a, b) => b.length - a.length);
 }
 
 /** Without any secret that is known, and without those of URIs that are not. */
 export function withoutKnownSecrets(text: string): string {
   let shown = text;
-  // The longest first: another may begin with it.
-  for (const secret of [...known].sort((a, b) => b.length - a.length))
-    if (shown.includes(secret)) shown = shown.replaceAll(secret, HIDDEN);
+  for (const secret of known) if (shown.includes(secret)) shown = shown.replaceAll(secret, HIDDEN);
   return shown.replaceAll(URI, redact);
 }
 

@@ -5,7 +5,7 @@
 import { planStart } from '../checkpoint/plan-start.ts';
 import { PositionLostError, UserError } from '../errors.ts';
 import { floorOf } from '../lanes/floors.ts';
-import { compareTs, formatTs } from '../source/position.ts';
+import { compareTs, formatTs, isFuture } from '../source/position.ts';
 import { adaptedTo, lanesHold } from '../source/resume-token.ts';
 import type { LanePosition } from '../checkpoint/record.ts';
 import type { PipelineConfig, SourceConfig, Start } from '../config/config.ts';
@@ -34,9 +34,6 @@ export interface Standing {
   /** By partition: what an earlier life had confirmed behind it. */
   readonly lanes: readonly (LanePosition | undefined)[];
 }
-
-/** Clocks differ a little, and a set that is idle writes only every 10 s. */
-const FUTURE_SLACK_SECONDS = 60;
 
 /** What is known once the source is connected. */
 export interface Found {
@@ -109,7 +106,7 @@ export class Starts {
   async #refuseFuture(start: Start & { readonly kind: 'from' }, stop: AbortSignal): Promise<void> {
     const { source, config } = this.#o;
     const newest = await source.resolve({ kind: 'latest' }, stop);
-    if (start.ts.seconds <= newest.ts.seconds + FUTURE_SLACK_SECONDS) return;
+    if (!isFuture(start.ts, newest.ts)) return;
     throw new UserError(
       'start-in-future',
       `source "${config.name}": \`start: ${start.written}\` lies in the future (the newest entry is ${formatTs(newest.ts)}): ` +

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AmqpSink } from '../sinks/amqp-sink.ts';
-import { StreamSink } from '../sinks/stream-sink.ts';
+import { StreamSinks } from '../sinks/stream-sinks.ts';
 import { REPLAYED_HEADER, markedBody } from './mark.ts';
 import type { Config, SubscriptionConfig } from '../config/config.ts';
 import type { LaneMessage, LanePort, OpenPort, PortFault } from '../lanes/port.ts';
@@ -33,7 +33,7 @@ const PRECONDITION_FAILED = 406;
 export class Publisher implements AsyncDisposable {
   readonly #patienceMs: number;
   readonly #sinks = new Map<string, AmqpSink>();
-  readonly #streams = new Map<string, StreamSink>();
+  readonly #streams = new StreamSinks();
   readonly #ways = new Map<string, Way>();
   /** By sink: it was connected, with everything there that its subscriptions need. */
   readonly #started = new Map<string, Promise<boolean>>();
@@ -73,7 +73,7 @@ export class Publisher implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const way of this.#ways.values()) way.close();
-    await Promise.all([...this.#sinks.values(), ...this.#streams.values()].map((sink) => sink.close()));
+    await Promise.all([...this.#sinks.values(), this.#streams].map((sink) => sink.close()));
   }
 
   #start(sink: AmqpSink): Promise<boolean> {
@@ -104,12 +104,8 @@ export class Publisher implements AsyncDisposable {
       case 'port':
         return to.port;
       case 'stdout':
-      case 'file': {
-        const key = to.kind === 'file' ? to.path : '';
-        const stream = this.#streams.get(key) ?? new StreamSink(to);
-        this.#streams.set(key, stream);
-        return stream.lanePort({ lines: subscription.format !== 'bson' });
-      }
+      case 'file':
+        return this.#streams.lanePort(to, subscription.format);
     }
   }
 }

@@ -72,3 +72,11 @@ export function nextTs(ts: Ts): Ts {
     ? { seconds: ts.seconds + 1, increment: 0 }
     : { seconds: ts.seconds, increment: ts.increment + 1 };
 }
+
+/** Clocks differ a little, and a set that is idle writes only every 10 s. */
+const FUTURE_SLACK_SECONDS = 60;
+
+/** Whether a start would pass over everything until then. */
+export function isFuture(start: Ts, newest: Ts): boolean {
+  return start.seconds > newest.seconds + FUTURE_SLACK_SECONDS;
+}
