@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MongoClient } from 'mongodb';
 import type { Document, Timestamp } from 'mongodb';
@@ -7,28 +7,15 @@ import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { Traffic } from '../harness/traffic.ts';
-import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
 import type { Change } from '../harness/history.ts';
-import type { Shared } from '../servers/with-servers.ts';
 
 const DB = 'order_of_commands';
 const PARTITIONS = 4;
 const ROUNDS = 5;
 
 describe('commands on a collection that is spread by document', () => {
-  let mongo: Shared;
-  let rabbit: Shared;
-  let client: MongoClient;
-
-  before(async () => {
-    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
-    client = await MongoClient.connect(mongo.uri);
-  });
-
-  after(async () => {
-    await client.close();
-    await Promise.all([mongo.stop(), rabbit.stop()]);
-  });
+  const servers = useSharedServers();
 
   test('come behind all that is older and before all that is newer, in whatever partition, over kills', async (t) => {
     const partitions = Array.from({ length: PARTITIONS }, (_, p) => ({
@@ -37,8 +24,8 @@ describe('commands on a collection that is spread by document', () => {
       bind: `${p}`,
     }));
     await using place = await EngineFolder.create({
-      sources: { src: { uri: mongo.uri, start: await endOfOplog(client) } },
-      sinks: { mq: { uri: rabbit.uri, window: 50 } },
+      sources: { src: { uri: servers.mongo.uri, start: await endOfOplog(servers.client) } },
+      sinks: { mq: { uri: servers.rabbit.uri, window: 50 } },
       subscriptions: [
         {
           name: 'all',
@@ -55,15 +42,15 @@ describe('commands on a collection that is spread by document', () => {
       pipeline: { workers: 1, partitions: PARTITIONS, partitionBy: [{ namespaces: [`${DB}.c0`], key: 'document' }] },
     });
     let engine = place.start();
-    const traffic = new Traffic({ uri: mongo.uri, db: DB, collections: 2, eventsPerSecond: 4_000 });
-    const c0 = client.db(DB).collection('c0');
+    const traffic = new Traffic({ uri: servers.mongo.uri, db: DB, collections: 2, eventsPerSecond: 4_000 });
+    const c0 = servers.client.db(DB).collection('c0');
     const flowing = async (): Promise<boolean> => (await engine.status()).subscriptions['all']?.state === 'flowing';
     for (let round = 0; round < ROUNDS; round++) {
       await until('the engine reads', flowing);
       await sleep(300);
       await c0.createIndex({ n: 1 });
       await sleep(100);
-      await client.db(DB).command({ collMod: 'c0', validationLevel: round % 2 === 0 ? 'off' : 'strict' });
+      await servers.client.db(DB).command({ collMod: 'c0', validationLevel: round % 2 === 0 ? 'off' : 'strict' });
       await c0.dropIndexes();
       if (round % 2 === 1) await c0.drop();
       await sleep(30 * round);
@@ -75,14 +62,14 @@ describe('commands on a collection that is spread by document', () => {
     await c0.createIndex({ n: 1 });
     await sleep(300);
     const changes = await traffic.end();
-    const commands = await commandsOf(client);
+    const commands = await commandsOf(servers.client);
     const last = [...changes.map(({ id }) => id), ...commands].toSorted(byPosition).at(-1)!;
     await until('everything is confirmed', async () =>
       reached((await engine.status()).subscriptions['all']?.watermark, last),
     );
     assert.equal(await engine.terminate(), 0);
 
-    const received = await readDry(rabbit.uri, DB);
+    const received = await readDry(servers.rabbit.uri, DB);
     const expected = [...changes, ...commands.map((id): Change => ({ id, ns: `${DB}.c0`, document: id }))];
     expected.sort((a, b) => byPosition(a.id, b.id));
     t.diagnostic(`${changes.length} changes, ${commands.length} commands on c0, ${received.length} messages`);
@@ -101,7 +88,9 @@ describe('commands on a collection that is spread by document', () => {
     assertBarriers([...new Set(ids.toReversed())].toReversed(), commands, 'last deliveries');
 
     // Each command went to one partition, and all of them to the same one.
-    const perQueue = await Promise.all(partitions.map(async ({ name }) => new Set(await readDry(rabbit.uri, name))));
+    const perQueue = await Promise.all(
+      partitions.map(async ({ name }) => new Set(await readDry(servers.rabbit.uri, name))),
+    );
     const counts = perQueue.map((queue) => commands.filter((id) => queue.has(id)).length);
     assert.deepEqual(
       counts.filter((count) => count > 0),

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { MongoClient } from 'mongodb';
+import { describe, test } from 'node:test';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
@@ -8,23 +7,10 @@ import type { Change } from '../harness/history.ts';
 import { onBroker } from '../harness/on-broker.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
-import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
-import type { Shared } from '../servers/with-servers.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
 
 describe('a destination that does not take what it is sent', () => {
-  let mongo: Shared;
-  let rabbit: Shared;
-  let client: MongoClient;
-
-  before(async () => {
-    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
-    client = await MongoClient.connect(mongo.uri);
-  });
-
-  after(async () => {
-    await client.close();
-    await Promise.all([mongo.stop(), rabbit.stop()]);
-  });
+  const servers = useSharedServers();
 
   /** Subscriptions to `<db>.*` in an engine that reads from `start`, in a folder of its own. */
   async function started(
@@ -33,8 +19,8 @@ describe('a destination that does not take what it is sent', () => {
     start = 'latest',
   ): Promise<{ place: EngineFolder; engine: EngineProcess } & AsyncDisposable> {
     const place = await EngineFolder.create({
-      sources: { src: { uri: mongo.uri, start } },
-      sinks: { mq: { uri: rabbit.uri } },
+      sources: { src: { uri: servers.mongo.uri, start } },
+      sinks: { mq: { uri: servers.rabbit.uri } },
       subscriptions: subscriptions.map((it) => ({ namespaces: [`${db}.*`], ...it })),
       pipeline: { partitions: 2 },
     });
@@ -44,8 +30,8 @@ describe('a destination that does not take what it is sent', () => {
   }
 
   async function written(db: string, events: number): Promise<Change[]> {
-    await writeHistory(client, { db, collections: 4, events, padding: 100 });
-    return await historyOf(client, db);
+    await writeHistory(servers.client, { db, collections: 4, events, padding: 100 });
+    return await historyOf(servers.client, db);
   }
 
   const untilHeld = async (engine: EngineProcess, subscription: string, reason: string): Promise<void> =>
@@ -57,14 +43,14 @@ describe('a destination that does not take what it is sent', () => {
     const db = 'hold-unroutable';
     const orders = ['pipelined', 'strict'] as const;
     // Inserts get through from the start, so that those behind the first update overtake it where many are under way.
-    await onBroker(rabbit.uri, async (channel) => {
+    await onBroker(servers.rabbit.uri, async (channel) => {
       for (const order of orders) {
         await channel.assertExchange(`${db}-${order}`, 'topic', { durable: true });
         await channel.assertQueue(`${db}-${order}`, { durable: true });
         await channel.bindQueue(`${db}-${order}`, `${db}-${order}`, '*.*.insert');
       }
     });
-    const start = await endOfOplog(client);
+    const start = await endOfOplog(servers.client);
     const expected = await written(db, 2_000);
     await using running = await started(
       db,
@@ -79,7 +65,7 @@ describe('a destination that does not take what it is sent', () => {
     const { state } = (await engine.status()).subscriptions['strict']!;
     assert.equal(state, 'held');
 
-    await onBroker(rabbit.uri, async (channel) => {
+    await onBroker(servers.rabbit.uri, async (channel) => {
       for (const order of orders) await channel.bindQueue(`${db}-${order}`, `${db}-${order}`, '#');
     });
     await untilDelivered(engine, expected);
@@ -87,18 +73,18 @@ describe('a destination that does not take what it is sent', () => {
     assert.equal(await engine.terminate(), 0);
 
     const ns = (change: Change): string => change.ns;
-    const pipelined = judge(expected, await readDry(rabbit.uri, `${db}-pipelined`), ns);
+    const pipelined = judge(expected, await readDry(servers.rabbit.uri, `${db}-pipelined`), ns);
     t.diagnostic(`${pipelined.repeated} repeated, ${pipelined.firstOutOfOrder.length} overtook at first`);
     assert.ok(pipelined.firstOutOfOrder.length > 0, 'the fault fell between messages under way');
     assertKept({ ...pipelined, firstOutOfOrder: [] });
-    assertKept(judge(expected, await readDry(rabbit.uri, `${db}-strict`), ns));
+    assertKept(judge(expected, await readDry(servers.rabbit.uri, `${db}-strict`), ns));
   });
 
   test('a full queue that rejects holds its lanes until there is room again', async (t) => {
     const db = 'hold-full';
     const orders = ['pipelined', 'strict'] as const;
     const full = { 'x-max-length': 30, 'x-overflow': 'reject-publish' };
-    const start = await endOfOplog(client);
+    const start = await endOfOplog(servers.client);
     const expected = await written(db, 2_000);
     await using running = await started(
       db,
@@ -115,7 +101,7 @@ describe('a destination that does not take what it is sent', () => {
     const received = { pipelined: [] as string[], strict: [] as string[] };
     for (let last = false; !last;) {
       last = over;
-      for (const order of orders) received[order].push(...(await readDry(rabbit.uri, `${db}-${order}`)));
+      for (const order of orders) received[order].push(...(await readDry(servers.rabbit.uri, `${db}-${order}`)));
     }
     await delivered;
     assert.equal(await engine.terminate(), 0);
@@ -130,7 +116,7 @@ describe('a destination that does not take what it is sent', () => {
     const db = 'hold-park';
     await using running = await started(db, [{ name: 'all', onUnroutable: 'park', to: { exchange: db } }]);
     const { place, engine } = running;
-    await onBroker(rabbit.uri, async (channel) => {
+    await onBroker(servers.rabbit.uri, async (channel) => {
       await channel.assertQueue(db, { durable: true });
       await channel.bindQueue(db, db, '*.*.insert');
     });
@@ -139,7 +125,7 @@ describe('a destination that does not take what it is sent', () => {
     assert.equal((await engine.ready()).ok, true);
     assert.equal(await engine.terminate(), 0);
 
-    const received = await readDry(rabbit.uri, db);
+    const received = await readDry(servers.rabbit.uri, db);
     const parked = await parkedIds(place, 'unroutable');
     assert.equal(received.length, 240);
     assert.equal(parked.length, 160);
@@ -160,16 +146,16 @@ describe('a destination that does not take what it is sent', () => {
     const { engine } = running;
     const before = await written(db, 400);
     await untilDelivered(engine, before);
-    await onBroker(rabbit.uri, async (channel) => {
+    await onBroker(servers.rabbit.uri, async (channel) => {
       for (const queue of [...fixed, ...named]) await channel.deleteQueue(queue);
     });
-    await client.db(db).dropDatabase();
+    await servers.client.db(db).dropDatabase();
     const expected = (await written(db, 800)).slice(before.length);
     await untilDelivered(engine, expected);
     assert.equal(await engine.terminate(), 0);
     for (const queues of [[fixed[0]!], [fixed[1]!], named]) {
       const received: string[] = [];
-      for (const queue of queues) received.push(...(await readDry(rabbit.uri, queue)));
+      for (const queue of queues) received.push(...(await readDry(servers.rabbit.uri, queue)));
       assertKept({ ...judge(expected, received, ({ ns }) => ns), firstOutOfOrder: [] });
     }
   });

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { MongoClient } from 'mongodb';
+import { describe, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.ts';
 import { Engine } from '../../src/engine.ts';
 import { UserError } from '../../src/errors.ts';
@@ -11,39 +10,26 @@ import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { untilDelivered } from '../harness/waiting.ts';
-import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
-import type { Shared } from '../servers/with-servers.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
 
 const DB = 'onceonly';
 
 describe('two engines with data folders of their own and the same subscription', () => {
-  let mongo: Shared;
-  let rabbit: Shared;
-  let client: MongoClient;
-
-  before(async () => {
-    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
-    client = await MongoClient.connect(mongo.uri);
-  });
-
-  after(async () => {
-    await client.close();
-    await Promise.all([mongo.stop(), rabbit.stop()]);
-  });
+  const servers = useSharedServers();
 
   const configFrom = (start: string): object => ({
-    sources: { src: { uri: mongo.uri, start } },
-    sinks: { mq: { uri: rabbit.uri } },
+    sources: { src: { uri: servers.mongo.uri, start } },
+    sinks: { mq: { uri: servers.rabbit.uri } },
     subscriptions: [{ name: DB, namespaces: [`${DB}.*`], to: { queue: DB } }],
   });
 
   test('the second waits, not ready and saying why, and takes over when the first is killed', async () => {
-    const start = await endOfOplog(client);
+    const start = await endOfOplog(servers.client);
     await using one = await EngineFolder.create(configFrom(start));
     const first = one.start();
     await until('the first is ready', async () => (await first.ready()).ok);
-    await writeHistory(client, { db: DB, collections: 2, events: 200 });
-    const before = await historyOf(client, DB);
+    await writeHistory(servers.client, { db: DB, collections: 2, events: 200 });
+    const before = await historyOf(servers.client, DB);
     await untilDelivered(first, before);
 
     await using two = await EngineFolder.create(configFrom(start));
@@ -57,19 +43,19 @@ describe('two engines with data folders of their own and the same subscription',
       'the second has read',
       async () => (await second.metric('tailrace_entries_read_total')) >= before.length,
     );
-    const verdict = judge(before, await readDry(rabbit.uri, DB), ({ ns }) => ns);
+    const verdict = judge(before, await readDry(servers.rabbit.uri, DB), ({ ns }) => ns);
     assertKept(verdict);
     assert.equal(verdict.repeated, 0);
 
     await first.kill();
-    await client
+    await servers.client
       .db(DB)
       .collection('late')
       .insertMany(Array.from({ length: 10 }, (_, n) => ({ n })));
-    const all = await historyOf(client, DB);
+    const all = await historyOf(servers.client, DB);
     await untilDelivered(second, all);
     assert.ok((await second.ready()).ok);
-    assertKept(judge(all, await readDry(rabbit.uri, DB), ({ ns }) => ns));
+    assertKept(judge(all, await readDry(servers.rabbit.uri, DB), ({ ns }) => ns));
     assert.equal(await second.terminate(), 0);
   });
 
@@ -91,7 +77,7 @@ describe('two engines with data folders of their own and the same subscription',
     // `lock: false` is for those who know that they are not the same.
     await using other = await EngineFolder.create({
       ...configFrom('latest'),
-      sinks: { mq: { uri: rabbit.uri, lock: false } },
+      sinks: { mq: { uri: servers.rabbit.uri, lock: false } },
     });
     const unlocked = other.start();
     await until('it is ready beside the first', async () => (await unlocked.ready()).ok);

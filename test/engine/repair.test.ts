@@ -1,35 +1,21 @@
 import assert from 'node:assert/strict';
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MongoClient } from 'mongodb';
 import { recentName } from '../../src/checkpoint/data-folder.ts';
 import { EngineFolder } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { untilDelivered, untilFlowing, untilReading } from '../harness/waiting.ts';
-import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
-import type { Shared } from '../servers/with-servers.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
 
 describe('the checkpoints of a stopped engine', () => {
-  let mongo: Shared;
-  let rabbit: Shared;
-  let client: MongoClient;
-
-  before(async () => {
-    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
-    client = await MongoClient.connect(mongo.uri);
-  });
-
-  after(async () => {
-    await client.close();
-    await Promise.all([mongo.stop(), rabbit.stop()]);
-  });
+  const servers = useSharedServers();
 
   const config = (db: string, start = 'latest'): object => ({
-    sources: { src: { uri: mongo.uri, start } },
-    sinks: { mq: { uri: rabbit.uri } },
+    sources: { src: { uri: servers.mongo.uri, start } },
+    sinks: { mq: { uri: servers.rabbit.uri } },
     subscriptions: [{ name: 'all', namespaces: [`${db}.*`], to: { queue: db } }],
     pipeline: { partitions: 4 },
     checkpoint: { path: './data' },
@@ -37,9 +23,9 @@ describe('the checkpoints of a stopped engine', () => {
 
   test('that were damaged when it was killed are restored: some comes again, nothing is missing', async (t) => {
     const db = 'repair-restored';
-    const start = await endOfOplog(client);
-    await writeHistory(client, { db, collections: 4, events: 20_000 });
-    const expected = await historyOf(client, db);
+    const start = await endOfOplog(servers.client);
+    await writeHistory(servers.client, { db, collections: 4, events: 20_000 });
+    const expected = await historyOf(servers.client, db);
     await using place = await EngineFolder.create(config(db, start));
     const engine = place.start();
     await untilFlowing(engine);
@@ -61,7 +47,7 @@ describe('the checkpoints of a stopped engine', () => {
     const last = place.start();
     await untilDelivered(last, expected);
     assert.equal(await last.terminate(), 0);
-    const verdict = judge(expected, await readDry(rabbit.uri, db), ({ ns }) => ns);
+    const verdict = judge(expected, await readDry(servers.rabbit.uri, db), ({ ns }) => ns);
     t.diagnostic(`${verdict.repeated} of ${expected.length} came again`);
     assertKept(verdict);
   });
@@ -71,9 +57,9 @@ describe('the checkpoints of a stopped engine', () => {
     await using place = await EngineFolder.create(config(db));
     const first = place.start();
     await untilReading(first);
-    const before = await endOfOplog(client);
-    await writeHistory(client, { db, collections: 2, events: 40 });
-    const expected = await historyOf(client, db);
+    const before = await endOfOplog(servers.client);
+    await writeHistory(servers.client, { db, collections: 2, events: 40 });
+    const expected = await historyOf(servers.client, db);
     await untilDelivered(first, expected);
     const running = await place.command('checkpoint', 'set', 'all', before, '--yes');
     assert.equal(running.code, 2);
@@ -91,20 +77,20 @@ describe('the checkpoints of a stopped engine', () => {
     const second = place.start();
     await untilDelivered(second, expected);
     assert.equal(await second.terminate(), 0);
-    assert.equal(judge(expected, await readDry(rabbit.uri, db), ({ ns }) => ns).repeated, expected.length);
+    assert.equal(judge(expected, await readDry(servers.rabbit.uri, db), ({ ns }) => ns).repeated, expected.length);
 
-    await client.db(db).collection('c0').insertOne({});
-    const skipped = (await historyOf(client, db)).at(-1)!;
+    await servers.client.db(db).collection('c0').insertOne({});
+    const skipped = (await historyOf(servers.client, db)).at(-1)!;
     const forward = await place.command('checkpoint', 'set', 'all', 'latest', '--yes');
     assert.match(forward.stdout, /SKIPPED: /, forward.stderr);
     const third = place.start();
     await untilReading(third);
-    await client.db(db).collection('c0').insertOne({});
-    const later = (await historyOf(client, db)).slice(-1);
+    await servers.client.db(db).collection('c0').insertOne({});
+    const later = (await historyOf(servers.client, db)).slice(-1);
     await untilDelivered(third, later);
     assert.equal((await third.status()).gaps.at(-1)?.reason, 'skipped');
     assert.equal(await third.terminate(), 0);
-    const received = await readDry(rabbit.uri, db);
+    const received = await readDry(servers.rabbit.uri, db);
     assert.deepEqual(received, [later[0]!.id]);
     assert.ok(!received.includes(skipped.id));
 

@@ -1,44 +1,30 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { connect } from 'amqplib';
 import type { Channel, GetMessage } from 'amqplib';
-import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { historyOf } from '../harness/history.ts';
 import { countMessages } from '../harness/queue-reader.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
-import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
-import type { Shared } from '../servers/with-servers.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 describe('events that were parked', () => {
-  let mongo: Shared;
-  let rabbit: Shared;
-  let client: MongoClient;
-
-  before(async () => {
-    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
-    client = await MongoClient.connect(mongo.uri);
-  });
-
-  after(async () => {
-    await client.close();
-    await Promise.all([mongo.stop(), rabbit.stop()]);
-  });
+  const servers = useSharedServers();
 
   const config = (subscriptions: readonly object[], rest: object = {}): object => ({
-    sources: { src: { uri: mongo.uri } },
-    sinks: { mq: { uri: rabbit.uri } },
+    sources: { src: { uri: servers.mongo.uri } },
+    sinks: { mq: { uri: servers.rabbit.uri } },
     subscriptions,
     pipeline: { partitions: 2 },
     ...rest,
   });
 
   async function onBroker<T>(use: (channel: Channel) => Promise<T>): Promise<T> {
-    const connection = await connect(rabbit.uri);
+    const connection = await connect(servers.rabbit.uri);
     try {
       return await use(await connection.createChannel());
     } finally {
@@ -89,19 +75,19 @@ describe('events that were parked', () => {
     await using place = await EngineFolder.create(both('{db}.{fullDocument.kind}'));
     const engine = place.start();
     await untilReading(engine);
-    const documents = client.db(db).collection<{ _id: number; kind?: string; secret: string; n?: number }>('c');
+    const documents = servers.client.db(db).collection<{ _id: number; kind?: string; secret: string; n?: number }>('c');
     await documents.insertMany(
       [0, 1, 2, 3].map((n) => ({ _id: n, secret: 's', ...(n % 2 === 0 && { kind: 'even' }) })),
     );
     await documents.updateOne({ _id: 0 }, { $set: { n: 1 } });
-    await client.withSession((session) =>
+    await servers.client.withSession((session) =>
       session.withTransaction(async () => {
         await documents.insertOne({ _id: 10, kind: 'even', secret: 's' }, { session });
         await documents.insertOne({ _id: 11, secret: 's' }, { session });
       }),
     );
     await documents.insertOne({ _id: 20, kind: 'even', secret: 's' });
-    await untilDelivered(engine, await historyOf(client, db));
+    await untilDelivered(engine, await historyOf(servers.client, db));
     const running = await place.command('parked', 'replay');
     assert.equal(running.code, 2);
     assert.match(running.stderr, /^tailrace: `tailrace parked replay` works on a stopped engine: /);
@@ -159,8 +145,8 @@ describe('events that were parked', () => {
     await using place = await EngineFolder.create(config(subscriptions));
     const engine = place.start();
     await untilReading(engine);
-    await client.db(db).collection('c').insertMany([{}, {}, {}]);
-    const expected = await historyOf(client, db);
+    await servers.client.db(db).collection('c').insertMany([{}, {}, {}]);
+    const expected = await historyOf(servers.client, db);
     await untilDelivered(engine, expected);
     assert.equal(await engine.terminate(), 0);
 
@@ -196,22 +182,24 @@ describe('events that were parked', () => {
     await using place = await EngineFolder.create(config(subscriptions('{fullDocument.none}')));
     const engine = place.start();
     await untilReading(engine);
-    await client
+    await servers.client
       .db(db)
       .collection('c')
       .insertMany(Array.from({ length: 700 }, () => ({})));
-    const expected = await historyOf(client, db);
+    const expected = await historyOf(servers.client, db);
     await untilDelivered(engine, expected);
     assert.equal(await engine.terminate(), 0);
 
     await place.configure(config(subscriptions('k')));
     const child = spawn(process.execPath, [CLI, 'parked', 'replay'], { cwd: place.folder, stdio: 'ignore' });
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    await until('it is in the middle', async () => (await countMessages(rabbit.uri, db)) > 120);
+    await until('it is in the middle', async () => (await countMessages(servers.rabbit.uri, db)) > 120);
     child.kill('SIGKILL');
     await ended;
     const { parked } = await listed(place);
-    t.diagnostic(`${await countMessages(rabbit.uri, db)} sent, ${parked.length} still parked when it was killed`);
+    t.diagnostic(
+      `${await countMessages(servers.rabbit.uri, db)} sent, ${parked.length} still parked when it was killed`,
+    );
     assert.ok(parked.length > 0 && parked.length < expected.length, `${parked.length} are left`);
     assert.equal((await place.command('parked', 'replay')).code, 0);
 
@@ -230,10 +218,10 @@ describe('events that were parked', () => {
     await untilReading(engine);
     const documents = (count: number): object[] =>
       Array.from({ length: count }, () => ({ filling: 'x'.repeat(2_000) }));
-    await client.db(db).collection('c').insertMany(documents(20));
-    await untilDelivered(engine, await historyOf(client, db));
-    await client.db(db).collection('c').insertMany(documents(15));
-    const expected = await historyOf(client, db);
+    await servers.client.db(db).collection('c').insertMany(documents(20));
+    await untilDelivered(engine, await historyOf(servers.client, db));
+    await servers.client.db(db).collection('c').insertMany(documents(15));
+    const expected = await historyOf(servers.client, db);
     await until('it waits for room', () => engine.log().includes('The store of parked events is full'));
     assert.equal(await engine.terminate(), 0);
     const full = await listed(place);

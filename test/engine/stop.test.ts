@@ -1,33 +1,19 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
-import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { endOfOplog, historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
 import { assertKept, countMessages, judge, readDry } from '../harness/queue-reader.ts';
 import { confirmed, untilDelivered, untilFlowing, untilReading } from '../harness/waiting.ts';
 import { startProxy } from '../servers/index.ts';
-import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
-import type { Shared } from '../servers/with-servers.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
 
 const EVENTS = 20_000;
 
 describe('an engine that is stopped in mid-flow', () => {
-  let mongo: Shared;
-  let rabbit: Shared;
-  let client: MongoClient;
-
-  before(async () => {
-    [mongo, rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
-    client = await MongoClient.connect(mongo.uri);
-  });
-
-  after(async () => {
-    await client.close();
-    await Promise.all([mongo.stop(), rabbit.stop()]);
-  });
+  const servers = useSharedServers();
 
   interface Setup {
     readonly start: string;
@@ -37,8 +23,8 @@ describe('an engine that is stopped in mid-flow', () => {
   }
 
   const config = ({ start, subscriptions, partitions = 8, byDocument = [] }: Setup): object => ({
-    sources: { src: { uri: mongo.uri, start } },
-    sinks: { mq: { uri: rabbit.uri, window: 64 } },
+    sources: { src: { uri: servers.mongo.uri, start } },
+    sinks: { mq: { uri: servers.rabbit.uri, window: 64 } },
     subscriptions,
     pipeline: {
       partitions,
@@ -48,9 +34,9 @@ describe('an engine that is stopped in mid-flow', () => {
 
   /** A backlog, and where it begins. */
   async function backlog(db: string, events = EVENTS): Promise<{ expected: Change[]; start: string }> {
-    const start = await endOfOplog(client);
-    await writeHistory(client, { db, collections: 8, events });
-    return { expected: await historyOf(client, db), start };
+    const start = await endOfOplog(servers.client);
+    await writeHistory(servers.client, { db, collections: 8, events });
+    return { expected: await historyOf(servers.client, db), start };
   }
 
   test('with SIGTERM exits 0, and goes on at the next start with nothing missing and nothing repeated', async (t) => {
@@ -64,31 +50,31 @@ describe('an engine that is stopped in mid-flow', () => {
       await sleep(pauseMs);
       assert.equal(await engine.terminate(), 0);
     }
-    const stopped = await countMessages(rabbit.uri, db);
+    const stopped = await countMessages(servers.rabbit.uri, db);
     t.diagnostic(`${stopped} of ${expected.length} delivered when it was stopped the third time`);
     assert.ok(stopped > 0 && stopped < expected.length, 'the stops fell into the flow');
 
     const last = place.start();
     await untilDelivered(last, expected);
     assert.equal(await last.terminate(), 0);
-    const verdict = judge(expected, await readDry(rabbit.uri, db), ({ ns }) => ns);
+    const verdict = judge(expected, await readDry(servers.rabbit.uri, db), ({ ns }) => ns);
     assertKept(verdict);
     assert.equal(verdict.repeated, 0);
   });
 
   test('with a second signal exits 130 at once', async () => {
     const db = 'stop-twice';
-    await using proxy = await startProxy({ to: Number(new URL(rabbit.uri).port) });
+    await using proxy = await startProxy({ to: Number(new URL(servers.rabbit.uri).port) });
     const subscriptions = [{ name: 'all', namespaces: [`${db}.*`], to: { queue: db } }];
     const sinks = { mq: { uri: `amqp://127.0.0.1:${proxy.port}`, heartbeat: '60s' } };
     await using place = await EngineFolder.create({ ...config({ start: 'latest', subscriptions }), sinks });
     const engine = place.start();
     await untilReading(engine);
-    await writeHistory(client, { db, collections: 1, events: 10 });
-    await untilDelivered(engine, await historyOf(client, db));
+    await writeHistory(servers.client, { db, collections: 1, events: 10 });
+    await untilDelivered(engine, await historyOf(servers.client, db));
     // A confirm that does not come is what a clean stop waits for.
     proxy.pause();
-    await client.db(db).collection('c0').insertOne({});
+    await servers.client.db(db).collection('c0').insertOne({});
     await until('it waits for a confirm', async () =>
       (await engine.status()).subscriptions['all']!.lanes.some(({ unconfirmed }) => unconfirmed > 0),
     );
@@ -119,7 +105,7 @@ describe('an engine that is stopped in mid-flow', () => {
       await sleep(100);
       await engine.kill();
     }
-    const killed = await countMessages(rabbit.uri, `${db}-all`);
+    const killed = await countMessages(servers.rabbit.uri, `${db}-all`);
     t.diagnostic(`${killed} messages for ${expected.length} changes when it was killed for the last time`);
     const last = place.start();
     await untilDelivered(last, expected);
@@ -133,11 +119,11 @@ describe('an engine that is stopped in mid-flow', () => {
       [`${db}-all`, expected],
       [`${db}-late`, of('c3')],
     ] as const) {
-      const verdict = judge(wanted, await readDry(rabbit.uri, queue), document);
+      const verdict = judge(wanted, await readDry(servers.rabbit.uri, queue), document);
       t.diagnostic(`${queue}: ${wanted.length} changes, ${verdict.repeated} repeated`);
       assertKept({ ...verdict, firstOutOfOrder: [] });
     }
-    const kept = judge(of('c0', 'c1'), await readDry(rabbit.uri, `${db}-some`), document);
+    const kept = judge(of('c0', 'c1'), await readDry(servers.rabbit.uri, `${db}-some`), document);
     assertKept({ ...kept, unknown: [], firstOutOfOrder: [] });
   });
 
@@ -145,7 +131,7 @@ describe('an engine that is stopped in mid-flow', () => {
     const db = 'stop-behind';
     const { expected, start } = await backlog(db, 4_000);
     const subscriptions = [{ name: 'all', namespaces: [`${db}.*`], to: { exchange: db } }];
-    const connection = await connect(rabbit.uri);
+    const connection = await connect(servers.rabbit.uri);
     try {
       const channel = await connection.createChannel();
       await channel.assertExchange(db, 'topic', { durable: true });
@@ -167,7 +153,7 @@ describe('an engine that is stopped in mid-flow', () => {
       await connection.close();
     }
     const document = (change: Change): string => `${change.ns}/${change.document}`;
-    assertKept({ ...judge(expected, await readDry(rabbit.uri, db), document), firstOutOfOrder: [] });
+    assertKept({ ...judge(expected, await readDry(servers.rabbit.uri, db), document), firstOutOfOrder: [] });
   });
 
   test('needs --repartition where its queues are named after partitions and their number changed', async () => {
@@ -185,12 +171,12 @@ describe('an engine that is stopped in mid-flow', () => {
 
     const accepted = place.start(['--repartition']);
     await untilReading(accepted);
-    await writeHistory(client, { db, collections: 8, events: 400 });
-    const expected = await historyOf(client, db);
+    await writeHistory(servers.client, { db, collections: 8, events: 400 });
+    const expected = await historyOf(servers.client, db);
     await untilDelivered(accepted, expected);
     assert.equal(await accepted.terminate(), 0);
     const received: string[] = [];
-    for (const p of [0, 1, 2, 3]) received.push(...(await readDry(rabbit.uri, `${db}-${p}`)));
+    for (const p of [0, 1, 2, 3]) received.push(...(await readDry(servers.rabbit.uri, `${db}-${p}`)));
     assertKept(judge(expected, received, ({ ns }) => ns));
   });
 });

@@ -2,6 +2,8 @@
  * The servers that test files share: those the runner has started once for all of them, or, when a file is run by itself,
  * one of its own. Use databases, queues and exchanges with names of your own: others use the same servers.
  */
+import { after, before } from 'node:test';
+import { MongoClient } from 'mongodb';
 import { startMongo } from './mongo.ts';
 import { startRabbit } from './rabbit.ts';
 
@@ -20,6 +22,26 @@ export async function sharedMongo(): Promise<Shared> {
 
 export async function sharedRabbit(): Promise<Shared> {
   return shared(process.env[SHARED_RABBIT], async () => startRabbit({ fresh: false }));
+}
+
+export interface SharedServers {
+  mongo: Shared;
+  rabbit: Shared;
+  client: MongoClient;
+}
+
+/** Both, and a client, for the tests of a `describe` or a file: there from the first of them to the last. */
+export function useSharedServers(): SharedServers {
+  const servers = {} as SharedServers;
+  before(async () => {
+    [servers.mongo, servers.rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
+    servers.client = await MongoClient.connect(servers.mongo.uri);
+  });
+  after(async () => {
+    await servers.client.close();
+    await Promise.all([servers.mongo.stop(), servers.rabbit.stop()]);
+  });
+  return servers;
 }
 
 async function shared(

@@ -14,7 +14,6 @@ export async function killed(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: arena.pick(60_000, 1_500_000),
     eventsPerSecond: 5_000,

@@ -29,11 +29,17 @@ export interface Shape {
   readonly byDocument: boolean;
 }
 
+/** `through`: another way to it, for the engine alone. */
+interface Server {
+  readonly uri: string;
+  readonly through?: string;
+}
+
 export interface TrialOptions {
   readonly arena: Arena;
-  /** What the engine reads from, and how the history is written and read back: a proxy in front of the first is not in the way of the other. */
-  readonly mongo: { readonly uri: string; readonly through?: string };
-  readonly rabbit: { readonly uri: string; readonly through?: string };
+  /** The run's own where nothing is said. The history is written and read back without what may be in the engine's way. */
+  readonly mongo?: Server;
+  readonly rabbit?: Server;
   /** Written before the engine starts. */
   readonly backlog?: number;
   /** Written from then on, about; 0: nothing more. */
@@ -82,6 +88,9 @@ const SLOW_MS = 2_000;
 /** Decided here, not measured: beyond it memory would be called unbounded. */
 const RSS_MIB = 512;
 
+/** With the servers that it runs on. */
+type Complete = TrialOptions & Required<Pick<TrialOptions, 'mongo' | 'rabbit'>>;
+
 interface Begun {
   readonly name: string;
   readonly shape: Shape;
@@ -97,7 +106,7 @@ export class Trial implements AsyncDisposable {
   readonly watch = new Watch();
   /** What the engine runs on. */
   readonly config: object;
-  readonly #o: TrialOptions;
+  readonly #o: Complete;
   readonly #since: string;
   #engine: EngineProcess;
   #traffic: Traffic | undefined;
@@ -105,7 +114,9 @@ export class Trial implements AsyncDisposable {
   #recoveryMs: number | undefined;
 
   static async begin(options: TrialOptions): Promise<Trial> {
-    const { arena, mongo, rabbit, backlog = 0, eventsPerSecond = 2_000 } = options;
+    const { arena, backlog = 0, eventsPerSecond = 2_000 } = options;
+    const mongo: Server = options.mongo ?? (await arena.mongo());
+    const rabbit: Server = options.rabbit ?? (await arena.rabbit());
     const name = arena.uniqueName();
     const shape = { ...randomShape(arena.random), ...options.shape };
     arena.say(
@@ -121,7 +132,7 @@ export class Trial implements AsyncDisposable {
     const through = { mongo: { uri: mongo.through ?? mongo.uri }, rabbit: { uri: rabbit.through ?? rabbit.uri } };
     const config = configOf({ ...options, ...through }, { name, shape, since });
     const folder = await EngineFolder.create(config);
-    const trial = new Trial(options, { name, shape, since, folder, config });
+    const trial = new Trial({ ...options, mongo, rabbit }, { name, shape, since, folder, config });
     if (eventsPerSecond > 0) {
       await untilReading(trial.engine);
       trial.#traffic = new Traffic({ uri: mongo.uri, db: `${name}-traffic`, collections, eventsPerSecond, padding });
@@ -131,7 +142,7 @@ export class Trial implements AsyncDisposable {
     return trial;
   }
 
-  private constructor(options: TrialOptions, { name, shape, since, folder, config }: Begun) {
+  private constructor(options: Complete, { name, shape, since, folder, config }: Begun) {
     this.#o = options;
     this.name = name;
     this.shape = shape;
@@ -185,6 +196,14 @@ export class Trial implements AsyncDisposable {
     if (recoveryMs > SLOW_MS)
       this.#o.arena.say(`flowing again only after ${recoveryMs} ms:\n${this.engine.log().slice(-2_000)}`);
     this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, recoveryMs);
+  }
+
+  /** Again and again; each time until the engine says that all is well. */
+  async strikes(times: number, fault: () => Promise<unknown>): Promise<void> {
+    for (let n = 0; n < times; n++) {
+      await this.strike(fault);
+      await this.untilReady();
+    }
   }
 
   /** Faults that were over before anybody could measure them. */
@@ -356,7 +375,7 @@ function configOf(
     subscription = {},
     queueArguments = {},
     routingKey,
-  }: TrialOptions,
+  }: Complete,
   { name, shape, since }: { name: string; shape: Shape; since: string },
 ): object {
   const { queue, partitions, workers, window, maxEvents, byDocument } = shape;

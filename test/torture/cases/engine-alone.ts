@@ -12,7 +12,7 @@ export const ALONE_CASES: readonly TortureCase[] = [
 ];
 
 async function sameFolder(arena: Arena): Promise<Outcome> {
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena });
   const times = arena.pick(2, 10);
   for (let n = 0; n < times; n++) {
     const second = trial.folder.start();
@@ -29,7 +29,7 @@ async function sameFolder(arena: Arena): Promise<Outcome> {
 }
 
 async function sameSubscription(arena: Arena): Promise<Outcome> {
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena });
   await using elsewhere = await EngineFolder.create(trial.config);
   const second = elsewhere.start();
   await until('the second waits for the first', () => second.log().includes('Another engine delivers this'));

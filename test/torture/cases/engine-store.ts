@@ -14,7 +14,7 @@ export const STORE_CASES: readonly TortureCase[] = [
 const SINCE_THE_FILE = 5_000;
 
 async function damaged(arena: Arena, damage: (path: string, arena: Arena) => Promise<void>): Promise<Outcome> {
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena });
   const times = arena.pick(1, 10);
   for (let n = 0; n < times; n++) {
     await trial.engine.kill();

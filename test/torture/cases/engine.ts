@@ -42,8 +42,6 @@ export const ENGINE_CASES: readonly TortureCase[] = [
 async function stoppedAgainAndAgain(arena: Arena): Promise<Outcome> {
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
-    rabbit: await arena.rabbit(),
     backlog: arena.pick(30_000, 500_000),
   });
   for (let stop = 0; stop < arena.pick(3, 30); stop++) {
@@ -62,8 +60,6 @@ async function sickWorkers(
 ): Promise<Outcome> {
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
-    rabbit: await arena.rabbit(),
     eventsPerSecond: 5_000,
     // Few events are encoded by main itself; these are too many for that.
     shape: { maxEvents: 1 },
@@ -81,7 +77,7 @@ async function sickWorkers(
 }
 
 async function stalled(arena: Arena): Promise<Outcome> {
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena });
   await trial.strike(async () => {
     process.kill(trial.engine.pid, 'SIGSTOP');
     await sleep(arena.pick(12_000, 30_000));
@@ -94,8 +90,6 @@ async function stalled(arena: Arena): Promise<Outcome> {
 async function clockSetBack(arena: Arena): Promise<Outcome> {
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
-    rabbit: await arena.rabbit(),
     env: preload('clock.mjs'),
   });
   await trial.strike(async () => {
@@ -112,7 +106,7 @@ async function clockSetBack(arena: Arena): Promise<Outcome> {
 
 async function diskFull(arena: Arena): Promise<Outcome> {
   if (spawnSync('prlimit', ['--version']).error !== undefined) throw new CannotRun('there is no prlimit here');
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena });
   const limit = (bytes: string): void => {
     execFileSync('prlimit', ['--pid', `${trial.engine.pid}`, `--fsize=${bytes}:`]);
   };
@@ -132,8 +126,6 @@ async function diskReadOnly(arena: Arena): Promise<Outcome> {
   await using disk = tmpfs();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
-    rabbit: await arena.rabbit(),
     config: { checkpoint: { path: disk.path } },
   });
   for (let n = 0; n < arena.pick(1, 5); n++) {

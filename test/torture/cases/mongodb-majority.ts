@@ -19,7 +19,6 @@ export async function rolledBack(arena: Arena, readPreference: 'primary' | 'seco
   await using trial = await Trial.begin({
     arena,
     mongo: { uri: mongo.uri, through: `${mongo.uri}&readPreference=${readPreference}` },
-    rabbit: await arena.rabbit(),
   });
   for (let round = 0; round < arena.pick(1, 3); round++) {
     const first = await members.primary();
@@ -50,7 +49,7 @@ export async function rolledBack(arena: Arena, readPreference: 'primary' | 'seco
 export async function majorityGone(arena: Arena): Promise<Outcome> {
   const mongo = await arena.replicaSet();
   await using members = new Members(mongo);
-  await using trial = await Trial.begin({ arena, mongo, rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena, mongo });
   for (let round = 0; round < arena.pick(2, 3); round++) {
     const first = await members.primary();
     const others = await members.secondaries();

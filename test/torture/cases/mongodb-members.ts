@@ -12,7 +12,7 @@ const MOMENT_MS = 1_000;
 
 export async function killedAlone(arena: Arena): Promise<Outcome> {
   const mongo = await arena.mongo();
-  await using trial = await Trial.begin({ arena, mongo, rabbit: await arena.rabbit() });
+  await using trial = await Trial.begin({ arena, mongo });
   for (let kill = 0; kill < arena.pick(1, 5); kill++) {
     await trial.strike(async () => {
       await mongo.kill();
@@ -150,7 +150,6 @@ async function onSet(
   const trial = await Trial.begin({
     arena,
     mongo: { uri, through: `${uri}&readPreference=${readPreference}` },
-    rabbit: await arena.rabbit(),
   });
   return { mongo, members, trial };
 }

@@ -100,7 +100,7 @@ export async function overtakenStopped(arena: Arena): Promise<Outcome> {
 export async function recreated(arena: Arena): Promise<Outcome> {
   const mongo = await arena.mongo({ members: 3 });
   const members = new Members(mongo);
-  await using trial = await Trial.begin({ arena, mongo, rabbit: await arena.rabbit(), backlog: 2_000 });
+  await using trial = await Trial.begin({ arena, mongo, backlog: 2_000 });
   await trial.endTraffic();
   const expected = await trial.written();
   await untilDelivered(trial.engine, expected.slice(-1));

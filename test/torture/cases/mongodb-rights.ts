@@ -18,7 +18,6 @@ export async function revoked(arena: Arena): Promise<Outcome> {
   await using trial = await Trial.begin({
     arena,
     mongo: { uri: mongo.uri, through: mongo.uri.replace('//root:', '//reader:') },
-    rabbit: await arena.rabbit(),
   });
   const faults: readonly (readonly [Document, Document])[] = [
     [{ dropUser: 'reader' }, create],

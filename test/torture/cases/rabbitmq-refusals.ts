@@ -37,7 +37,6 @@ async function blocked(arena: Arena, alarm: (rabbit: RabbitServer, on: boolean) 
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: arena.pick(3_000, 200_000),
     padding: arena.pick(8_000, 2_200),
@@ -65,12 +64,9 @@ async function blocked(arena: Arena, alarm: (rabbit: RabbitServer, on: boolean) 
 
 async function exchangeDeleted(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit, backlog: 10_000 });
+  await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
   const times = arena.pick(3, 30);
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => onBroker(rabbit.uri, async (channel) => channel.deleteExchange(trial.name)));
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => onBroker(rabbit.uri, async (channel) => channel.deleteExchange(trial.name)));
   // It is declared again before it is bound again.
   return await trial.verdict({ repeats: times * trial.underWay, order: 'last' });
 }
@@ -79,7 +75,6 @@ async function queueDeleted(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: 10_000,
     shape: { window: 32, maxEvents: 1 },
@@ -100,7 +95,6 @@ async function queueRedeclared(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: 10_000,
     shape: { window: 32, maxEvents: 1 },
@@ -124,7 +118,6 @@ async function nacked(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: 10_000,
     // From the start: a limit that comes before it would throw away what is there.
@@ -132,15 +125,12 @@ async function nacked(arena: Arena): Promise<Outcome> {
   });
   const times = arena.pick(1, 8);
   const { name } = trial;
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => {
-      await rabbit.ctl(['set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":10}']);
-      await trial.untilNotReady(/"all": .* held, nacked: /);
-      await sleep(arena.random.between(0, arena.pick(500, 5_000)));
-      await rabbit.ctl(['clear_policy', name]);
-    });
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => {
+    await rabbit.ctl(['set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":10}']);
+    await trial.untilNotReady(/"all": .* held, nacked: /);
+    await sleep(arena.random.between(0, arena.pick(500, 5_000)));
+    await rabbit.ctl(['clear_policy', name]);
+  });
   return await trial.verdict({ repeats: times * trial.underWay, order: 'last' });
 }
 
@@ -149,7 +139,6 @@ async function unbound(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: 10_000,
     config: { sink: { declare: false } },
@@ -162,15 +151,12 @@ async function unbound(arena: Arena): Promise<Outcome> {
   });
   const times = arena.pick(2, 15);
   const { name } = trial;
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => {
-      await onBroker(rabbit.uri, async (channel) => channel.unbindQueue(name, name, '#'));
-      await trial.untilNotReady(/"all": .* held, unroutable: /);
-      await sleep(arena.random.between(0, 3_000));
-      await onBroker(rabbit.uri, async (channel) => channel.bindQueue(name, name, '#'));
-    });
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => {
+    await onBroker(rabbit.uri, async (channel) => channel.unbindQueue(name, name, '#'));
+    await trial.untilNotReady(/"all": .* held, unroutable: /);
+    await sleep(arena.random.between(0, 3_000));
+    await onBroker(rabbit.uri, async (channel) => channel.bindQueue(name, name, '#'));
+  });
   return await trial.verdict({ repeats: times * trial.underWay, order: 'last' });
 }
 
@@ -202,21 +188,17 @@ async function withoutConfigure(arena: Arena): Promise<Outcome> {
   await grant('.*');
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit: { uri: rabbit.uri, through: rabbit.uri.replace('://', `://${user}:${user}@`) },
     backlog: 10_000,
   });
   const times = arena.pick(1, 4);
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => {
-      await grant('^$');
-      await rabbit.closeConnections('an operator says so');
-      await trial.untilNotReady(/"all": .* held, refused: .*may not do this/s);
-      await sleep(arena.pick(500, 5_000));
-      await grant('.*');
-    });
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => {
+    await grant('^$');
+    await rabbit.closeConnections('an operator says so');
+    await trial.untilNotReady(/"all": .* held, refused: .*may not do this/s);
+    await sleep(arena.pick(500, 5_000));
+    await grant('.*');
+  });
   const outcome = await trial.verdict({ repeats: times * trial.underWay });
   await rabbit.ctl(['delete_user', user]);
   return outcome;
@@ -231,7 +213,6 @@ async function unconfirmed(arena: Arena): Promise<Outcome> {
   });
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit: { uri: rabbit.uri, through: `amqp://127.0.0.1:${proxy.port}` },
     backlog: 10_000,
     config: { sink: { confirmTimeout: '1s' } },
@@ -239,18 +220,15 @@ async function unconfirmed(arena: Arena): Promise<Outcome> {
   const times = arena.pick(1, 6);
   const { partitions, maxEvents } = trial.shape;
   let repeats = 0;
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => {
-      const began = performance.now();
-      confirms.swallowed = true;
-      await trial.untilNotReady(/"all": .* held, confirm-timeout: no confirm came within 1000 ms/);
-      await sleep(arena.pick(2_000, 8_000));
-      confirms.swallowed = false;
-      // Everything under way once, and then one message a lane each time that its patience ends.
-      repeats += trial.underWay + ((performance.now() - began) / 1_000) * partitions * maxEvents;
-    });
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => {
+    const began = performance.now();
+    confirms.swallowed = true;
+    await trial.untilNotReady(/"all": .* held, confirm-timeout: no confirm came within 1000 ms/);
+    await sleep(arena.pick(2_000, 8_000));
+    confirms.swallowed = false;
+    // Everything under way once, and then one message a lane each time that its patience ends.
+    repeats += trial.underWay + ((performance.now() - began) / 1_000) * partitions * maxEvents;
+  });
   return await trial.verdict({ repeats });
 }
 

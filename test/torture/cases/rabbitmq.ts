@@ -25,7 +25,7 @@ export const RABBITMQ_CASES: readonly TortureCase[] = [
 
 async function restarted(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit, backlog: 10_000 });
+  await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
   const times = arena.pick(1, 5);
   for (let n = 0; n < times; n++) await trial.strike(async () => rabbit.restart());
   return await trial.verdict({ repeats: times * trial.underWay });
@@ -33,7 +33,7 @@ async function restarted(arena: Arena): Promise<Outcome> {
 
 async function killed(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit, backlog: 10_000 });
+  await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
   const times = arena.pick(1, 5);
   for (let n = 0; n < times; n++) {
     // A quorum queue that is killed within its first moments does not work again by itself, whoever publishes to it.
@@ -52,28 +52,24 @@ async function wiped(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit({});
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit,
     backlog: 10_000,
     shape: { maxEvents: 1 },
   });
   const times = arena.pick(1, 4);
   let gone = 0;
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => {
-      await rabbit.wipe();
-      await trial.untilNotReady(/sink "mq" is not connected/);
-      gone = await trial.confirmed();
-      await rabbit.restart();
-    });
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => {
+    await rabbit.wipe();
+    await trial.untilNotReady(/sink "mq" is not connected/);
+    gone = await trial.confirmed();
+    await rabbit.restart();
+  });
   return await trial.verdict({ repeats: times * trial.underWay, gone });
 }
 
 async function stalled(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit, backlog: 10_000 });
+  await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
   await trial.strike(async () => {
     process.kill(-rabbit.pid, 'SIGSTOP');
     try {
@@ -90,7 +86,7 @@ async function stalled(arena: Arena): Promise<Outcome> {
 
 async function connectionsClosed(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit, backlog: 10_000 });
+  await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
   const times = arena.pick(2, 20);
   for (let n = 0; n < times; n++) await trial.strike(async () => rabbit.closeConnections('an operator says so'));
   return await trial.verdict({ repeats: times * trial.underWay });
@@ -99,7 +95,7 @@ async function connectionsClosed(arena: Arena): Promise<Outcome> {
 /** What a fault inside the broker looks like from outside: INTERNAL_ERROR. */
 async function channelsDie(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
-  await using trial = await Trial.begin({ arena, mongo: await arena.mongo(), rabbit, backlog: 10_000 });
+  await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
   const times = arena.pick(2, 20);
   for (let n = 0; n < times; n++) {
     await trial.strike(async () => rabbit.ctl(['eval', '[exit(P, kill) || P <- rabbit_channel:list_local()].']));
@@ -118,21 +114,17 @@ async function vhostDeleted(arena: Arena): Promise<Outcome> {
   await create();
   await using trial = await Trial.begin({
     arena,
-    mongo: await arena.mongo(),
     rabbit: { uri: `${rabbit.uri}/${vhost}` },
     shape: { maxEvents: 1 },
   });
   const times = arena.pick(1, 4);
   let gone = 0;
-  for (let n = 0; n < times; n++) {
-    await trial.strike(async () => {
-      await rabbit.ctl(['delete_vhost', vhost]);
-      await trial.untilNotReady(/sink "mq" is not connected: .*virtual host/);
-      gone = await trial.confirmed();
-      await create();
-    });
-    await trial.untilReady();
-  }
+  await trial.strikes(times, async () => {
+    await rabbit.ctl(['delete_vhost', vhost]);
+    await trial.untilNotReady(/sink "mq" is not connected: .*virtual host/);
+    gone = await trial.confirmed();
+    await create();
+  });
   const outcome = await trial.verdict({ repeats: times * trial.underWay, order: 'last', gone });
   await rabbit.ctl(['delete_vhost', vhost]);
   return outcome;
