@@ -236,15 +236,19 @@ function queueOptions({ queue }: Shape, more: object = {}): { durable: true; arg
   return { durable: true, arguments: { 'x-queue-type': queue, ...more } };
 }
 
-/** How many changes may be gone with it, one a message: those that lay there, and those on their way there, which count as confirmed. */
+/**
+ * How many changes may be gone with it, one a message: those that lay there, those that came while it was being deleted (a
+ * quorum queue counts before it ends), and those on their way, all of which count as confirmed.
+ */
 async function deleteQueue(
   rabbit: RabbitServer,
-  { name, underWay }: Trial,
+  trial: Trial,
   then: (channel: Parameters<Parameters<typeof onBroker>[1]>[0]) => Promise<void> = async () => {},
 ): Promise<number> {
   return await onBroker(rabbit.uri, async (channel) => {
-    const { messageCount } = await channel.deleteQueue(name);
+    const before = await trial.confirmed();
+    const { messageCount } = await channel.deleteQueue(trial.name);
     await then(channel);
-    return messageCount + underWay;
+    return messageCount + trial.underWay + (await trial.confirmed()) - before;
   });
 }
