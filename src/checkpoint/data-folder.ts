@@ -2,9 +2,7 @@
  * What lies where in the data folder, and how its LMDB environments are opened.
  *
  * - `checkpoints` waits for the disk with every commit: what a power cut must not take.
- * - `recent-<boot>` never waits, so a position can be committed every few milliseconds whatever the disk does: LMDB
- *   writes it to the operating system, where it survives the death of the process. It does not survive the system's, so
- *   the name says in which life of the system it was written, and in another life it is thrown away unread.
+ * - `recent-<boot>` never waits: see `recent.ts`, no environment of LMDB's.
  * - `parked` waits like `checkpoints`, but may be large: its own environment, so that it can be neither slow nor damage them.
  *
  * What is made here only its owner may read, whatever the umask: parked events are users' data. A folder that was there
@@ -27,7 +25,7 @@ export const PARKED = 'parked';
 export const COPY = 'checkpoints.json';
 const RECENT_PREFIX = 'recent-';
 
-/** The databases inside `checkpoints` (both) and `recent-<boot>` (`records` only). */
+/** The databases inside `checkpoints`. */
 export const RECORDS = 'records';
 export const GAPS = 'gaps';
 /** The databases inside `parked`: what is known of an event, and its bytes, under the same key. */
@@ -36,7 +34,7 @@ export const PAYLOADS = 'payloads';
 
 export type BinaryDatabase = Database<Uint8Array>;
 
-const OWNER_ONLY_FOLDER = 0o700;
+export const OWNER_ONLY_FOLDER = 0o700;
 export const OWNER_ONLY_FILE = 0o600;
 
 /** The outermost folder that had to be made; undefined where all were there. */
@@ -99,7 +97,6 @@ export function openEnvironment(path: string, name: string, mode: 'read' | 'writ
     path: folder,
     // Of the files that it makes; lmdb's types do not know it.
     permissionsMode: OWNER_ONLY_FILE,
-    noSync: name.startsWith(RECENT_PREFIX),
     overlappingSync: false,
     // With it lmdb (3.5.6) makes a promise of its own for each turn; when a commit fails, nobody handles its rejection,
     // and a full disk would end the process. What belongs together is said with `inOneTransaction`.

@@ -5,12 +5,10 @@
  * connecting to its servers anyway; a new folder costs nothing.
  */
 import { execFile } from 'node:child_process';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '../errors.ts';
-import type { Log } from '../observe/log.ts';
-import { CHECKPOINTS, COPY, environmentExists, PARKED, recentName } from './data-folder.ts';
+import { CHECKPOINTS, COPY, environmentExists, PARKED } from './data-folder.ts';
 
 const CHILD = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './probe-child.ts' : './probe-child.js', import.meta.url),
@@ -18,26 +16,18 @@ const CHILD = fileURLToPath(
 /** What reading may take before it counts as damaged: a child can be caught in an endless circle of pages. */
 const PROBE_MS = 60_000;
 
-/** `write`: also what only a writer touches, the list of free pages; nothing is changed. Only the lock's owner may ask for it. */
-export type ProbeOptions =
-  | { readonly path: string; readonly mode: 'read' }
-  | { readonly path: string; readonly mode: 'write'; readonly log: Log };
+export interface ProbeOptions {
+  readonly path: string;
+  /** `write`: also what only a writer touches, the list of free pages; nothing is changed. Only the lock's owner may ask for it. */
+  readonly mode: 'read' | 'write';
+}
 
-/** Throws `UserError` `store-damaged`. A damaged `recent` is only thrown away: `checkpoints` holds all that must not be lost. */
-export async function probeStores(options: ProbeOptions): Promise<void> {
-  const { path, mode } = options;
-  const recent = recentName();
-  const names = [CHECKPOINTS, recent, PARKED].filter((name) => environmentExists(path, name));
+/** Throws `UserError` `store-damaged`. */
+export async function probeStores({ path, mode }: ProbeOptions): Promise<void> {
+  const names = [CHECKPOINTS, PARKED].filter((name) => environmentExists(path, name));
   if (names.length === 0) return;
   const damage = await probe({ path, mode, names });
-  if (damage === undefined) return;
-  if (damage.name !== recent || options.mode === 'read') throw damaged(join(path, damage.name), damage);
-  options.log.warn(
-    { code: 'recent-positions-damaged', reason: damage.reason },
-    'The positions of the last moments before the stop are damaged: the last flushed ones are used.',
-  );
-  await rm(join(path, recent), { recursive: true, force: true });
-  await probeStores(options);
+  if (damage !== undefined) throw damaged(join(path, damage.name), damage);
 }
 
 /** What is wrong with one environment; undefined where it is sound. The lock must be held. */
@@ -54,11 +44,7 @@ function probe({
   path,
   mode,
   names,
-}: {
-  readonly path: string;
-  readonly mode: 'read' | 'write';
-  readonly names: readonly string[];
-}): Promise<Damage | undefined> {
+}: ProbeOptions & { readonly names: readonly string[] }): Promise<Damage | undefined> {
   return new Promise((resolve) => {
     const args = [...childExecArgv(), CHILD, path, mode, ...names];
     execFile(process.execPath, args, { timeout: PROBE_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {

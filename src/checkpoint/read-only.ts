@@ -11,12 +11,12 @@ import {
   openDatabaseIfThere,
   openEnvironment,
   PARKED,
-  recentName,
   RECORDS,
 } from './data-folder.ts';
 import { listParked, storedBytes } from './parking.ts';
 import type { ParkedFilter } from './parked-filter.ts';
 import { probeStores } from './probe.ts';
+import { readRecent } from './recent.ts';
 import type { CheckpointRecord, GapRecord, ParkedSummary } from './record.ts';
 import { readGaps, readRecords } from './store.ts';
 
@@ -36,10 +36,8 @@ export async function readCheckpoints(path: string): Promise<CheckpointView> {
     const database = openDatabaseIfThere(environment, GAPS);
     gaps = database === undefined ? [] : readGaps(database);
   });
-  // What is in `recent` is never older.
-  await reading(path, recentName(), (environment) => {
-    for (const record of recordsIn(environment)) records.set(record.subscription, record);
-  });
+  // What is in `recent` is never older; where it is damaged, a start goes on without it too.
+  for (const record of (await readRecent(path)).records) records.set(record.subscription, record);
   return { records: [...records.values()].sort((a, b) => (a.subscription < b.subscription ? -1 : 1)), gaps };
 }
 

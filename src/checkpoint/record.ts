@@ -122,14 +122,46 @@ interface StoredParked {
   readonly bytes: number;
 }
 
+/** What a file of `recent` holds: `number` counts all that were ever written. */
+export interface RecentRecords {
+  readonly number: number;
+  readonly records: readonly CheckpointRecord[];
+}
+
 export function encodeCheckpoint(record: CheckpointRecord): Buffer {
+  return seal(storedOf(record));
+}
+
+/** Its length comes first: a file may hold the end of a longer one behind it. */
+export function encodeRecent({ number, records }: RecentRecords): Buffer {
+  const sealed = seal({ number, records: records.map(storedOf) });
+  const length = Buffer.allocUnsafe(LENGTH_BYTES);
+  length.writeUInt32LE(sealed.length);
+  return Buffer.concat([length, sealed]);
+}
+
+/** Undefined where the bytes are not what was once written. Throws `UserError` `store-newer`. */
+export function decodeRecent(bytes: Buffer): RecentRecords | undefined {
+  try {
+    const length = bytes.readUInt32LE();
+    const { number, records } = JSON.parse(unseal(bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length))) as {
+      readonly number: number;
+      readonly records: readonly StoredCheckpoint[];
+    };
+    return { number, records: records.map(checkpointOf) };
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    return undefined;
+  }
+}
+
+function storedOf(record: CheckpointRecord): StoredCheckpoint {
   const { watermark, lanes } = record;
-  const stored: StoredCheckpoint = {
+  return {
     ...record,
     watermark: watermark ?? null,
     lanes: lanes.map((lane) => (lane === undefined ? null : [lane.ts.seconds, lane.ts.increment, lane.index])),
   };
-  return seal(stored);
 }
 
 export function decodeCheckpoint(bytes: Uint8Array): CheckpointRecord {
@@ -176,6 +208,7 @@ export function decodeParked(sealed: Uint8Array): StoredParked {
 
 /** Four bytes of checksum, one of version, the rest is JSON. */
 const HEADER_BYTES = 5;
+const LENGTH_BYTES = 4;
 
 function seal(value: object): Buffer {
   const json = JSON.stringify(value);

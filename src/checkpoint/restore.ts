@@ -20,6 +20,7 @@ import {
 } from './data-folder.ts';
 import { environmentDamage } from './probe.ts';
 import { readDurable } from './read-only.ts';
+import { readRecent } from './recent.ts';
 import { encodeCheckpoint, encodeGap } from './record.ts';
 
 export interface Restored {
@@ -63,8 +64,7 @@ export async function restoreCheckpoints(path: string): Promise<Restored | undef
     movedAside.push(name + suffix);
   };
   // A sound one is kept: it is newer than the copy, and what it says was confirmed was.
-  const recent = recentName();
-  if (environmentExists(path, recent) && (await environmentDamage(path, recent)) !== undefined) await moveAside(recent);
+  if ((await readRecent(path)).damage !== undefined) await moveAside(recentName());
   if (environmentExists(path, CHECKPOINTS)) await moveAside(CHECKPOINTS);
   await rename(join(path, RESTORING), join(path, CHECKPOINTS));
   await syncFolder(path);

@@ -1,7 +1,7 @@
 /**
  * The checkpoints and gaps on disk. `put` is for every few milliseconds: it waits for the operating system only, so that
  * what it confirmed survives the death of this process. `flushed` and `addGap` wait for the disk: that survives a power
- * cut. See `data-folder.ts` for why these are two environments.
+ * cut. The first is `recent.ts`'s, the other an LMDB environment.
  * The newest records are also in a small file (`copy.ts`), written behind a flush, once a second at most.
  * Invariants: what is in `recent` is never older than what is in `checkpoints`, because all goes through `recent` first;
  * the records of one `put` appear together or not at all, in both.
@@ -22,11 +22,11 @@ import {
   openDatabase,
   openEnvironment,
   outdatedNames,
-  recentName,
   RECORDS,
 } from './data-folder.ts';
 import type { BinaryDatabase } from './data-folder.ts';
 import { probeStores } from './probe.ts';
+import { RecentPositions } from './recent.ts';
 import { decodeCheckpoint, decodeGap, encodeCheckpoint, encodeGap, textOfSealed } from './record.ts';
 import type { CheckpointRecord, GapRecord } from './record.ts';
 
@@ -37,11 +37,12 @@ export class CheckpointStore implements AsyncDisposable {
   readonly #path: string;
   readonly #log: Log;
   readonly #durable: RootDatabase;
-  readonly #recent: RootDatabase;
+  readonly #recent: RecentPositions;
   readonly #durableRecords: BinaryDatabase;
-  readonly #recentRecords: BinaryDatabase;
   readonly #gaps: BinaryDatabase;
-  readonly #records: Map<string, CheckpointRecord>;
+  /** What was put. */
+  #records: ReadonlyMap<string, CheckpointRecord> = new Map();
+  #putting: Promise<unknown> = Promise.resolve();
   /** Put, but not yet in `#durable`. */
   #unflushed = new Map<string, CheckpointRecord>();
   #flushing: Promise<void> = Promise.resolve();
@@ -58,14 +59,20 @@ export class CheckpointStore implements AsyncDisposable {
     await makeFolder(path);
     for (const name of await outdatedNames(path)) await rm(join(path, name), { recursive: true, force: true });
     await refuseLostStore(path);
-    await probeStores({ path, mode: 'write', log });
+    await probeStores({ path, mode: 'write' });
+    const { recent, found } = await RecentPositions.open(path);
+    if (found.damage !== undefined) {
+      log.warn(
+        { code: 'recent-positions-damaged', reason: found.damage },
+        'The positions of the last moments before the stop are damaged: the last flushed ones are used.',
+      );
+    }
     const durable = openEnvironment(path, CHECKPOINTS, 'write');
-    const recent = openEnvironment(path, recentName(), 'write');
     const store = new CheckpointStore({ path, log, durable, recent });
     try {
-      await store.#load();
+      await store.#load(found.records);
     } catch (error) {
-      await store.#closeEnvironments();
+      await store.#closeAll();
       throw error;
     }
     return store;
@@ -77,9 +84,7 @@ export class CheckpointStore implements AsyncDisposable {
     this.#durable = durable;
     this.#recent = recent;
     this.#durableRecords = openDatabase(durable, RECORDS);
-    this.#recentRecords = openDatabase(recent, RECORDS);
     this.#gaps = openDatabase(durable, GAPS);
-    this.#records = new Map();
   }
 
   get(subscription: string): CheckpointRecord | undefined {
@@ -93,11 +98,10 @@ export class CheckpointStore implements AsyncDisposable {
   /** Resolves once a kill of this process cannot undo it; not yet safe from a power cut. */
   async put(records: readonly CheckpointRecord[]): Promise<void> {
     if (records.length === 0) return;
-    await writeRecords(this.#recent, this.#recentRecords, records);
-    for (const record of records) {
-      this.#records.set(record.subscription, record);
-      this.#unflushed.set(record.subscription, record);
-    }
+    await this.#change((all) => {
+      for (const record of records) all.set(record.subscription, record);
+    });
+    for (const record of records) this.#unflushed.set(record.subscription, record);
   }
 
   /** Resolves once all that was put before this call is on disk. Calls that come while one is running share the next. */
@@ -125,9 +129,8 @@ export class CheckpointStore implements AsyncDisposable {
   async forget(subscription: string): Promise<void> {
     await this.flushed();
     await removeCopy(this.#path);
-    await inOneTransaction(this.#recent, () => void this.#recentRecords.remove(subscription));
+    await this.#changeForGood((all) => all.delete(subscription));
     await inOneTransaction(this.#durable, () => void this.#durableRecords.remove(subscription));
-    this.#records.delete(subscription);
     this.#texts.delete(subscription);
     this.#copyDue = 'urgent';
     await this.#copy();
@@ -138,7 +141,8 @@ export class CheckpointStore implements AsyncDisposable {
     await this.flushed();
     await removeCopy(this.#path);
     this.#copyDue = 'urgent';
-    await this.put([record]);
+    await this.#changeForGood((all) => all.set(record.subscription, record));
+    this.#unflushed.set(record.subscription, record);
     await this.flushed();
   }
 
@@ -149,7 +153,7 @@ export class CheckpointStore implements AsyncDisposable {
       if (this.#copyDue === 'soon') this.#copyDue = 'urgent';
       await this.#copy();
     } finally {
-      await this.#closeEnvironments();
+      await this.#closeAll();
     }
   }
 
@@ -157,10 +161,27 @@ export class CheckpointStore implements AsyncDisposable {
     return this.close();
   }
 
-  async #load(): Promise<void> {
-    const recent = readRecords(this.#recentRecords);
-    for (const record of readRecords(this.#durableRecords)) this.#records.set(record.subscription, record);
-    for (const record of recent) this.#records.set(record.subscription, record);
+  /** One after another, each on what the one before it left. */
+  #change(change: (all: Map<string, CheckpointRecord>) => unknown): Promise<void> {
+    const changed = this.#putting.then(async () => {
+      const all = new Map(this.#records);
+      change(all);
+      await this.#recent.write([...all.values()]);
+      this.#records = all;
+    });
+    this.#putting = changed.catch(() => undefined);
+    return changed;
+  }
+
+  /** In both files: what it takes back must not count again where one of them is damaged later. */
+  async #changeForGood(change: (all: Map<string, CheckpointRecord>) => unknown): Promise<void> {
+    await this.#change(change);
+    await this.#change(change);
+  }
+
+  async #load(recent: readonly CheckpointRecord[]): Promise<void> {
+    const all = [...readRecords(this.#durableRecords), ...recent];
+    this.#records = new Map(all.map((record) => [record.subscription, record]));
     await this.#refuseEmptied();
     // What a kill left in `recent` alone becomes safe before anything is built on it.
     for (const record of recent) this.#unflushed.set(record.subscription, record);
@@ -228,7 +249,7 @@ export class CheckpointStore implements AsyncDisposable {
     }
   }
 
-  async #closeEnvironments(): Promise<void> {
+  async #closeAll(): Promise<void> {
     await this.#recent.close();
     await this.#durable.close();
   }
@@ -238,7 +259,7 @@ interface StoreParts {
   readonly path: string;
   readonly log: Log;
   readonly durable: RootDatabase;
-  readonly recent: RootDatabase;
+  readonly recent: RecentPositions;
 }
 
 /** A store that has gone, while its copy tells of one, is no new folder: to begin at `start` could skip without a word. */

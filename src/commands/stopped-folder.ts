@@ -29,7 +29,7 @@ export async function parkedOfStopped(
   if (!environmentExists(path, PARKED)) return undefined;
   const lock = await lockStopped(path, command);
   try {
-    await probeStores({ path, mode: 'write', log: noLog });
+    await probeStores({ path, mode: 'write' });
     const store = await ParkingStore.open({ path, maxBytes, log: noLog });
     return {
       store,

@@ -19,8 +19,9 @@ async function damaged(arena: Arena, damage: (path: string, arena: Arena) => Pro
   for (let n = 0; n < times; n++) {
     await trial.engine.kill();
     const data = join(trial.folder.folder, 'tailrace-data');
-    const stores = (await readdir(data)).filter((name) => name === 'checkpoints' || name.startsWith('recent-'));
-    for (const store of stores) await damage(join(data, store, 'data.mdb'), arena);
+    await damage(join(data, 'checkpoints', 'data.mdb'), arena);
+    const recent = (await readdir(data)).filter((name) => name.startsWith('recent-') && !name.includes('.damaged-'));
+    for (const name of recent) for (const file of ['a', 'b']) await damage(join(data, name, file), arena);
     await trial.refused('store-damaged');
     const { code, stdout, stderr } = await trial.folder.command('checkpoint', 'restore');
     if (code !== 0) throw new Error(`checkpoint restore ended with ${code}: ${stdout}${stderr}`);
