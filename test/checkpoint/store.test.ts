@@ -20,6 +20,18 @@ test('what was put is there after closing and opening again', async (t) => {
   assert.deepEqual(second.all(), [checkpoint('orders', 3), checkpoint('stock', 2)]);
 });
 
+test('of puts that are under way at once the last one counts, as at a stop', async (t) => {
+  const path = await temporaryFolder(t);
+  for (let round = 1; round <= 5; round += 1) {
+    const store = await CheckpointStore.open({ path, log });
+    await Promise.all([1, 2, 3].map((n) => store.put([checkpoint('a', round * 10 + n), checkpoint(`b${n}`, round)])));
+    await store.close();
+    await using again = await CheckpointStore.open({ path, log });
+    assert.deepEqual(again.get('a'), checkpoint('a', round * 10 + 3));
+    assert.deepEqual(again.get('b1'), checkpoint('b1', round));
+  }
+});
+
 test('everything whose put resolved survives a SIGKILL, all records of one put or none', async (t) => {
   for (let round = 0; round < 3; round += 1) {
     const path = await temporaryFolder(t);
