@@ -69,9 +69,13 @@ export async function writeTable(names: readonly { readonly end: string; readonl
     `${files.length} runs with different seeds, ${grouped(sum(shown, 'changes'))} changes, ${grouped(sum(shown, 'faults'))} faults: ` +
       `${grouped(sum(shown, 'lost'))} lost, ${grouped(sum(shown, 'outOfOrder'))} out of order.`,
     '',
+    '<details><summary>Case by case</summary>',
+    '',
     '| where | what breaks | changes | faults | lost | out of order | repeated a fault | longest stall | flowing again after | peak RSS |',
     '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
     ...rows,
+    '',
+    '</details>',
     '',
     END,
   ].join('\n');
