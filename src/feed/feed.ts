@@ -1,30 +1,30 @@
 /**
  * One source's way through the engine: where its subscriptions begin, batches to the workers, results back in the order they
- * were read, messages to the lanes, and what the checkpoint says of it all.
- * Invariants: nothing is published before every start is stored; results are delivered in batch order; a snapshot is taken
- * in one turn of the event loop, so that its watermark and lanes are of the same moment.
+ * were read, and messages to the lanes. What the checkpoint says of it all is in `standings.ts`.
+ * Invariants: nothing is published before every start is stored; results are delivered in batch order.
  */
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { START, deliver, endOf, heldBytes, isWhole, wholeOf } from '../lanes/deliver.ts';
-import { Floors, allBefore, comparePoints, doneBy, earliest, later } from '../lanes/floors.ts';
+import { allBefore } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
-import { compareTs, formatTs, pointAfter } from '../source/position.ts';
+import { compareTs, formatTs } from '../source/position.ts';
 import { costOf, isSmall } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
-import { RECORD_VERSION } from '../checkpoint/record.ts';
 import { LaneSet } from './lane-set.ts';
 import { SetAside } from './set-aside.ts';
+import { Standings } from './standings.ts';
 import { Starts } from './starts.ts';
 import { wantsExpanded } from '../source/make-source.ts';
 import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
-import type { CheckpointRecord, LanePosition, ParkedOrigin } from '../checkpoint/record.ts';
+import type { CheckpointRecord, ParkedOrigin } from '../checkpoint/record.ts';
+import type { Floors } from '../lanes/floors.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
-import type { OpTime, Position, ResumePoint, Ts } from '../source/position.ts';
+import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
 import type { Place, Stretch } from '../lanes/deliver.ts';
@@ -68,9 +68,9 @@ export class Feed {
   readonly #starts: Starts;
   readonly #setAside: SetAside;
   readonly #transactions: Transactions;
+  readonly #standings: Standings;
   /** Fires when nothing more is to be delivered. */
   readonly #halt = new AbortController();
-  #standings: readonly Standing[] = [];
   #identity: SourceIdentity | undefined;
   #floors: Floors | undefined;
   #collated: readonly string[] = [];
@@ -96,6 +96,15 @@ export class Feed {
     this.#transactions = new Transactions(options);
     this.#lanes = new LaneSet({ ...options, partitions: options.pipeline.partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
+    this.#standings = new Standings({
+      source: this.name,
+      routes: this.routes,
+      partitions: options.pipeline.partitions,
+      ledger: () => this.#ledger,
+      lanes: this.#lanes,
+      open: this.#transactions.open,
+      setAside: this.#setAside,
+    });
   }
 
   /** The last entry read. */
@@ -133,13 +142,7 @@ export class Feed {
 
   /** Where this subscription would read on after a crash; undefined before its start is known. */
   resume(subscription: number): ResumePoint | undefined {
-    const standing = this.#standings[subscription];
-    const watermark = this.#ledger.watermark(subscription);
-    if (!standing || !watermark) return standing?.resume;
-    const open = this.#transactions.open.bound(watermark);
-    const at = open && compareTs(open.ts, watermark.ts) < 0 ? open : watermark;
-    const point = pointAfter(at);
-    return comparePoints(point, standing.resume) < 0 ? standing.resume : point;
+    return this.#standings.resume(subscription);
   }
 
   /** Connects, finds out where each subscription begins, and stores it. Throws `UserError` and `PositionLostError`. */
@@ -158,10 +161,7 @@ export class Feed {
     }
     await this.#store();
     this.#started = true;
-    log.info(
-      { source: this.name, ...this.#identity, from: formatTs(earliest(this.#standings.map((it) => it.resume)).ts) },
-      'Reading begins.',
-    );
+    log.info({ source: this.name, ...this.#identity, from: formatTs(this.#standings.start.ts) }, 'Reading begins.');
   }
 
   /** Reads until `stop`; rejects with `PositionLostError` where the policy is to stop. */
@@ -171,7 +171,7 @@ export class Feed {
     let failure: unknown;
     while (!signal.aborted) {
       try {
-        for await (const batch of this.source.read(earliest(this.#standings.map((it) => it.resume)), signal)) {
+        for await (const batch of this.source.read(this.#standings.start, signal)) {
           if (batch.entries === 0) {
             this.#moveOn(batch.last);
             continue;
@@ -203,8 +203,7 @@ export class Feed {
   async #goOn(error: PositionLostError, stop: AbortSignal): Promise<void> {
     await this.settle(stop);
     stop.throwIfAborted();
-    const now = this.#standings.map((_, s) => this.#standing(s));
-    const standings = await this.#starts.goOn(error, now, stop);
+    const standings = await this.#starts.goOn(error, this.#standings.now(), stop);
     for (const lane of this.#lanes.all) lane.forgetPosition();
     this.#transactions.open.forgetAll();
     this.#ledger = this.#newLedger();
@@ -213,10 +212,13 @@ export class Feed {
   }
 
   #stand(standings: readonly Standing[]): void {
-    this.#standings = this.#identity?.sharded
-      ? standings.map((one) => ({ ...one, lanes: one.lanes.map((lane) => lane && allBefore(lane)) }))
-      : standings;
-    this.#floors = new Floors(this.#standings, this.#o.pipeline.partitions);
+    const { sharded = false } = this.#identity ?? {};
+    this.#standings.begin(
+      sharded
+        ? standings.map((one) => ({ ...one, lanes: one.lanes.map((lane) => lane && allBefore(lane)) }))
+        : standings,
+    );
+    this.#floors = this.#standings.floors();
   }
 
   async #store(): Promise<void> {
@@ -250,27 +252,9 @@ export class Feed {
 
   /** Of all subscriptions, at this moment. */
   snapshot(): CheckpointRecord[] {
-    const { partitions } = this.#o.pipeline;
-    this.#transactions.open.forget(this.routes.map((_, s) => this.#ledger.watermark(s)));
-    return this.routes.flatMap((route, s) => {
-      if (!this.#standings[s] || !this.#identity) return [];
-      const { resume, watermark, torn } = this.#standing(s);
-      return {
-        version: RECORD_VERSION,
-        subscription: route.config.name,
-        source: this.name,
-        replicaSetId: this.#identity.replicaSetId,
-        resume,
-        watermark,
-        torn,
-        lanes: this.#setAside.lanesBefore(s) ?? this.#lanePositions(s),
-        routing: this.#routing(route),
-        layout: route.layout,
-        partitions,
-        partitionQueues: route.partitionQueues,
-        updatedAt: Date.now(),
-      };
-    });
+    if (!this.#identity) return [];
+    const { replicaSetId } = this.#identity;
+    return this.#standings.snapshot({ replicaSetId, routing: (route) => this.#routing(route) });
   }
 
   #newLedger(): Ledger {
@@ -285,27 +269,6 @@ export class Feed {
       .update([routing, ...this.#collated.toSorted()].join('\n'))
       .digest('hex')
       .slice(0, routing.length);
-  }
-
-  /** As if this life ended now. */
-  #standing(subscription: number): Standing {
-    const before = this.#standings[subscription]!;
-    const watermark = this.#ledger.watermark(subscription);
-    return {
-      resume: this.resume(subscription)!,
-      watermark: furthest(watermark && { t: watermark.t, ...doneBy(watermark) }, before.watermark),
-      torn: before.torn,
-      lanes: this.#lanePositions(subscription),
-    };
-  }
-
-  #lanePositions(subscription: number): (LanePosition | undefined)[] {
-    const { partitions } = this.#o.pipeline;
-    const before = this.#standings[subscription]!.lanes;
-    return Array.from(
-      { length: partitions },
-      (_, p) => this.#lanes.at(subscription, p)?.confirmedPosition ?? before[p],
-    );
   }
 
   async #collatedNamespaces(stop: AbortSignal): Promise<readonly string[]> {
@@ -414,7 +377,7 @@ export class Feed {
         commit,
         batch,
         job,
-        torn: this.#torn(),
+        torn: this.#standings.torn,
         deliver: (result) => this.#deliver(wholeOf(result), before, budget),
       },
       this.#halt.signal,
@@ -422,20 +385,13 @@ export class Feed {
     this.#settleAt(commit.at);
   }
 
-  /** Before this, every subscription knows that transactions are torn. */
-  #torn(): Ts | undefined {
-    const torn = this.#standings.flatMap((standing) => standing.torn ?? []);
-    return torn.length === this.#standings.length ? torn.toSorted(compareTs)[0] : undefined;
-  }
-
   #deliver(stretch: Stretch, last: OpTime, budget = this.#o.budget): void {
     budget.take(heldBytes(stretch));
     // Before the lanes take anything of this batch: see there.
     const { parked } = stretch.result;
-    const setAside = this.#setAside.begin(parked.slice(stretch.from.parked, stretch.to.parked), (s) => ({
-      ...this.#standings[s]!,
-      lanes: this.#lanePositions(s),
-    }));
+    const setAside = this.#setAside.begin(parked.slice(stretch.from.parked, stretch.to.parked), (s) =>
+      this.#standings.lanesNow(s),
+    );
     const whole = isWhole(stretch);
     const ticket = deliver(stretch, {
       source: this.name,
@@ -499,11 +455,6 @@ export class Feed {
     const [major = 0, minor = 0] = (this.#identity?.serverVersion ?? '6.0').split('.').map(Number);
     return major * 100 + minor;
   }
-}
-
-/** Reading may begin before what is done: a transaction was open there. */
-function furthest(a: Position | undefined, b: Position | undefined): Position | undefined {
-  return b ? later(a, b) : a;
 }
 
 /** Whether every lane had all of the transaction that takes effect here in an earlier life. */

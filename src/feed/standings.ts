@@ -1,0 +1,132 @@
+/**
+ * Where each subscription of a source stands, of which its checkpoints are made: where it stood when this life began, and how far
+ * its lanes and the ledger have come since.
+ * Invariant: a snapshot is taken in one turn of the event loop, so that its watermark and lanes are of the same moment.
+ */
+import { RECORD_VERSION } from '../checkpoint/record.ts';
+import { Floors, comparePoints, doneBy, earliest, later } from '../lanes/floors.ts';
+import { compareTs, pointAfter } from '../source/position.ts';
+import type { CheckpointRecord, LanePosition } from '../checkpoint/record.ts';
+import type { Ledger } from '../lanes/ledger.ts';
+import type { Position, ResumePoint, Ts } from '../source/position.ts';
+import type { LaneSet } from './lane-set.ts';
+import type { OpenTransactions } from './open-transactions.ts';
+import type { Route } from './route.ts';
+import type { SetAside } from './set-aside.ts';
+import type { Standing } from './starts.ts';
+
+export interface StandingsOptions {
+  /** The source's name. */
+  readonly source: string;
+  readonly routes: readonly Route[];
+  readonly partitions: number;
+  /** The one that counts now: reading begins anew with another after a lost position. */
+  readonly ledger: () => Ledger;
+  readonly lanes: LaneSet;
+  readonly open: OpenTransactions;
+  readonly setAside: SetAside;
+}
+
+/** What a checkpoint says of its source. */
+export interface Reading {
+  readonly replicaSetId: string;
+  readonly routing: (route: Route) => string;
+}
+
+export class Standings {
+  readonly #o: StandingsOptions;
+  #began: readonly Standing[] = [];
+
+  constructor(options: StandingsOptions) {
+    this.#o = options;
+  }
+
+  /** By subscription, where they stand as this life begins, or reading begins anew in it. */
+  begin(standings: readonly Standing[]): void {
+    this.#began = standings;
+  }
+
+  /** What was confirmed before now, which is not delivered again. */
+  floors(): Floors {
+    return new Floors(this.#began, this.#o.partitions);
+  }
+
+  /** The earliest that a subscription wants. */
+  get start(): ResumePoint {
+    return earliest(this.#began.map((it) => it.resume));
+  }
+
+  /** Before this, every subscription knows that transactions are torn. */
+  get torn(): Ts | undefined {
+    const torn = this.#began.flatMap((standing) => standing.torn ?? []);
+    return torn.length === this.#began.length ? torn.toSorted(compareTs)[0] : undefined;
+  }
+
+  /** Where this subscription would read on after a crash; undefined before its start is known. */
+  resume(subscription: number): ResumePoint | undefined {
+    const began = this.#began[subscription];
+    const watermark = this.#o.ledger().watermark(subscription);
+    if (!began || !watermark) return began?.resume;
+    const open = this.#o.open.bound(watermark);
+    const at = open && compareTs(open.ts, watermark.ts) < 0 ? open : watermark;
+    const point = pointAfter(at);
+    return comparePoints(point, began.resume) < 0 ? began.resume : point;
+  }
+
+  /** As if this life ended now, of all subscriptions. */
+  now(): Standing[] {
+    return this.#began.map((_, subscription) => this.#now(subscription));
+  }
+
+  /** As this life began, but with the lanes of now. */
+  lanesNow(subscription: number): Standing {
+    return { ...this.#began[subscription]!, lanes: this.#lanePositions(subscription) };
+  }
+
+  /** Of all subscriptions whose start is known, at this moment. */
+  snapshot({ replicaSetId, routing }: Reading): CheckpointRecord[] {
+    const { source, routes, partitions, ledger, open, setAside } = this.#o;
+    open.forget(routes.map((_, s) => ledger().watermark(s)));
+    return routes.flatMap((route, s) => {
+      if (!this.#began[s]) return [];
+      const { resume, watermark, torn, lanes } = this.#now(s);
+      return {
+        version: RECORD_VERSION,
+        subscription: route.config.name,
+        source,
+        replicaSetId,
+        resume,
+        watermark,
+        torn,
+        lanes: setAside.lanesBefore(s) ?? lanes,
+        routing: routing(route),
+        layout: route.layout,
+        partitions,
+        partitionQueues: route.partitionQueues,
+        updatedAt: Date.now(),
+      };
+    });
+  }
+
+  #now(subscription: number): Standing {
+    const began = this.#began[subscription]!;
+    const watermark = this.#o.ledger().watermark(subscription);
+    return {
+      resume: this.resume(subscription)!,
+      watermark: furthest(watermark && { t: watermark.t, ...doneBy(watermark) }, began.watermark),
+      torn: began.torn,
+      lanes: this.#lanePositions(subscription),
+    };
+  }
+
+  #lanePositions(subscription: number): (LanePosition | undefined)[] {
+    const { partitions, lanes } = this.#o;
+    const began = this.#began[subscription]!.lanes;
+    return Array.from({ length: partitions }, (_, p) => lanes.at(subscription, p)?.confirmedPosition ?? began[p]);
+  }
+}
+
+/** Reading may begin before what is done: a transaction was open there. */
+function furthest(a: Position | undefined, b: Position | undefined): Position | undefined {
+  return b ? later(a, b) : a;
+}
