@@ -133,11 +133,16 @@ export class Trial implements AsyncDisposable {
     const config = configOf({ ...options, ...through }, { name, shape, since });
     const folder = await EngineFolder.create(config);
     const trial = new Trial({ ...options, mongo, rabbit }, { name, shape, since, folder, config });
-    if (eventsPerSecond > 0) {
-      await untilReading(trial.engine);
-      trial.#traffic = new Traffic({ uri: mongo.uri, db: `${name}-traffic`, collections, eventsPerSecond, padding });
-      await untilFlowing(trial.engine);
-      trial.watch.flowing = true;
+    try {
+      if (eventsPerSecond > 0) {
+        await untilReading(trial.engine);
+        trial.#traffic = new Traffic({ uri: mongo.uri, db: `${name}-traffic`, collections, eventsPerSecond, padding });
+        await trial.#untilFlowing();
+        trial.watch.flowing = true;
+      }
+    } catch (error) {
+      await trial[Symbol.asyncDispose]();
+      throw error;
     }
     return trial;
   }
@@ -189,13 +194,17 @@ export class Trial implements AsyncDisposable {
     await fault();
     this.#faults++;
     const began = performance.now();
-    await untilFlowing(this.engine, 60_000).catch((error: unknown) => {
-      throw new Error(`${String(error)}\n${this.engine.log().slice(-3_000)}`, { cause: error });
-    });
+    await this.#untilFlowing();
     const recoveryMs = Math.round(performance.now() - began);
     if (recoveryMs > SLOW_MS)
       this.#o.arena.say(`flowing again only after ${recoveryMs} ms:\n${this.engine.log().slice(-2_000)}`);
     this.#recoveryMs = Math.max(this.#recoveryMs ?? 0, recoveryMs);
+  }
+
+  async #untilFlowing(): Promise<void> {
+    await untilFlowing(this.engine, 60_000).catch((error: unknown) => {
+      throw new Error(`${String(error)}\n${this.engine.log().slice(-3_000)}`, { cause: error });
+    });
   }
 
   /** Again and again; each time until the engine says that all is well. */
