@@ -273,7 +273,7 @@ export class Trial implements AsyncDisposable {
   /** Ends the writing, waits for all of it to be delivered, stops the engine, and looks at what lies in the queue. Throws `Broken`. */
   async verdict(promised: Promised): Promise<Outcome> {
     await this.endTraffic();
-    const { ended = false, withinMs = 120_000, also = [] } = promised;
+    const { ended = false, withinMs = 600_000, also = [] } = promised;
     const expected = [...(promised.expected ?? (await this.written())), ...also];
     if (!ended) {
       await untilDelivered(this.engine, latest(expected), { withinMs });
