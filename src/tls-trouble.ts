@@ -31,18 +31,30 @@ const TROUBLES: ReadonlyMap<string, TlsTrouble> = new Map([
   ['HOSTNAME_MISMATCH', 'other-name'],
   ['CERT_HAS_EXPIRED', 'expired'],
   ['CERT_NOT_YET_VALID', 'expired'],
-  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'client-wanted'],
-  ['ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', 'client-wanted'],
-  ['ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE', 'client-refused'],
-  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', 'client-refused'],
-  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED', 'client-refused'],
-  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN', 'client-refused'],
-  ['ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE', 'client-refused'],
-  ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', 'client-refused'],
-  ['ERR_SSL_TLSV1_ALERT_DECRYPT_ERROR', 'client-refused'],
   ['ERR_SSL_WRONG_VERSION_NUMBER', 'no-tls'],
-  ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'no-tls'],
+  // What OpenSSL 3.2 and later make of the first bytes of a port that speaks plain AMQP.
+  ['ERR_SSL_PACKET_LENGTH_TOO_LONG', 'no-tls'],
 ]);
+
+/** What the other end says before it hangs up. */
+const ALERTS: ReadonlyMap<string, TlsTrouble> = new Map([
+  ['CERTIFICATE_REQUIRED', 'client-wanted'],
+  ['HANDSHAKE_FAILURE', 'client-wanted'],
+  ['BAD_CERTIFICATE', 'client-refused'],
+  ['CERTIFICATE_EXPIRED', 'client-refused'],
+  ['CERTIFICATE_REVOKED', 'client-refused'],
+  ['CERTIFICATE_UNKNOWN', 'client-refused'],
+  ['UNSUPPORTED_CERTIFICATE', 'client-refused'],
+  ['UNKNOWN_CA', 'client-refused'],
+  ['DECRYPT_ERROR', 'client-refused'],
+  ['PROTOCOL_VERSION', 'no-tls'],
+]);
+
+/**
+ * Before an alert stands the protocol that it came with first, and not always under one name: `SSLV3` became `SSL/TLS` with OpenSSL 3.2,
+ * so with Node 24.
+ */
+const ALERT = /^ERR_SSL_[A-Z0-9/]+_ALERT_(?<name>\w+)$/;
 
 /** Our own files are read before anything is sent, by parts of OpenSSL that have codes of this kind. */
 const OF_OUR_FILES = /^ERR_OSSL_/;
@@ -52,8 +64,10 @@ export function tlsTrouble(error: unknown): TlsTrouble | undefined {
   let at = error;
   for (let depth = 0; depth < CAUSES && at instanceof Error; depth++) {
     const code = 'code' in at && typeof at.code === 'string' ? at.code : '';
-    const known = TROUBLES.get(code) ?? (OF_OUR_FILES.test(code) ? 'unusable-key' : undefined);
+    const alert = ALERT.exec(code)?.groups?.['name'];
+    const known = alert === undefined ? TROUBLES.get(code) : ALERTS.get(alert);
     if (known) return known;
+    if (OF_OUR_FILES.test(code)) return 'unusable-key';
     at = at.cause;
   }
   return undefined;
