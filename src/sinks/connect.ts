@@ -2,9 +2,9 @@
  * One connection to RabbitMQ as the configuration wants it: heartbeat, TLS, login. Certificates and keys are read with each
  * connection, so that renewed ones are used without a restart. What of its refusals only the user can mend is told here, too.
  */
-import { readFile } from 'node:fs/promises';
 import { connect, credentials } from 'amqplib';
 import { UserError } from '../errors.ts';
+import { readTlsFile } from '../tls-file.ts';
 import { explainTls, tlsTrouble } from '../tls-trouble.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import type { ChannelModel } from 'amqplib';
@@ -23,7 +23,7 @@ export interface ConnectOptions {
 const SOCKET_BUFFER = { writableHighWaterMark: 1024 * 1024 };
 
 export async function connectTo(
-  { uri, heartbeatMs, tls }: SinkConfig,
+  { name, uri, heartbeatMs, tls }: SinkConfig,
   { connectionName, timeoutMs }: ConnectOptions,
 ): Promise<ChannelModel> {
   return connect(withHeartbeat(uri, heartbeatMs), {
@@ -33,15 +33,16 @@ export async function connectTo(
     timeout: timeoutMs,
     clientProperties: { connection_name: connectionName },
     credentials: tls?.login === 'certificate' ? credentials.external() : passwordLogin(uri),
-    ...(tls && (await tlsOptions(tls))),
+    ...(tls && (await tlsOptions(name, tls))),
   });
 }
 
-async function tlsOptions({ ca, cert, key, passphrase, serverName }: SinkTlsConfig): Promise<object> {
-  const files = { ca, cert, key };
-  const read = Object.entries(files).flatMap(([name, path]) =>
-    path === undefined ? [] : [readFile(path).then((bytes) => [name, bytes] as const)],
-  );
+async function tlsOptions(sink: string, { ca, cert, key, passphrase, serverName }: SinkTlsConfig): Promise<object> {
+  const read = Object.entries({ ca, cert, key }).flatMap(([name, path]) => {
+    if (path === undefined) return [];
+    const file = readTlsFile({ of: `sink "${sink}"`, setting: `sinks.${sink}.tls.${name}`, path });
+    return [file.then((bytes) => [name, bytes] as const)];
+  });
   return {
     ...Object.fromEntries(await Promise.all(read)),
     ...(passphrase !== undefined && { passphrase }),
@@ -76,6 +77,7 @@ function withHeartbeat(uri: string, heartbeatMs: number): string {
 
 /** What only the user can mend; undefined for what may pass by itself. */
 export function connectFault(error: unknown, { name: sink, uri, tls }: SinkConfig): UserError | undefined {
+  if (error instanceof UserError) return error;
   const said = error instanceof Error ? error.message : '';
   const trouble = tlsTrouble(error);
   if (trouble) {
@@ -90,11 +92,6 @@ export function connectFault(error: unknown, { name: sink, uri, tls }: SinkConfi
     const reason = error instanceof Error && 'reason' in error ? String(error.reason) : said;
     const detail = withoutSecrets(reason.trim(), uri);
     return new UserError('tls-failed', `sink "${sink}": ${explained} (${detail})`, { cause: error });
-  }
-  if (error instanceof Error && 'syscall' in error && error.syscall === 'open') {
-    return new UserError('config-invalid', `sink "${sink}": a file of \`sinks.${sink}.tls\` cannot be read: ${said}`, {
-      cause: error,
-    });
   }
   return handshakeFault(error, sink, tls?.login);
 }

@@ -6,6 +6,7 @@ import { MongoClient, MongoNetworkError, MongoServerSelectionError } from 'mongo
 import type { MongoClientOptions, MongoOptions } from 'mongodb';
 import { withoutSecrets } from '../config/redact.ts';
 import { UserError } from '../errors.ts';
+import { readTlsFile } from '../tls-file.ts';
 import { explainTls, tlsTrouble } from '../tls-trouble.ts';
 import type { TlsTrouble } from '../tls-trouble.ts';
 import type { Log } from '../observe/log.ts';
@@ -28,6 +29,7 @@ export interface ReplicaSetOptions {
   readonly now?: () => number;
 }
 
+const TLS_FILES = ['tlsCAFile', 'tlsCRLFile', 'tlsCertificateKeyFile'] as const;
 const AVOID_MS = 15_000;
 const DRIVER_DEFAULT_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -153,6 +155,7 @@ export class ReplicaSet {
     if (this.#client !== undefined) return this.#client;
     const client = this.#makeClient();
     if (client.options.loadBalanced) throw this.#noReplicaSet('a load balancer');
+    await this.#readFiles(client.options);
     try {
       await withAbort(Promise.race([client.connect(), this.#untilTlsFails(client)]), signal);
     } catch (error) {
@@ -168,6 +171,15 @@ export class ReplicaSet {
     }
     this.#client = client;
     return client;
+  }
+
+  /** The driver reads them as well; what it says of a folder is not which of them it is. */
+  async #readFiles(options: Readonly<MongoOptions>): Promise<void> {
+    if (!options.tls) return;
+    for (const setting of TLS_FILES) {
+      const path = options[setting];
+      if (path !== undefined) await readTlsFile({ of: `source "${this.#source}"`, setting, path });
+    }
   }
 
   /** Rejects once no seed is left whose TLS the user need not mend: the driver would go on trying, and say less. */

@@ -192,7 +192,10 @@ describe('ends that insist on TLS and on client certificates', () => {
     assert.match(await refusal(sinkWith({})), /RabbitMQ wants a certificate of ours.* `sinks\.mq\.tls\.cert`/);
     assert.match(await refusal(sinkWith({ cert, key: pem.locked.key, passphrase: 'wr0ng' })), /a wrong passphrase/);
     assert.match(await refusal(sinkWith({ cert, key: pem.server.key }), quick), /a key that is another certificate's/);
-    assert.match(await refusal(sinkWith({ cert: './none.pem', key }), quick), /cannot be read: ENOENT.*none\.pem/);
+    assert.match(
+      await refusal(sinkWith({ cert: './none.pem', key }), quick),
+      /`sinks.mq.tls.cert` cannot be read: ENOENT.*none\.pem/,
+    );
     const locked = { tlsCertificateKeyFile: pem.locked.both, tlsCertificateKeyFilePassword: 'wr0ng' };
     assert.match(await refusal({ source: mongo.uri({ ...x509, tlsCAFile: pem.ca, ...locked }) }), /a wrong passphrase/);
 
