@@ -24,9 +24,9 @@ export async function collatedNamespaces(
 ): Promise<string[]> {
   const found: string[] = [];
   const unlisted: string[] = [];
-  const listed = only === undefined ? await databases(member, signal) : [only];
-  if (listed === undefined) unlisted.push('*');
-  for (const database of listed ?? []) {
+  const { names, all } = only === undefined ? await databases(member, signal) : { names: [only], all: true };
+  if (!all) unlisted.push('*');
+  for (const database of names) {
     if (INTERNAL.has(database)) continue;
     try {
       const options = { nameOnly: false as const, signal };
@@ -43,20 +43,31 @@ export async function collatedNamespaces(
   if (unlisted.length > 0) {
     log.warn(
       { code: 'collation-unknown', source, databases: unlisted },
-      'Collections with a default collation cannot be told apart here: grant listCollections and listDatabases (docs/security.md), or ' +
-        'partition them by namespace.',
+      'Collections with a default collation cannot be told apart here (*: in databases that the user has no right on): grant listCollections and ' +
+        'listDatabases (docs/security.md), or partition them by namespace.',
     );
   }
   return found;
 }
 
-/** All that there are; undefined where the user may not know. */
-async function databases(member: Member, signal: AbortSignal): Promise<string[] | undefined> {
-  const admin = member.client.db('admin').admin();
+interface Databases {
+  readonly names: readonly string[];
+  /** Whether there are no others. */
+  readonly all: boolean;
+}
+
+async function databases(member: Member, signal: AbortSignal): Promise<Databases> {
+  // Asked for the user's own, the server leaves out without a word those that he may not look into.
+  const names = await list(member, false, signal);
+  if (names !== undefined) return { names, all: true };
+  return { names: (await list(member, true, signal)) ?? [], all: false };
+}
+
+/** Undefined where the user may not ask for them. */
+async function list(member: Member, authorizedDatabases: boolean, signal: AbortSignal): Promise<string[] | undefined> {
   try {
-    // Otherwise those would be left out without a word that he may not look into.
-    const command = { nameOnly: true, authorizedDatabases: false, signal };
-    const { databases: listed } = await admin.listDatabases(command);
+    const command = { nameOnly: true, authorizedDatabases, signal };
+    const { databases: listed } = await member.client.db('admin').admin().listDatabases(command);
     return listed.map(({ name }) => name);
   } catch (error) {
     if (classify(error).kind !== 'refused') throw error;

@@ -34,6 +34,11 @@ describe('a server that asks for credentials', () => {
     const users = root.db('users');
     await users.command({ createUser: 'nobody', pwd: PASSWORD, roles: [] });
     await users.command({ createUser: 'reader', pwd: PASSWORD, roles: [{ role: 'read', db: 'local' }] });
+    const ofShop = ['local', 'shop'].map((db) => ({ role: 'read', db }));
+    await users.command({ createUser: 'ofShop', pwd: PASSWORD, roles: ofShop });
+    for (const db of ['shop', 'other']) {
+      await root.db(db).createCollection('names', { collation: { locale: 'de', strength: 2 } });
+    }
     await users.command({ createUser: 'full', pwd: PASSWORD, roles: [{ role: 'identity', db: 'admin' }] });
   });
   after(async () => {
@@ -70,6 +75,19 @@ describe('a server that asks for credentials', () => {
     }
     assert.deepEqual(numbers, [1, 2, 3]);
     assert.deepEqual(await over.source.collatedNamespaces(() => true, never), []);
+  });
+
+  test('is asked for collations in the databases that the user may look into, and a warning tells of the others', async (t) => {
+    const over = sourceOver(t, uriOf('ofShop'));
+    await over.source.connect(never);
+    assert.deepEqual(await over.source.collatedNamespaces(() => true, never), ['shop.names']);
+    const warned = over.lines
+      .map(({ fields }) => fields as Record<string, unknown>)
+      .filter(({ code }) => code === 'collation-unknown');
+    assert.deepEqual(
+      warned.map(({ databases }) => databases),
+      [['*']],
+    );
   });
 
   test('tells the set by its id where system.replset may be read', async (t) => {
