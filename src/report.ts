@@ -80,7 +80,7 @@ export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }:
     subscriptions: feeds.flatMap((feed) =>
       feed.routes.map((route, s) => ({
         name: route.config.name,
-        elsewhere: locks.map((lock) => lock.trouble(route.config.name)).find((trouble) => trouble !== undefined),
+        lock: locks.map((lock) => lock.trouble(route.config.name)).find((trouble) => trouble !== undefined),
         lanes: feed.lanesOf(s).map((lane) => ({
           partition: lane.partition,
           ...(lane.hold && { held: lane.hold }),

@@ -3,6 +3,7 @@
  * other's way. Works on what is sound of a file with faults, and concludes nothing from what is faulty.
  */
 import { resolve } from 'node:path';
+import { uriHeartbeatMs } from './amqp-uri.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { checkCraft } from './craft-checks.ts';
 import type { Path } from './faults.ts';
@@ -35,6 +36,7 @@ export function checkTogether(settings: Settings, folder: string, report: Report
   }
   checkChangeStreams(settings, checked, report);
   checkTls(settings, report);
+  checkHeartbeats(settings, report);
   checkNames(checked, report);
   checkOverlaps(checked, folder, report);
   checkQueues(checked, settings.pipeline?.partitions ?? 1, report);
@@ -56,6 +58,15 @@ function checkTls(settings: Settings, report: Reporter): void {
     if (login === 'certificate' && cert === undefined && !report.isWritten([...at, 'cert'])) {
       report.expected([...at, 'cert'], 'the certificate to log in with, because of `login: certificate`');
     }
+  }
+}
+
+function checkHeartbeats(settings: Settings, report: Reporter): void {
+  for (const [name, sink] of Object.entries(settings.sinks ?? {})) {
+    if (sink?.uri === undefined || !Number.isNaN(uriHeartbeatMs(sink.uri))) continue;
+    const expected =
+      'expected 1 to 3600, in whole seconds; without heartbeats nobody notices that the other end is gone';
+    report.fault(['sinks', name, 'uri'], `found a heartbeat that is none; ${expected}`);
   }
 }
 

@@ -1,6 +1,7 @@
 /** From settings without faults to the configuration that the rest works with: references and defaults that depend on others. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { uriHeartbeatMs } from './amqp-uri.ts';
 import { withAbsoluteFiles } from './mongo-uri.ts';
 import type {
   Config,
@@ -28,7 +29,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
     lock: sink.lock,
     connections: sink.connections,
     window: sink.window,
-    heartbeatMs: sink.heartbeat,
+    heartbeatMs: uriHeartbeatMs(sink.uri) ?? sink.heartbeat,
     confirmTimeoutMs: sink.confirmTimeout,
     maxMessageBytes: sink.maxMessageBytes,
   }));

@@ -187,7 +187,8 @@ const sinkSchema = z.strictObject({
     .meta({ description: 'Connections that lanes are spread over; the broker slows each down to its slowest queue.' }),
   window: count(1, 10_000).default(256).meta({ description: 'Unconfirmed messages per lane.' }),
   heartbeat: duration(SECOND, HOUR).prefault('5s').meta({
-    description: 'How often both ends show that they are alive; whole seconds. Two missed ones end the connection.',
+    description:
+      'How often both ends show that they are alive; whole seconds. Two missed ones end the connection. `?heartbeat=` in the URI goes before it.',
   }),
   confirmTimeout: duration(100, HOUR).prefault('30s').meta({
     description: 'No confirm for so long, and the connection is made anew.',

@@ -49,8 +49,8 @@ export interface SinkFacts {
 
 export interface SubscriptionFacts {
   readonly name: string;
-  /** Why another engine stands in its way. */
-  readonly elsewhere?: string | undefined;
+  /** Why another engine stands in its way, or cannot be told to do so. */
+  readonly lock?: Reason | undefined;
   readonly lanes: readonly LaneFacts[];
 }
 
@@ -179,7 +179,7 @@ function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): Reason[]
 }
 
 /** One line for each cause, not for each lane: a broker that is away holds them all. */
-function laneReasons({ name, elsewhere, lanes }: SubscriptionFacts, now: number): Reason[] {
+function laneReasons({ name, lock, lanes }: SubscriptionFacts, now: number): Reason[] {
   const holds = new Map<HoldReason, { readonly partitions: number[]; readonly detail: string }>();
   let lateMs = 0;
   let late = 0;
@@ -194,7 +194,7 @@ function laneReasons({ name, elsewhere, lanes }: SubscriptionFacts, now: number)
     }
   }
   const reasons: Reason[] =
-    elsewhere === undefined ? [] : [{ code: 'engine-elsewhere', text: `subscription "${name}": ${elsewhere}` }];
+    lock === undefined ? [] : [{ code: lock.code, text: `subscription "${name}": ${lock.text}` }];
   for (const [reason, { partitions, detail }] of holds) {
     const which = partitions.length === lanes.length ? 'every lane' : `partition ${partitions.join(', ')}`;
     reasons.push({ code: `held-${reason}`, text: `subscription "${name}": ${which} held, ${reason}: ${detail}` });

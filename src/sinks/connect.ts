@@ -69,9 +69,7 @@ function decoded(part: string): string {
 /** amqplib takes the heartbeat from the URI alone, in whole seconds; the broker's default of 60 s is far too slow to notice. */
 function withHeartbeat(uri: string, heartbeatMs: number): string {
   const url = new URL(uri);
-  if (!url.searchParams.has('heartbeat')) {
-    url.searchParams.set('heartbeat', String(Math.max(1, Math.round(heartbeatMs / 1000))));
-  }
+  url.searchParams.set('heartbeat', String(Math.max(1, Math.round(heartbeatMs / 1000))));
   return url.href;
 }
 

@@ -31,7 +31,9 @@ export interface SinkLockOptions {
 }
 
 const WAIT_MS = 60_000;
+/** RabbitMQ looks once an interval, and gives up a connection when it saw nothing for two of them: within three of the last byte. */
 const MISSED_HEARTBEATS = 3;
+const MARGIN_MS = 5_000;
 const POLL_MS = 500;
 const REMAINS_POLL_MS = 100;
 /** For so long what is left of an engine that was just killed may stand in the way, and the lock is taken once it is free. */
@@ -43,9 +45,15 @@ const NOT_FOUND = 404;
 const RESOURCE_LOCKED = 405;
 
 type Answer =
-  | { readonly kind: 'held' | 'free' | 'lost' }
-  /** `said`: the broker's words. */
-  | { readonly kind: 'taken' | 'impossible'; readonly said: string };
+  | { readonly kind: 'held' | 'free' }
+  /** `said`: the broker's words; `unanswered`: it was not asked, for want of a connection or a channel. */
+  | { readonly kind: 'taken' | 'impossible' | 'unanswered'; readonly said: string };
+
+/** Why a subscription is not as it should be, for people. */
+export interface LockTrouble {
+  readonly code: 'engine-elsewhere' | 'lock-impossible';
+  readonly text: string;
+}
 
 interface Lock {
   readonly subscription: string;
@@ -55,8 +63,7 @@ interface Lock {
   readonly named: Signal;
   /** Resolves once lanes may publish. */
   readonly settled: Signal;
-  /** That another engine has it, for people. */
-  trouble: string | undefined;
+  trouble: LockTrouble | undefined;
 }
 
 export class SinkLock {
@@ -66,7 +73,7 @@ export class SinkLock {
 
   constructor(options: SinkLockOptions) {
     this.#o = options;
-    this.#waitMs = options.waitMs ?? Math.max(WAIT_MS, MISSED_HEARTBEATS * options.config.heartbeatMs);
+    this.#waitMs = options.waitMs ?? lockWaitMs(options.config.heartbeatMs);
     this.#locks = new Map(
       options.subscriptions.map((subscription) => [
         subscription,
@@ -75,8 +82,8 @@ export class SinkLock {
     );
   }
 
-  /** Why another engine stands in the way of this subscription; undefined while none does. */
-  trouble(subscription: string): string | undefined {
+  /** What stands in the way of this subscription: another engine, or that nobody can be asked; undefined while nothing does. */
+  trouble(subscription: string): LockTrouble | undefined {
     return this.#locks.get(subscription)?.trouble;
   }
 
@@ -120,6 +127,7 @@ export class SinkLock {
   async #takeFirst(lock: Lock, stop: AbortSignal): Promise<ChannelModel | undefined> {
     let takenSince: number | undefined;
     let freeSince: number | undefined;
+    let unansweredOn: ChannelModel | undefined;
     for (;;) {
       const model = await this.#connected(stop);
       const now = performance.now();
@@ -140,7 +148,7 @@ export class SinkLock {
           freeSince = undefined;
           if (takenSince === undefined) {
             takenSince = now;
-            lock.trouble = 'another engine delivers it; waiting for that one to end';
+            lock.trouble = elsewhere('another engine delivers it; waiting for that one to end');
             this.#o.log.warn(
               { code: 'engine-elsewhere', ...this.#fields(lock), waitSeconds: Math.round(this.#waitMs / 1000) },
               'Another engine delivers this subscription; waiting for it to end.',
@@ -151,7 +159,10 @@ export class SinkLock {
         case 'impossible':
           this.#goOnWithout(lock, answer.said);
           return undefined;
-        case 'lost':
+        case 'unanswered':
+          // With the connection still there the next time, it was not that it went.
+          if (model === unansweredOn) this.#sayNoChannel(lock, answer.said);
+          unansweredOn = model;
           break;
       }
       const mayBeRemains = takenSince !== undefined && now - takenSince < REMAINS_MS;
@@ -165,6 +176,7 @@ export class SinkLock {
     for (let model = held; ;) {
       await connection.whileOpen(model, new Promise<never>(() => {})).catch(() => undefined);
       let takenSince: number | undefined;
+      let unansweredOn: ChannelModel | undefined;
       for (;;) {
         model = await this.#connected(stop);
         const answer = await this.#ask(model, lock, 'take');
@@ -174,11 +186,16 @@ export class SinkLock {
           this.#goOnWithout(lock, answer.said);
           break;
         }
+        if (answer.kind === 'unanswered') {
+          if (model === unansweredOn) this.#sayNoChannel(lock, answer.said);
+          unansweredOn = model;
+        }
         if (answer.kind === 'taken') {
           takenSince ??= performance.now();
-          if (performance.now() - takenSince >= this.#waitMs && lock.trouble === undefined) {
-            lock.trouble =
-              'another engine delivers it as well, since our connection was lost for a moment: stop one of them';
+          if (performance.now() - takenSince >= this.#waitMs && lock.trouble?.code !== 'engine-elsewhere') {
+            lock.trouble = elsewhere(
+              'another engine delivers it as well, since our connection was lost for a moment: stop one of them',
+            );
             log.error(
               { code: 'engine-elsewhere', ...this.#fields(lock) },
               'Another engine took over this subscription while our connection was lost. Both deliver it now: everything comes twice, ' +
@@ -188,7 +205,8 @@ export class SinkLock {
         }
         await sleep(POLL_MS, stop);
       }
-      if (lock.trouble !== undefined) log.info(this.#fields(lock), 'No other engine has the lock any more.');
+      if (lock.trouble?.code === 'engine-elsewhere')
+        log.info(this.#fields(lock), 'No other engine has the lock any more.');
       lock.trouble = undefined;
     }
   }
@@ -199,6 +217,18 @@ export class SinkLock {
       { code: 'lock-impossible', ...this.#fields(lock), reason: said },
       'Whether another engine delivers this subscription cannot be told: the lock cannot be declared. Going on. Grant ' +
         `the user \`configure\` on "^tailrace\\.lock\\." (docs/security.md), or set \`sinks.${this.#o.config.name}.lock: false\`.`,
+    );
+  }
+
+  #sayNoChannel(lock: Lock, said: string): void {
+    if (lock.trouble !== undefined) return;
+    const text = `RabbitMQ cannot be asked whether another engine delivers it: no channel can be had (${said}); trying on`;
+    lock.trouble = { code: 'lock-impossible', text };
+    this.#o.log.warn(
+      { code: 'lock-impossible', ...this.#fields(lock), reason: said },
+      'Whether another engine delivers this subscription cannot be asked, as no channel can be had; trying on. Most likely the connection ' +
+        "has as many channels as it may have: raise the broker's `channel_max`, let fewer subscriptions share this sink, " +
+        `or spread their lanes with \`sinks.${this.#o.config.name}.connections\`.`,
     );
   }
 
@@ -226,7 +256,7 @@ export class SinkLock {
       const said = error instanceof Error ? error.message : String(error);
       switch (amqpCode(error)) {
         case undefined:
-          return { kind: 'lost' };
+          return { kind: 'unanswered', said };
         case NOT_FOUND:
           return { kind: 'free' };
         case RESOURCE_LOCKED:
@@ -252,6 +282,15 @@ export class SinkLock {
   #fields({ subscription, queue }: Lock): { readonly sink: string; readonly subscription: string; lock: string } {
     return { sink: this.#o.config.name, subscription, lock: queue };
   }
+}
+
+/** How long the lock of an engine whose host died may live on, by the longest heartbeat that the broker may agree to. */
+export function lockWaitMs(heartbeatMs: number): number {
+  return Math.max(WAIT_MS, MISSED_HEARTBEATS * heartbeatMs + MARGIN_MS);
+}
+
+function elsewhere(text: string): LockTrouble {
+  return { code: 'engine-elsewhere', text };
 }
 
 const PREFIX = 'tailrace.lock.';

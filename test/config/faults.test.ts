@@ -235,6 +235,17 @@ for (const [what, yaml, expected] of ONE_FAULT_EACH) {
   test(`one fault, and its place: ${what}`, () => assertOneFault(yaml, expected));
 }
 
+test('a heartbeat in the URI of a sink that would be none, or none that can be waited for, is a fault without the URI', async () => {
+  for (const heartbeat of ['0', 'x', '1.5', '-5', '3601', '', '5&heartbeat=6']) {
+    const faults = await faultsOf(
+      file([subscription('')]).replace('amqp://h', `amqp://u:hunter2@h/?heartbeat=${heartbeat}`),
+    );
+    assert.equal(faults.length, 1, `${heartbeat}: ${faults.join('\n')}`);
+    assert.match(faults[0]!, /^sinks\.\w+\.uri .*heartbeat.*1 to 3600/);
+    assert.doesNotMatch(faults[0]!, /hunter2/);
+  }
+});
+
 test('all faults are in one report, in the order of the file', async () => {
   const faults = await faultsOf(`
 sources:

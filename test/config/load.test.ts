@@ -117,6 +117,11 @@ pipeline: { partitionBy: [{ namespaces: ["shop.events"], key: document }] }
   assert.deepEqual(await load(short, ENV), RESOLVED);
 });
 
+test("a heartbeat in a sink's URI goes before the setting", async () => {
+  const [sink] = (await load(EXAMPLE, { ...ENV, AMQP_URI: 'amqp://h/?heartbeat=300' })).sinks;
+  assert.equal(sink!.heartbeatMs, 300_000);
+});
+
 test('a queue is classic where nothing else is said, bound or reached directly', async () => {
   const config = await load(
     file([

@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { readConfig } from '../../src/config/load.ts';
 import { UserError } from '../../src/errors.ts';
+import type { ChannelModel } from 'amqplib';
 import type { LanePort, OpenPort, PortListener } from '../../src/lanes/port.ts';
 import { AmqpConnection } from '../../src/sinks/amqp-connection.ts';
-import { SinkLock, lockName } from '../../src/sinks/lock.ts';
+import { SinkLock, lockName, lockWaitMs } from '../../src/sinks/lock.ts';
 import { until } from '../harness/engine-process.ts';
 import { startProxy, startRabbit } from '../servers/index.ts';
 import type { Proxy, RabbitServer } from '../servers/index.ts';
@@ -19,6 +20,42 @@ test("the lock is named after the replica set and the subscription, within AMQP'
   for (const name of [long!, longer!]) assert.ok(name.startsWith('tailrace.lock.') && Buffer.byteLength(name) <= 255);
   assert.notEqual(long, longer);
   assert.ok(Buffer.byteLength(lockName(`name:${'é'.repeat(117)}`, 's')) <= 255);
+});
+
+test("the lock of an engine that died is waited for longer than the broker takes to miss that engine's heartbeats", () => {
+  assert.equal(lockWaitMs(5_000), 60_000);
+  for (const heartbeatMs of [19_000, 20_000, 60_000, 3_600_000]) assert.ok(lockWaitMs(heartbeatMs) > 3 * heartbeatMs);
+});
+
+test('where no channel can be had to ask for the lock, that is the trouble and a warning, until one is there', async () => {
+  const lines: { level: number; code: string; reason: string }[] = [];
+  const log = pino({ level: 'warn' }, { write: (line: string) => lines.push(JSON.parse(line)) });
+  let full = true;
+  const channel = { on: () => {}, assertQueue: async () => ({}), close: async () => {} };
+  const model = {
+    createChannel: async () => {
+      if (full) throw new Error('No channels left to allocate');
+      return channel;
+    },
+  } as unknown as ChannelModel;
+  const connection = { connected: async () => model, whileOpen: <T>(_: unknown, work: Promise<T>) => work };
+  const config = { name: 'mq', heartbeatMs: 5_000 };
+  const lock = new SinkLock({ config, subscriptions: ['orders'], connection, log });
+  const stop = new AbortController();
+  const settled = lock.run(stop.signal);
+  lock.identify('orders', ID);
+  await until('it says so', () => lock.trouble('orders') !== undefined);
+  const { code, text } = lock.trouble('orders')!;
+  assert.equal(code, 'lock-impossible');
+  assert.match(text, /no channel can be had \(No channels left to allocate\)/);
+  full = false;
+  await settled;
+  assert.equal(lock.trouble('orders'), undefined);
+  assert.deepEqual(
+    lines.map((line) => [line.level, line.code]),
+    [[40, 'lock-impossible']],
+  );
+  stop.abort();
 });
 
 describe('two engines that would deliver the same subscription', () => {
@@ -163,7 +200,7 @@ class Contender implements AsyncDisposable {
   }
 
   get trouble(): string | undefined {
-    return this.#lock.trouble(this.#name);
+    return this.#lock.trouble(this.#name)?.text;
   }
 
   /** Resolves once a lane could be opened. */
