@@ -1,17 +1,19 @@
 /**
  * What runs of the torture suite have shown: one line of JSON for each case as soon as it is over, so that a run that was cut
- * off goes on where it was; and, out of all of them, the table in the README.
+ * off goes on where it was; and, out of all of them, the table in the README. Times are of short runs where there are any: they
+ * take minutes, so a machine can be left alone for them.
  */
 import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
-import type { Outcome } from './case.ts';
+import type { Outcome, TortureCase } from './case.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FOLDER = join(ROOT, 'torture-results');
 const README = join(ROOT, 'README.md');
+const SHORT = 'short-';
 const BEGIN = '<!-- npm run torture -- --table: begin -->';
 const END = '<!-- end -->';
 
@@ -38,15 +40,17 @@ export class Results {
   }
 
   /** Of one seed, with what an earlier run of it has shown. */
-  static async of(seed: number): Promise<Results> {
+  static async of(seed: number, size: 'short' | 'long'): Promise<Results> {
     await mkdir(FOLDER, { recursive: true });
-    const path = join(FOLDER, `${seed}.jsonl`);
+    const path = join(FOLDER, size === 'short' ? `${SHORT}${seed}.jsonl` : `${seed}.jsonl`);
     return new Results(path, existsSync(path) ? await read(path) : []);
   }
 
   /** Failures are tried again. */
-  has(name: string, on: string): boolean {
-    return this.#all.some((result) => result.case === name && result.on === on && result.failed === undefined);
+  has({ end, name }: TortureCase, on: string): boolean {
+    return this.#all.some(
+      (result) => result.end === end && result.case === name && result.on === on && result.failed === undefined,
+    );
   }
 
   async add(result: Result): Promise<void> {
@@ -55,18 +59,21 @@ export class Results {
 }
 
 /** Replaces the README's table by one of all results there are. */
-export async function writeTable(names: readonly { readonly end: string; readonly name: string }[]): Promise<string> {
-  const files = (await readdir(FOLDER)).filter((name) => name.endsWith('.jsonl'));
-  const results = (await Promise.all(files.map((name) => read(join(FOLDER, name))))).flat();
-  const rows = names.flatMap(({ end, name }) => {
-    const of = results.filter((result) => result.end === end && result.case === name);
-    return of.length === 0 ? [] : [row(end, name, of)];
+export async function writeTable(cases: readonly TortureCase[]): Promise<string> {
+  const files = (await readdir(FOLDER)).filter((name) => name.endsWith('.jsonl')).toSorted();
+  const all = await Promise.all(files.map((name) => read(join(FOLDER, name))));
+  const results = all.flat();
+  const short = all.filter((_, n) => files[n]!.startsWith(SHORT));
+  const timed = (short.length > 0 ? short : all).flat();
+  const rows = cases.flatMap(({ end, name }) => {
+    const of = (some: readonly Result[]): Result[] => some.filter((one) => one.end === end && one.case === name);
+    return of(results).length === 0 ? [] : [row({ end, name, results: of(results), timed: of(timed) })];
   });
   const shown = results.flatMap(({ outcome }) => outcome ?? []);
   const text = [
     BEGIN,
     '',
-    `${files.length} runs with different seeds, ${grouped(sum(shown, 'changes'))} changes, ${grouped(sum(shown, 'faults'))} faults: ` +
+    `${files.length - short.length} long runs and ${short.length} short ones with different seeds, ${grouped(sum(shown, 'changes'))} changes, ${grouped(sum(shown, 'faults'))} faults: ` +
       `${grouped(sum(shown, 'lost'))} lost, ${grouped(sum(shown, 'outOfOrder'))} out of order.`,
     '',
     '<details><summary>Case by case</summary>',
@@ -87,13 +94,21 @@ export async function writeTable(names: readonly { readonly end: string; readonl
   return text;
 }
 
-function row(end: string, name: string, results: readonly Result[]): string {
+interface Row {
+  readonly end: string;
+  readonly name: string;
+  readonly results: readonly Result[];
+  /** Those whose times count. */
+  readonly timed: readonly Result[];
+}
+
+function row({ end, name, results, timed }: Row): string {
   const outcomes = results.flatMap(({ outcome }) => outcome ?? []);
   const cannot = results.find((result) => result.cannot !== undefined)?.cannot;
   if (outcomes.length === 0)
     return `| ${end} | ${name} | ${cannot === undefined ? 'failed' : `not run: ${cannot}`} | | | | | | | |`;
-  const most = (key: 'stallMs' | 'recoveryMs' | 'peakRssMiB'): number | undefined => {
-    const all = outcomes.flatMap((outcome) => outcome[key] ?? []);
+  const most = (key: 'stallMs' | 'recoveryMs' | 'peakRssMiB', of: readonly Result[]): number | undefined => {
+    const all = of.flatMap(({ outcome }) => outcome?.[key] ?? []);
     return all.length === 0 ? undefined : Math.max(...all);
   };
   const versions = [...new Set(results.map(({ on }) => on).filter((on) => on !== ''))];
@@ -106,9 +121,9 @@ function row(end: string, name: string, results: readonly Result[]): string {
     sum(outcomes, 'lost'),
     sum(outcomes, 'outOfOrder'),
     grouped(repeats),
-    seconds(most('stallMs')),
-    seconds(most('recoveryMs')),
-    `${most('peakRssMiB')} MiB`,
+    seconds(most('stallMs', results)),
+    seconds(most('recoveryMs', timed)),
+    `${most('peakRssMiB', results)} MiB`,
   ].join(' | ')} |`;
 }
 
