@@ -11,7 +11,7 @@ import type { Arena } from '../arena.ts';
 import type { Outcome, TortureCase } from '../case.ts';
 
 export const RESET_CASES: readonly TortureCase[] = [
-  { end: 'network', name: 'reset after N bytes, RabbitMQ', run: resetToBroker },
+  { end: 'network', name: 'reset after N bytes, RabbitMQ', versionsOf: 'RabbitMQ', run: resetToBroker },
   { end: 'network', name: 'reset after N bytes, MongoDB', run: resetToMongo },
 ];
 

@@ -13,6 +13,7 @@ const both = (name: (far: Far) => string, run: Linked): TortureCase[] =>
   (['RabbitMQ', 'MongoDB'] as const).map((far) => ({
     end: 'network',
     name: name(far),
+    ...(far === 'RabbitMQ' && { versionsOf: far }),
     run: async (arena) => run(arena, far),
   }));
 
