@@ -168,7 +168,7 @@ function exitCodeOf(error: unknown): number {
   const message = error instanceof Error ? error.message : String(error);
   const known = error instanceof UserError || error instanceof PositionLostError;
   // What nobody foresaw comes with its stack, for the one who has to find it.
-  const text = known || !(error instanceof Error) ? message : withoutKnownSecrets(error.stack ?? message);
+  const text = withoutKnownSecrets(known || !(error instanceof Error) ? message : (error.stack ?? message));
   const code = codeOf(error);
   process.stderr.write(`tailrace: ${text}\n[code: ${code}; \`tailrace explain ${code}\` says more]\n`);
   return endOf(error);

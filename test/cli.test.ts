@@ -98,6 +98,29 @@ test('a URI in the wrong place is not shown with its password', async () => {
   assert.match(stderr, /unknown command 'mongodb:\/\/\(hidden\)@h\/'/);
 });
 
+test('a secret of the file is in no message, wherever else it stands in the file or on the command line', async () => {
+  const secret = 'S3CRET-tailrace';
+  const uri = (scheme: string): string => `${scheme}://u:${secret}@127.0.0.1:1/`;
+  // Where secrets have no place, and messages show what is there.
+  const content = {
+    sources: { src: { uri: `${uri('mongodb')}?replicaSet=rs0` } },
+    sinks: { mq: { uri: uri('amqps'), tls: { ca: `./${secret}.pem` } } },
+    subscriptions: [{ name: 'orders', namespaces: ['shop.*'], to: { queue: 'orders' } }],
+  };
+  await writeFile(join(folder, 'secret.json'), JSON.stringify(content));
+  const config = ['-c', 'secret.json'];
+  for (const args of [
+    ['checkpoint', 'set', secret, 'latest', '--yes', ...config],
+    ['checkpoint', 'forget', secret, '--yes', ...config],
+    ['check', ...config],
+  ]) {
+    const { code, stdout, stderr } = await tailrace(...args);
+    assert.equal(code, 2, stderr);
+    assert.match(stdout + stderr, /\(hidden\)/, args.join(' '));
+    assert.doesNotMatch(stdout + stderr, /S3CRET/, args.join(' '));
+  }
+});
+
 test('without a file, every command that needs one exits 2 and names it', async () => {
   for (const args of [['check'], ['checkpoint', 'show'], ['parked', 'list']]) {
     const { code, stderr } = await tailrace(...args);

@@ -2,12 +2,14 @@
  * What `tailrace check` found, line by line under the end it was found at. A fault is something that would stop `run`, or
  * leave it waiting; everything else is no reason not to start.
  */
+import { withoutKnownSecrets } from '../config/known-secrets.ts';
+
 export class Findings {
   faults = 0;
   readonly #write: (text: string) => void;
 
   constructor(write: (text: string) => void) {
-    this.#write = write;
+    this.#write = (text) => write(withoutKnownSecrets(text));
   }
 
   title(text: string): void {

@@ -1,7 +1,8 @@
 /**
- * The last net under what this process writes: the secrets of every configuration that it has loaded, taken out of log lines and
- * crash reports. Messages of ours are made without them (`redact.ts`); this is for what others put into their errors, and for what
- * nobody foresaw. It belongs to the process, as its standard error does.
+ * The last net under what this process writes: the secrets of every configuration that it has loaded, taken out of log lines, of
+ * what commands say on standard error, of checks, crash reports and answers over HTTP. Messages of ours are made without them
+ * (`redact.ts`); this is for what others put into their errors, and for what nobody foresaw. It belongs to the process, as its
+ * standard error does.
  */
 import { inspect } from 'node:util';
 import { HIDDEN, redact, secretsIn } from './redact.ts';

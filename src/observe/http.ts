@@ -6,6 +6,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { withoutKnownSecrets } from '../config/known-secrets.ts';
 import { UserError } from '../errors.ts';
 import type { Reason } from './health.ts';
 import type { Log } from './log.ts';
@@ -90,7 +91,10 @@ async function answer(request: IncomingMessage, handlers: HttpHandlers): Promise
 type Route = (handlers: HttpHandlers) => Answer | Promise<Answer>;
 
 const ROUTES: ReadonlyMap<string, Route> = new Map<string, Route>([
-  ['/metrics', async ({ metrics }) => ({ code: 200, type: metrics.contentType, body: await metrics.text() })],
+  [
+    '/metrics',
+    async ({ metrics }) => ({ code: 200, type: metrics.contentType, body: withoutSecretLabels(await metrics.text()) }),
+  ],
   ['/healthz', ({ liveness }) => verdict(liveness())],
   ['/readyz', ({ readiness }) => verdict(readiness())],
   ['/status', ({ status }) => json(200, status())],
@@ -103,8 +107,18 @@ function verdict(reasons: readonly Reason[]): Answer {
 }
 
 function json(code: number, value: unknown): Answer {
-  return { code, type: JSON_TYPE, body: `${JSON.stringify(value)}\n` };
+  // Values only: who has "connected" for a password shall still find the key.
+  const body = JSON.stringify(value, (_, it: unknown) => (typeof it === 'string' ? withoutKnownSecrets(it) : it));
+  return { code, type: JSON_TYPE, body: `${body}\n` };
 }
+
+/** Within the values of labels only: who has "tailrace" for a password shall still find the metrics. */
+function withoutSecretLabels(text: string): string {
+  if (withoutKnownSecrets(text) === text) return text;
+  return text.replaceAll(LABEL_VALUE, (label) => `="${withoutKnownSecrets(label.slice(2, -1))}"`);
+}
+
+const LABEL_VALUE = /="(?:[^"\\\n]|\\.)*"/g;
 
 function send(response: ServerResponse, { code, type, body, allow }: Answer): void {
   response.writeHead(code, {

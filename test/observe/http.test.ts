@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { readConfig } from '../../src/config/load.ts';
 import { UserError } from '../../src/errors.ts';
 import { startHttp } from '../../src/observe/http.ts';
 import type { Reason } from '../../src/observe/health.ts';
@@ -94,6 +95,37 @@ test('no answer may be cached or taken for another type', async (t) => {
     assert.equal(headers.get('cache-control'), 'no-store', path);
     assert.equal(headers.get('x-content-type-options'), 'nosniff', path);
   }
+});
+
+test('no answer holds a secret of the configuration; keys and the names of metrics stay, whatever the secret is', async (t) => {
+  const secrets = ['S3CRET-of-http', 'tailrace', 'reasons'];
+  // What is read is kept in mind.
+  await readConfig(
+    {
+      sources: { src: { uri: `mongodb://u:${secrets[0]}@h/?replicaSet=rs` } },
+      sinks: { mq: { uri: `amqp://u:${secrets[1]}@h` }, other: { uri: `amqp://u:${secrets[2]}@h` } },
+      subscriptions: [{ name: 'all', namespaces: ['*'], to: { queue: 'q', sink: 'mq' } }],
+    },
+    {},
+  );
+  const said = `a driver said ${secrets[0]} to mongodb://u:unknown@h/`;
+  const reasons: Reason[] = [{ code: 'sink-away', text: said }];
+  const { url } = await serve(t, {
+    readiness: () => reasons,
+    liveness: () => reasons,
+    status: () => ({ ...sampleStatus, trouble: said }),
+    metrics: {
+      ...wellHandlers.metrics,
+      text: async () => `# HELP tailrace_ready Ready.\ntailrace_ready{le="0.1",reason="${said}"} 1\n`,
+    },
+  });
+  for (const path of ['/metrics', '/healthz', '/readyz', '/status']) {
+    const text = await (await fetch(url + path)).text();
+    assert.match(text, /a driver said \(hidden\) to mongodb:\/\/\(hidden\)@h\//, path);
+    assert.doesNotMatch(text, /S3CRET|unknown@/, path);
+  }
+  assert.match(await (await fetch(`${url}/metrics`)).text(), /^# HELP tailrace_ready .*\ntailrace_ready\{le="0\.1"/);
+  assert.ok('reasons' in ((await (await fetch(`${url}/readyz`)).json()) as object));
 });
 
 test('HEAD answers as GET does, without the body', async (t) => {
