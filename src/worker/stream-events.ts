@@ -55,7 +55,9 @@ export class StreamEvents {
     try {
       readChangeEvent(event, bytes, start, end);
     } finally {
-      head.ts = event.clusterTime;
+      // Without a token its place in its transaction is not known: with the time alone two would have one id, and one of them would
+      // not be kept.
+      head.ts = event.tokenKnown ? event.clusterTime : -1;
       head.wall = event.wall;
       head.ui = event.collectionUUID;
       head.last = event.last;

@@ -170,15 +170,34 @@ test('what cannot be delivered is parked for those whose namespace it is', () =>
     V6,
   );
   assert.deepEqual(
-    result.parked.map(({ subscription, id, ns, reason }) => [subscription, id, ns, reason]),
+    result.parked.map(({ subscription, id, ns, reason }) => [
+      subscription,
+      id.replace(/damaged\..*/, 'damaged'),
+      ns,
+      reason,
+    ]),
     [
       [0, 'shop:1795327615.1.0', 'shop.orders', 'unknown-op'],
       [0, 'shop:1795327615.2.3', 'shop.orders', 'too-large'],
       [0, 'shop:1795327615.3.0', 'shop.orders', 'undecodable'],
-      [0, 'shop:1795327615.4.0', 'shop.orders', 'undecodable'],
+      [0, 'shop:damaged', 'shop.orders', 'undecodable'],
     ],
   );
   assert.deepEqual(result.unknownOps, { teleport: 1 });
+});
+
+test('events of one transaction whose tokens cannot be read are parked each by itself, and not as one of the others', () => {
+  const events = [1, 2, 3].map((_id) =>
+    event(7, 'insert', { documentKey: { _id }, fullDocument: { _id }, _id: { _data: 'no token' } }),
+  );
+  const tooLarge = event(7, 'replace', { documentKey: { _id: 0 }, 'tailrace.tooLarge': true }, 0);
+  const ids = run(streamPlan(), [tooLarge, ...events], V6).parked.map(({ id }) => id);
+  assert.equal(new Set(ids).size, 4, ids.join('\n'));
+  // The same names after a restart, so that none is kept twice.
+  assert.deepEqual(
+    run(streamPlan(), [events[2]!], V6).parked.map(({ id }) => id),
+    [ids[3]],
+  );
 });
 
 test('a damaged event is parked and the rest delivered, wherever a byte is wrong', () => {
