@@ -16,6 +16,11 @@ export class UserError extends Error {
   }
 }
 
+/** The user ended a command instead of answering it, which has changed nothing and said so: exit code 130. */
+export class InterruptedError extends Error {
+  override readonly name = 'InterruptedError';
+}
+
 /** Each has a page in docs/errors. */
 export const USER_ERROR_CODES = [
   'config-invalid',
@@ -34,6 +39,7 @@ export const USER_ERROR_CODES = [
   'folder-unusable',
   'store-damaged',
   'store-newer',
+  'store-unchecked',
   'port-in-use',
   'event-too-large',
   'usage',

@@ -22,7 +22,7 @@ export interface ProbeOptions {
   readonly mode: 'read' | 'write';
 }
 
-/** Throws `UserError` `store-damaged`. */
+/** Throws `UserError` `store-damaged`, or `store-unchecked` where the child could not do its work. */
 export async function probeStores({ path, mode }: ProbeOptions): Promise<void> {
   const names = [CHECKPOINTS, PARKED].filter((name) => environmentExists(path, name));
   if (names.length === 0) return;
@@ -30,7 +30,7 @@ export async function probeStores({ path, mode }: ProbeOptions): Promise<void> {
   if (damage !== undefined) throw damaged(join(path, damage.name), damage);
 }
 
-/** What is wrong with one environment; undefined where it is sound. The lock must be held. */
+/** What is wrong with one environment; undefined where it is sound. The lock must be held. Throws `UserError` `store-unchecked`. */
 export async function environmentDamage(path: string, name: string): Promise<string | undefined> {
   return (await probe({ path, mode: 'write', names: [name] }))?.reason;
 }
@@ -45,25 +45,45 @@ function probe({
   mode,
   names,
 }: ProbeOptions & { readonly names: readonly string[] }): Promise<Damage | undefined> {
-  return new Promise((resolve) => {
+  return new Promise<Damage | undefined>((resolve, reject) => {
     const args = [...childExecArgv(), CHILD, path, mode, ...names];
+    // For want of memory it throws at once; for want of processes the callback is told.
     execFile(process.execPath, args, { timeout: PROBE_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
       if (error === null) {
         resolve(undefined);
         return;
       }
-      // The child names each environment before it reads it: the last one is what it died of.
-      const name = stdout.trim().split('\n').at(-1) || (names[0] ?? '');
       const said = stderr.trim().split('\n').at(-1);
-      resolve({ name, reason: error.signal ? `reading it ended with ${error.signal}` : said || error.message });
+      const reason = error.signal ? `reading it ended with ${error.signal}` : said || error.message;
+      // The child names each environment before it reads it: the last one is what it died of.
+      const name = stdout.trim().split('\n').at(-1);
+      const ended = !error.killed && FROM_OUTSIDE.has(error.signal ?? '');
+      if (!name || ended) reject(unchecked(path, reason, error));
+      else resolve({ name, reason });
     });
+  }).catch((error: unknown): never => {
+    if (error instanceof UserError) throw error;
+    throw unchecked(path, error instanceof Error ? error.message : String(error), error);
   });
 }
+
+/** Never of a damaged file: the kernel ends who takes the last memory, a terminal all that it started. */
+const FROM_OUTSIDE: ReadonlySet<string> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP']);
 
 /** Unbuilt, the child needs the same loader as this process; never its debugger's port or its test runner. */
 function childExecArgv(): string[] {
   if (!import.meta.url.endsWith('.ts')) return [];
   return process.execArgv.filter((argument) => !/^--(inspect|test)/.test(argument));
+}
+
+function unchecked(path: string, reason: string, cause: unknown): UserError {
+  return new UserError(
+    'store-unchecked',
+    `Whether the stores in ${path} are sound could not be checked: the process that reads them first could not do so (${reason}). ` +
+      `That says nothing about the stores, and nothing was changed. Make sure that ${process.execPath} can be started, with memory ` +
+      `and processes to spare, and try again.`,
+    { cause },
+  );
 }
 
 function damaged(where: string, { name, reason }: Damage): UserError {

@@ -34,12 +34,16 @@ export interface Restored {
 /** Without a dot, or lmdb would take it for a file. */
 const RESTORING = 'restoring-checkpoints';
 
-/** The folder's lock must be held. Undefined where nothing is damaged. Throws `UserError` where there is nothing to restore from. */
+/** The folder's lock must be held. Undefined where the store is not damaged. Throws `UserError` where there is nothing to restore from. */
 export async function restoreCheckpoints(path: string): Promise<Restored | undefined> {
-  const copy = await readCopy(path);
-  const damage = environmentExists(path, CHECKPOINTS)
-    ? ((await environmentDamage(path, CHECKPOINTS)) ?? (copy && (await emptiness(path, copy))))
-    : copy && 'the store is not there';
+  const there = environmentExists(path, CHECKPOINTS);
+  const broken = there ? await environmentDamage(path, CHECKPOINTS) : undefined;
+  const stored = there && broken === undefined ? await readDurable(path) : undefined;
+  // Beside a sound store with something in it, a damaged copy is no reason to refuse: the next start writes it anew.
+  const copy = await readCopy(path).catch((error: unknown) => {
+    if (stored === undefined || stored.size === 0) throw error;
+  });
+  const damage = broken ?? (copy && (stored === undefined ? 'the store is not there' : emptiness(stored, copy)));
   if (damage === undefined) return undefined;
   if (copy === undefined) {
     throw new UserError(
@@ -72,7 +76,7 @@ export async function restoreCheckpoints(path: string): Promise<Restored | undef
 }
 
 /** What a store that LMDB finds in order lacks; undefined where that is nothing. */
-async function emptiness(path: string, copy: CheckpointCopy): Promise<string | undefined> {
-  const missing = missingFrom(copy, await readDurable(path));
+function emptiness(stored: ReadonlyMap<string, unknown>, copy: CheckpointCopy): string | undefined {
+  const missing = missingFrom(copy, stored);
   return missing.length === 0 ? undefined : `it lacks ${missing.join(', ')}`;
 }

@@ -159,6 +159,17 @@ test('a copy that is cut off, edited, newer or missing restores nothing', async 
   await assert.rejects(restoreCheckpoints(path), { code: 'store-damaged', message: /there is no checkpoints\.json/ });
 });
 
+test('beside a sound store a damaged copy is no damage', async (t) => {
+  const path = await filled(t);
+  await writeFile(join(path, COPY), 'cut off');
+  const before = await readdir(path);
+  assert.equal(await restoreCheckpoints(path), undefined);
+  assert.deepEqual(await readdir(path), before);
+  // One with nothing in it may have been emptied.
+  await writeFile(join(path, 'checkpoints', 'data.mdb'), '');
+  await assert.rejects(restoreCheckpoints(path), { code: 'store-damaged' });
+});
+
 test('a position that a user set, earlier or later, and a subscription that was forgotten, are so in the copy too', async (t) => {
   const path = await filled(t);
   const store = await CheckpointStore.open({ path, log });

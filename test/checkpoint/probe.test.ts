@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, readFile, readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { probeStores } from '../../src/checkpoint/probe.ts';
+import { restoreCheckpoints } from '../../src/checkpoint/restore.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { checkpoint, parked, recordedLog, temporaryFolder } from './fixtures.ts';
 
@@ -82,3 +83,29 @@ test('a new folder costs no child process', async (t) => {
   await probeStores({ path, mode: 'write' });
   assert.ok(performance.now() - started < 10);
 });
+
+/** What is run instead of Node; undone after the test. */
+async function insteadOfNode(t: TestContext, script: string | undefined): Promise<void> {
+  const node = process.execPath;
+  t.after(() => (process.execPath = node));
+  process.execPath = join(await temporaryFolder(t), 'node');
+  if (script === undefined) return;
+  await writeFile(process.execPath, `#!/bin/sh\n${script}\n`);
+  await chmod(process.execPath, 0o700);
+}
+
+for (const [what, script, said] of [
+  ['cannot be started', undefined, /could not be checked.*ENOENT.*says nothing about the stores/],
+  ['does not come as far as the stores', 'echo "no threads left" >&2; exit 1', /no threads left/],
+  ['is ended from outside', 'echo checkpoints; kill -9 $$', /SIGKILL/],
+] as const) {
+  test(`a look that ${what} says nothing about the store, which is left where it is`, async (t) => {
+    const path = await usedFolder(t);
+    const before = await readdir(path);
+    await insteadOfNode(t, script);
+    const refusal = { name: 'UserError', code: 'store-unchecked', message: said };
+    await assert.rejects(CheckpointStore.open({ path, log: recordedLog() }), refusal);
+    await assert.rejects(restoreCheckpoints(path), refusal);
+    assert.deepEqual(await readdir(path), before);
+  });
+}
