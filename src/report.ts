@@ -1,4 +1,5 @@
 /** What the running engine looks like from outside: put together when somebody asks, from the parts as they are. */
+import { shortageText } from './checkpoint/parking.ts';
 import { formatTs } from './source/position.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Config } from './config/config.ts';
@@ -91,9 +92,13 @@ export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }:
     checkpoint: {
       ...(checkpointer.failing !== undefined && { failing: checkpointer.failing }),
     },
-    parkingFull: stores.parking.full,
+    parking: parkingFacts(stores.parking),
     workers: { oldestJobAt: pool.oldestJobAt, lastResultAt: pool.lastResultAt },
   };
+}
+
+function parkingFacts({ failing, shortage }: Stores['parking']): HealthFacts['parking'] {
+  return { ...(failing !== undefined && { failing }), ...(shortage && { full: shortageText(shortage) }) };
 }
 
 function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {

@@ -17,6 +17,11 @@ export function parkedKey(subscription: string, id: string): ParkedKey {
   return [part(subscription), part(source), Number(seconds), Number(increment), Number(index)];
 }
 
+/** Of a whole entry, where an operation of it that was set aside alone has its key already. */
+export function keyBeside(key: ParkedKey): ParkedKey {
+  return [...key, 'whole'];
+}
+
 /** All keys of one subscription. */
 export function subscriptionRange(subscription: string): { readonly start: ParkedKey; readonly end: ParkedKey } {
   const key = part(subscription);

@@ -3,6 +3,8 @@
  * passes an event only once its record is on disk, so `put` resolves no sooner.
  * Invariants: an event is stored once however often it is parked (a replay after a crash parks it again); the store holds
  * at most `maxBytes`, unless one event alone is larger. When it is full, `put` waits: what is upstream then holds.
+ * An operation and its whole entry may bear the same id. The entry's record stands for the operation too, but not the other
+ * way round: where the operation came first, the entry lies beside it.
  * Puts that come while a commit is under way share the next one, and so one wait for the disk.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +14,7 @@ import { INDEX, inOneTransaction, makeFolder, openDatabase, openEnvironment, PAR
 import type { BinaryDatabase } from './data-folder.ts';
 import { matches } from './parked-filter.ts';
 import type { ParkedFilter } from './parked-filter.ts';
-import { parkedKey, subscriptionRange } from './parked-key.ts';
+import { keyBeside, parkedKey, subscriptionRange } from './parked-key.ts';
 import type { ParkedKey } from './parked-key.ts';
 import { decodeParked, encodeParked } from './record.ts';
 import type { ParkedRecord, ParkedSummary } from './record.ts';
@@ -26,10 +28,22 @@ export interface ParkingOptions {
   readonly log: Log;
 }
 
+/** Which record is meant; of `origin` only whether it is of a whole entry. */
+export interface ParkedName extends Pick<ParkedSummary, 'subscription' | 'id'> {
+  readonly origin?: ParkedSummary['origin'] | undefined;
+}
+
+/** What waits for room. */
+export interface ParkingShortage {
+  readonly events: number;
+  /** With so large a bound, all that waits now would fit. */
+  readonly neededBytes: number;
+}
+
 /** What became of parked events that were tried again. */
 export interface Settlement {
   /** Delivered, or given up. */
-  readonly gone: readonly Pick<ParkedSummary, 'subscription' | 'id'>[];
+  readonly gone: readonly ParkedName[];
   /** They stay, for another reason than before. */
   readonly kept: readonly ParkedSummary[];
 }
@@ -38,6 +52,7 @@ export interface Settlement {
 interface Pending {
   readonly key: ParkedKey;
   readonly subscription: string;
+  readonly whole: boolean;
   readonly sealed: Buffer;
   readonly payload: Uint8Array;
   readonly bytes: number;
@@ -53,11 +68,12 @@ export class ParkingStore implements AsyncDisposable {
   readonly #log: Log;
   readonly #counts = new Map<string, number>();
   #totalBytes = 0;
-  /** By id within its subscription; what is here counts in `#totalBytes` already. */
+  /** By key; what is here counts in `#totalBytes` already. */
   readonly #pending = new Map<string, Pending>();
   #queue: Pending[] = [];
   #writing: Promise<void> | undefined;
-  #waiting = new Set<() => void>();
+  /** What wakes them, and how many bytes each needs. */
+  readonly #waiting = new Map<() => void, number>();
   #failing: string | undefined;
   readonly #closing = new AbortController();
 
@@ -80,9 +96,12 @@ export class ParkingStore implements AsyncDisposable {
     }
   }
 
-  /** Whether somebody waits for room. */
-  get full(): boolean {
-    return this.#waiting.size > 0;
+  /** Undefined while nobody waits for room. */
+  get shortage(): ParkingShortage | undefined {
+    if (this.#waiting.size === 0) return undefined;
+    let neededBytes = this.#totalBytes;
+    for (const bytes of this.#waiting.values()) neededBytes += bytes;
+    return { events: this.#waiting.size, neededBytes };
   }
 
   /** Why nothing can be written now; undefined while it can. */
@@ -100,22 +119,25 @@ export class ParkingStore implements AsyncDisposable {
 
   /** Resolves once the record is on disk; rejects with the signal's reason when `stop` fires while there is no room. */
   async put({ payload, ...summary }: ParkedRecord, stop: AbortSignal): Promise<void> {
-    const key = parkedKey(summary.subscription, summary.id);
-    const name = JSON.stringify([summary.subscription, summary.id]);
     const sealed = encodeParked(summary, payload.byteLength);
     const bytes = sealed.byteLength + payload.byteLength;
+    let key: ParkedKey;
+    let name: string;
     for (;;) {
+      key = this.#keyOf(summary);
+      name = JSON.stringify(key);
       const pending = this.#pending.get(name);
       if (pending !== undefined) return pending.stored;
       if (this.#index.doesExist(key)) return undefined;
       if (this.#totalBytes + bytes <= this.#maxBytes || this.#totalBytes === 0) break;
-      await this.#room(stop);
+      await this.#room(bytes, stop);
       stop.throwIfAborted();
     }
     let resolve = (): void => undefined;
     const stored = new Promise<void>((done) => (resolve = done));
     this.#totalBytes += bytes;
-    const entry = { key, subscription: summary.subscription, sealed, payload, bytes, stored, resolve };
+    const whole = summary.origin?.whole === true;
+    const entry = { key, subscription: summary.subscription, whole, sealed, payload, bytes, stored, resolve };
     this.#pending.set(name, entry);
     this.#queue.push(entry);
     this.#writing ??= this.#write();
@@ -129,8 +151,8 @@ export class ParkingStore implements AsyncDisposable {
     yield* listParked(this.#index, filter);
   }
 
-  read(subscription: string, id: string): ParkedRecord | undefined {
-    const key = parkedKey(subscription, id);
+  read(name: ParkedName): ParkedRecord | undefined {
+    const key = this.#keyOf(name);
     const sealed = this.#index.get(key);
     const payload = this.#payloads.get(key);
     return sealed === undefined || payload === undefined ? undefined : { ...decodeParked(sealed).summary, payload };
@@ -138,13 +160,14 @@ export class ParkingStore implements AsyncDisposable {
 
   /** Gives the room of those that are gone back; the result is how many there were. On disk when it resolves, all or nothing. */
   async settle({ gone, kept }: Settlement): Promise<number> {
-    const removed = gone.flatMap(({ subscription, id }) => {
-      const key = parkedKey(subscription, id);
+    const removed = gone.flatMap((name) => {
+      const key = this.#keyOf(name);
       const sealed = this.#index.get(key);
+      const { subscription } = name;
       return sealed === undefined ? [] : [{ key, subscription, bytes: sealed.byteLength + decodeParked(sealed).bytes }];
     });
     const changed = kept.flatMap((summary) => {
-      const key = parkedKey(summary.subscription, summary.id);
+      const key = this.#keyOf(summary);
       const before = this.#index.get(key);
       if (before === undefined) return [];
       const sealed = encodeParked(summary, decodeParked(before).bytes);
@@ -163,7 +186,7 @@ export class ParkingStore implements AsyncDisposable {
       this.#counts.set(subscription, this.count(subscription) - 1);
     }
     for (const { more } of changed) this.#totalBytes += more;
-    for (const wake of this.#waiting) wake();
+    for (const wake of this.#waiting.keys()) wake();
     return removed.length;
   }
 
@@ -178,23 +201,39 @@ export class ParkingStore implements AsyncDisposable {
     return this.close();
   }
 
-  #room(stop: AbortSignal): Promise<void> {
+  #keyOf({ subscription, id, origin }: ParkedName): ParkedKey {
+    const key = parkedKey(subscription, id);
+    if (origin?.whole !== true) return key;
+    const beside = keyBeside(key);
+    if (this.#pending.has(JSON.stringify(beside)) || this.#index.doesExist(beside)) return beside;
+    const pending = this.#pending.get(JSON.stringify(key));
+    if (pending !== undefined) return pending.whole ? key : beside;
+    const stored = this.#index.get(key);
+    return stored === undefined || decodeParked(stored).summary.origin?.whole === true ? key : beside;
+  }
+
+  #room(bytes: number, stop: AbortSignal): Promise<void> {
     if (stop.aborted) return Promise.resolve();
-    if (!this.full) {
-      this.#log.error(
-        { code: 'parking-full', maxBytes: this.#maxBytes, totalBytes: this.#totalBytes },
-        'The store of parked events is full: what has to be parked next is held. Replay or drop some, or raise `parked.maxBytes`.',
-      );
-    }
+    // Once all of the batch is here: only then is it known how much room would do.
+    if (this.#waiting.size === 0) setImmediate(() => this.#tellShortage());
     return new Promise((resolve) => {
       const done = (): void => {
         this.#waiting.delete(done);
         stop.removeEventListener('abort', done);
         resolve();
       };
-      this.#waiting.add(done);
+      this.#waiting.set(done, bytes);
       stop.addEventListener('abort', done, { once: true });
     });
+  }
+
+  #tellShortage(): void {
+    const { shortage } = this;
+    if (shortage === undefined) return;
+    this.#log.error(
+      { code: 'parking-full', maxBytes: this.#maxBytes, totalBytes: this.#totalBytes, ...shortage },
+      `The store of parked events is full: ${shortageText(shortage)}`,
+    );
   }
 
   async #write(): Promise<void> {
@@ -250,6 +289,14 @@ export function* listParked(index: BinaryDatabase, filter: ParkedFilter): Genera
     const { summary } = decodeParked(value);
     if (matches(summary, filter)) yield summary;
   }
+}
+
+/** Room is only made on a stopped engine, and what one batch parks comes again until all of it was stored. */
+export function shortageText({ events, neededBytes }: ParkingShortage): string {
+  return (
+    `${events} ${events === 1 ? 'event waits' : 'events wait'} for room, and their sources with them. Stop the engine and set \`parked.maxBytes\` ` +
+    `to ${neededBytes} or more, or replay or drop what is parked; where what was read together parks more than the limit, only a higher limit helps.`
+  );
 }
 
 /** As the bound counts it. */

@@ -32,7 +32,12 @@ export async function parkedDrop({
     return 0;
   }
   const { store } = stopped;
-  const chosen = [...store.list(filter)].map(({ subscription, id, reason }) => ({ subscription, id, reason }));
+  const chosen = [...store.list(filter)].map(({ subscription, id, reason, origin }) => ({
+    subscription,
+    id,
+    reason,
+    origin,
+  }));
   if (chosen.length === 0) {
     write(NOTHING_PARKED);
     return 0;

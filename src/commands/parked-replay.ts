@@ -4,7 +4,7 @@
  */
 import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
-import type { ParkingStore } from '../checkpoint/parking.ts';
+import type { ParkedName, ParkingStore } from '../checkpoint/parking.ts';
 import type { ParkedRecord, ParkedSummary } from '../checkpoint/record.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
@@ -42,10 +42,10 @@ export async function parkedReplay({ config: file, dryRun, write, ...flags }: Pa
   }
   const { store } = stopped;
   const names = new Set<string>();
-  const chosen: Pick<ParkedSummary, 'subscription' | 'id'>[] = [];
-  for (const { subscription, id } of store.list(filter)) {
+  const chosen: ParkedName[] = [];
+  for (const { subscription, id, origin } of store.list(filter)) {
     names.add(subscription);
-    chosen.push({ subscription, id });
+    chosen.push({ subscription, id, origin });
   }
   const report = write ?? (usesStdout(config, names) ? toStderr : toStdout);
   if (chosen.length === 0) {
@@ -58,9 +58,9 @@ export async function parkedReplay({ config: file, dryRun, write, ...flags }: Pa
   using signals = stopOnSignals(noLog);
   const replay = new Replay({ config, store, remaker, publisher, dryRun });
   try {
-    for (const { subscription, id } of chosen) {
+    for (const name of chosen) {
       if (signals.stop.aborted) break;
-      const record = store.read(subscription, id);
+      const record = store.read(name);
       if (record) await replay.one(record);
     }
   } finally {
@@ -88,7 +88,7 @@ class Replay {
   readonly #o: ReplayOptions;
   readonly #kept: Kept[] = [];
   readonly #unavailable = new Map<string, string>();
-  #gone: Pick<ParkedSummary, 'subscription' | 'id'>[] = [];
+  #gone: ParkedName[] = [];
   #changed: ParkedSummary[] = [];
   replayed = 0;
 

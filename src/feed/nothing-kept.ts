@@ -9,5 +9,5 @@ export const nothingKept: Stores = {
     addGap: async () => {},
     gaps: () => [],
   },
-  parking: { put: async () => {}, full: false, totalBytes: 0, count: () => 0 },
+  parking: { put: async () => {}, failing: undefined, shortage: undefined, totalBytes: 0, count: () => 0 },
 };

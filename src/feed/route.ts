@@ -1,4 +1,5 @@
 /** What a feed is given for each subscription, and where it keeps what must outlive it. */
+import type { ParkingShortage } from '../checkpoint/parking.ts';
 import type { CheckpointRecord, GapRecord, ParkedRecord } from '../checkpoint/record.ts';
 import type { SubscriptionConfig } from '../config/config.ts';
 import type { LanePort } from '../lanes/port.ts';
@@ -35,7 +36,8 @@ export interface Parking {
 export interface Stores {
   readonly checkpoints: Checkpoints & { gaps(): readonly GapRecord[] };
   readonly parking: Parking & {
-    readonly full: boolean;
+    readonly failing: string | undefined;
+    readonly shortage: ParkingShortage | undefined;
     readonly totalBytes: number;
     count(subscription: string): number;
   };

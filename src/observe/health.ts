@@ -14,8 +14,7 @@ export interface HealthFacts {
   readonly sinks: readonly SinkFacts[];
   readonly subscriptions: readonly SubscriptionFacts[];
   readonly checkpoint: CheckpointFacts;
-  /** Whether the parking store has reached `parked.maxBytes`. */
-  readonly parkingFull: boolean;
+  readonly parking: ParkingFacts;
   readonly workers: WorkerFacts;
 }
 
@@ -66,6 +65,13 @@ export interface CheckpointFacts {
   readonly failing?: string;
 }
 
+export interface ParkingFacts {
+  /** The last write's error, gone with the next that succeeds. */
+  readonly failing?: string;
+  /** What waits because the store has reached `parked.maxBytes`, and what to do about it. */
+  readonly full?: string;
+}
+
 export interface WorkerFacts {
   /** When the oldest batch that is now with the workers was given to them. */
   readonly oldestJobAt: number | undefined;
@@ -101,14 +107,7 @@ export function readiness(facts: HealthFacts, now: number): Reason[] {
             text: `the checkpoint cannot be written: ${facts.checkpoint.failing}`,
           },
         ]),
-    ...(facts.parkingFull
-      ? [
-          {
-            code: 'parking-full' as const,
-            text: 'the parking store is full: replay or drop what is parked, or raise parked.maxBytes',
-          },
-        ]
-      : []),
+    ...parkingReasons(facts.parking),
   ];
 }
 
@@ -165,6 +164,14 @@ function sourceReasons(source: SourceFacts, now: number): Reason[] {
   // Held for a moment is how back pressure works at full speed; held for as long as this is a destination that stands still.
   const holder = state === 'held' ? `, held by ${source.heldBy.map((it) => `"${it}"`).join(', ') || 'its budget'}` : '';
   return [{ code: 'no-batch', text: `source "${name}" has had no batch for ${seconds(silentMs)}${holder}` }];
+}
+
+function parkingReasons({ failing, full }: ParkingFacts): Reason[] {
+  const reasons: Reason[] = [];
+  if (failing !== undefined)
+    reasons.push({ code: 'parking-failing', text: `parked events cannot be written: ${failing}` });
+  if (full !== undefined) reasons.push({ code: 'parking-full', text: `the parking store is full: ${full}` });
+  return reasons;
 }
 
 function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): Reason[] {

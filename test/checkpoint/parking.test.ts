@@ -5,10 +5,14 @@ import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
+import type { ParkingShortage } from '../../src/checkpoint/parking.ts';
 import { parked, recordedLog, startChild, temporaryFolder } from './fixtures.ts';
 import type { RecordedLog } from './fixtures.ts';
 
 const never = new AbortController().signal;
+
+/** Asked anew: the compiler takes a property for what it was found to be before. */
+const shortageOf = (parking: ParkingStore): ParkingShortage | undefined => parking.shortage;
 
 async function openParking(
   t: TestContext,
@@ -29,10 +33,10 @@ test('a parked event comes back whole after opening again', async (t) => {
   const { totalBytes } = parking;
   await parking.close();
   await using again = await ParkingStore.open({ path, maxBytes: 1e6, log });
-  const found = again.read('orders', 'shop:5.1.0');
+  const found = again.read({ subscription: 'orders', id: 'shop:5.1.0' });
   assert.deepEqual({ ...found, payload: Buffer.from(found?.payload ?? []) }, record);
-  assert.equal(again.read('orders', 'shop:5.2.0')?.payload.byteLength, 0);
-  assert.equal(again.read('orders', 'shop:5.3.0'), undefined);
+  assert.equal(again.read({ subscription: 'orders', id: 'shop:5.2.0' })?.payload.byteLength, 0);
+  assert.equal(again.read({ subscription: 'orders', id: 'shop:5.3.0' }), undefined);
   assert.equal(again.totalBytes, totalBytes);
   assert.equal(again.count('orders'), 2);
   assert.equal(again.count('stock'), 0);
@@ -47,6 +51,59 @@ test('an event parked twice is stored and counted once, at the same moment too',
   assert.equal(parking.count('orders'), 1);
   await parking.put(parked('shop:5.1.0', { subscription: 'stock' }), never);
   assert.equal(parking.count('stock'), 1, 'another subscription’s is another event');
+});
+
+test('a whole entry is kept beside an operation of it that was set aside alone, which has the same id', async (t) => {
+  const { parking, path, log } = await openParking(t);
+  const alone = parked('shop:5.1.0', { reason: 'missing-field' });
+  const whole = parked('shop:5.1.0', { origin: { serverVersion: 700, whole: true } });
+  // At the same moment, and once the other one is on disk.
+  await Promise.all([parking.put(alone, never), parking.put(whole, never)]);
+  await parking.put({ ...alone, id: 'shop:5.2.0' }, never);
+  for (let n = 0; n < 2; n++) await parking.put({ ...whole, id: 'shop:5.2.0' }, never);
+  assert.equal(parking.count('orders'), 4);
+  await parking.close();
+  await using again = await ParkingStore.open({ path, maxBytes: 1e6, log });
+  for (const id of ['shop:5.1.0', 'shop:5.2.0']) {
+    assert.equal(again.read({ ...alone, id })?.reason, 'missing-field');
+    assert.equal(again.read({ ...whole, id })?.origin?.whole, true);
+    assert.equal(await again.settle({ gone: [{ ...alone, id }], kept: [{ ...whole, id, detail: 'another' }] }), 1);
+    assert.equal(again.read({ ...alone, id }), undefined);
+    assert.equal(again.read({ ...whole, id })?.detail, 'another');
+  }
+  await again.put(whole, never);
+  assert.equal(again.count('orders'), 2, 'found beside, though its own place is free now');
+  assert.equal(await again.settle({ gone: [...again.list()], kept: [] }), 2);
+  assert.equal(again.totalBytes, 0);
+});
+
+test('an operation of an entry that is parked whole is not parked again', async (t) => {
+  const { parking } = await openParking(t);
+  await parking.put(parked('shop:5.1.0', { origin: { serverVersion: 700, whole: true } }), never);
+  await parking.put(parked('shop:5.1.0'), never);
+  assert.equal(parking.count('orders'), 1);
+});
+
+test('a store too small for what comes at once says how large it must be', async (t) => {
+  const { parking, path, log } = await openParking(t, 1_000);
+  const stop = new AbortController();
+  const ids = ['shop:1.1.0', 'shop:1.2.0', 'shop:1.3.0'];
+  const puts = ids.map((id) => parking.put(parked(id, { payload: Buffer.alloc(600) }), stop.signal));
+  await sleep(50);
+  const shortage = parking.shortage;
+  assert.equal(shortage?.events, 2);
+  assert.ok(shortage.neededBytes > 3 * 600);
+  assert.equal(log.lines.length, 1);
+  assert.match(
+    log.lines[0]!,
+    new RegExp(`2 events wait.* to ${shortage.neededBytes} or more.*only a higher limit helps`),
+  );
+  stop.abort();
+  assert.equal((await Promise.allSettled(puts)).filter(({ status }) => status === 'rejected').length, 2);
+  await parking.close();
+  await using larger = await ParkingStore.open({ path, maxBytes: shortage.neededBytes, log });
+  await Promise.all(ids.map((id) => larger.put(parked(id, { payload: Buffer.alloc(600) }), never)));
+  assert.equal(larger.shortage, undefined);
 });
 
 test('a put that resolved survives a SIGKILL', async (t) => {
@@ -67,7 +124,8 @@ test('a put that resolved survives a SIGKILL', async (t) => {
   await using parking = await ParkingStore.open({ path, maxBytes: 1e9, log: recordedLog() });
   const resolved = Number(child.text.trim().split('\n').at(-1));
   assert.ok([resolved, resolved + 1].includes(parking.count('orders')));
-  for (let i = 1; i <= resolved; i += 1) assert.ok(parking.read('orders', `shop:1.${i}.0`), `event ${i}`);
+  for (let i = 1; i <= resolved; i += 1)
+    assert.ok(parking.read({ subscription: 'orders', id: `shop:1.${i}.0` }), `event ${i}`);
 });
 
 test('many puts at the same moment wait for the disk only a few times', async (t) => {
@@ -98,17 +156,18 @@ test('a full store waits, says so, and goes on when there is room', async (t) =>
   await parking.put(parked('shop:1.1.0', { payload }), never);
   await parking.put(parked('shop:1.2.0', { payload }), never);
   const { totalBytes } = parking;
-  assert.equal(parking.full, false);
+  assert.equal(shortageOf(parking), undefined);
   let resolved = false;
   const waiting = parking.put(parked('shop:1.3.0', { payload }), never).then(() => (resolved = true));
   await sleep(50);
   assert.equal(resolved, false);
-  assert.equal(parking.full, true);
-  assert.match(log.lines.join(), /error: .*full/);
+  const neededBytes = shortageOf(parking)?.neededBytes ?? 0;
+  assert.ok(neededBytes > 2_000 && neededBytes < 2_000 + 1_000);
+  assert.match(log.lines.join(), new RegExp(`error: .*full: 1 event .*parked.maxBytes.* to ${neededBytes} or more`));
   assert.equal(await parking.settle({ gone: [parked('shop:1.9.0')], kept: [] }), 0);
   assert.equal(await parking.settle({ gone: [parked('shop:1.1.0')], kept: [] }), 1);
   await waiting;
-  assert.equal(parking.full, false);
+  assert.equal(shortageOf(parking), undefined);
   assert.equal(parking.totalBytes, totalBytes);
   assert.equal(parking.count('orders'), 2);
   assert.deepEqual(
@@ -124,7 +183,7 @@ test('what waits for room gives up when it is told to stop, and was not stored',
   const waiting = parking.put(parked('shop:1.2.0', { payload: Buffer.alloc(400) }), stop.signal);
   stop.abort(new Error('shutting down'));
   await assert.rejects(waiting, /shutting down/);
-  assert.equal(parking.full, false);
+  assert.equal(shortageOf(parking), undefined);
   assert.equal(parking.count('orders'), 1);
 });
 
@@ -160,7 +219,7 @@ test('ids and names of any length and content can be parked and told apart', asy
   const ids = [`${long}a`, `${long}b`, `${long}:1.2.3`, 'with a \0 in it', 'é'.repeat(700), ''];
   for (const id of ids) await parking.put(parked(id, { subscription: long }), never);
   assert.equal(parking.count(long), ids.length);
-  for (const id of ids) assert.equal(parking.read(long, id)?.id, id);
+  for (const id of ids) assert.equal(parking.read({ subscription: long, id })?.id, id);
   assert.equal([...parking.list({ subscription: long })].length, ids.length);
 });
 
@@ -191,6 +250,6 @@ test('a disk that is full holds what is parked, and it is stored once there is r
   await child.line('mended');
   await child.line('2');
   await using parking = await ParkingStore.open({ path, maxBytes: 1e9, log: recordedLog() });
-  assert.equal(parking.read('orders', 'shop:1.1.0')?.payload.byteLength, 1_000_000);
+  assert.equal(parking.read({ subscription: 'orders', id: 'shop:1.1.0' })?.payload.byteLength, 1_000_000);
   return undefined;
 });

@@ -168,7 +168,8 @@ export class EngineListener implements AsyncDisposable {
       put: async (parked) => {
         this.#parked.push(inWords(parked));
       },
-      full: false,
+      failing: undefined,
+      shortage: undefined,
       totalBytes: 0,
       count: () => 0,
     };

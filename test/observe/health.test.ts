@@ -24,7 +24,7 @@ const well: HealthFacts = {
   sinks: [{ name: 'rabbit', connected: true }],
   subscriptions: [{ name: 'orders', lanes: [lane, { ...lane, partition: 1 }] }],
   checkpoint: {},
-  parkingFull: false,
+  parking: {},
   workers: { oldestJobAt: undefined, lastResultAt: NOW - 900 },
 };
 
@@ -144,11 +144,15 @@ test('held lanes are told by cause, once for each', () => {
   ]);
 });
 
-test('a checkpoint that cannot be written and a full parking store are not ready', () => {
-  const reasons = readiness({ ...well, checkpoint: { failing: 'ENOSPC' }, parkingFull: true }, NOW);
-  assert.equal(reasons.length, 2);
+test('a checkpoint or a parked event that cannot be written, and a full parking store, are not ready', () => {
+  const reasons = readiness(
+    { ...well, checkpoint: { failing: 'ENOSPC' }, parking: { failing: 'EIO', full: 'raise parked.maxBytes' } },
+    NOW,
+  );
+  assert.equal(reasons.length, 3);
   assert.match(reasons[0] ?? '', /ENOSPC/);
-  assert.match(reasons[1] ?? '', /parked\.maxBytes/);
+  assert.match(reasons[1] ?? '', /EIO/);
+  assert.match(reasons[2] ?? '', /parked\.maxBytes/);
 });
 
 test('nothing that a restart would not mend makes the engine unhealthy', () => {
@@ -158,7 +162,7 @@ test('nothing that a restart would not mend makes the engine unhealthy', () => {
     sinks: [{ name: 'rabbit', connected: false }],
     subscriptions: [{ name: 'orders', lanes: [{ ...lane, oldestUnconfirmedAt: NOW - 3_600_000 }] }],
     checkpoint: { failing: 'ENOSPC' },
-    parkingFull: true,
+    parking: { failing: 'EIO', full: 'raise parked.maxBytes' },
     // Idle for an hour: no job, so no answer is owed.
     workers: { oldestJobAt: undefined, lastResultAt: NOW - 3_600_000 },
   };
@@ -181,10 +185,10 @@ test('each reason has a code, which has a page', () => {
   assert.deepEqual(codes(withSource({ state: 'position_lost', lost: 'diverged' })), ['position-diverged']);
   assert.deepEqual(codes(withSource({ state: 'reconnecting' })), ['source-away']);
   assert.deepEqual(codes(withSink({ connected: false })), ['sink-away']);
-  assert.deepEqual(codes({ ...well, checkpoint: { failing: 'ENOSPC' }, parkingFull: true }), [
-    'checkpoint-failing',
-    'parking-full',
-  ]);
+  assert.deepEqual(
+    codes({ ...well, checkpoint: { failing: 'ENOSPC' }, parking: { failing: 'EIO', full: 'raise parked.maxBytes' } }),
+    ['checkpoint-failing', 'parking-failing', 'parking-full'],
+  );
   const held = { reason: 'nacked' as const, detail: 'full', since: 0 };
   assert.deepEqual(codes(withLanes({ ...lane, held })), ['held-nacked']);
 });
