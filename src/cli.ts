@@ -2,17 +2,17 @@
 /**
  * The command line: what can be said, and which exit code it ends with. What a command does is in `commands/`, loaded only
  * when it is asked for. Exit codes: 0 fine; 1 failed while running; 2 bad usage or configuration; 3 position lost; 130
- * stopped by a second signal.
+ * stopped by a second signal, or by Ctrl-C instead of an answer.
  */
 import { inspect } from 'node:util';
 import { Command, CommanderError } from 'commander';
 import type { Code } from './codes.ts';
 import { withoutKnownSecrets } from './config/known-secrets.ts';
-import { PositionLostError, UserError } from './errors.ts';
+import { InterruptedError, PositionLostError, UserError } from './errors.ts';
 import type { FilterFlags } from './checkpoint/parked-filter.ts';
 import { VERSION } from './version.ts';
 
-const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3 } as const;
+const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3, interrupted: 130 } as const;
 
 const EXIT_CODES = `
 Exit codes:
@@ -20,7 +20,7 @@ Exit codes:
   1    failed while running
   2    bad usage or configuration
   3    a position has left the oplog
-  130  stopped at once by a second signal`;
+  130  stopped at once by a second signal, or by Ctrl-C at a question`;
 
 interface Outcome {
   exitCode: number;
@@ -165,6 +165,7 @@ function collect(value: string, before: readonly string[] = []): string[] {
 function exitCodeOf(error: unknown): number {
   // Commander has written its own message, and counts help that was asked for as an "error" with the code 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
+  if (error instanceof InterruptedError) return EXIT.interrupted;
   const message = error instanceof Error ? error.message : String(error);
   const known = error instanceof UserError || error instanceof PositionLostError;
   // What nobody foresaw comes with its stack, for the one who has to find it.

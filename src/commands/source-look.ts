@@ -5,7 +5,7 @@ import { ByteBudget } from '../source/byte-budget.ts';
 import { makeSource } from '../source/make-source.ts';
 import { formatTs, isFuture } from '../source/position.ts';
 import type { Config, SourceConfig, Start } from '../config/config.ts';
-import type { ResumePoint } from '../source/position.ts';
+import type { ResumePoint, Ts } from '../source/position.ts';
 import type { SourceIdentity } from '../source/source.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 
@@ -13,7 +13,10 @@ export type Look =
   | { readonly kind: 'seen'; readonly identity: SourceIdentity; readonly resume: ResumePoint }
   | { readonly kind: 'unreachable' };
 
-/** Where this start would begin. Throws `UserError` where it cannot: not in the oplog any more, or in the future. */
+/**
+ * Where this start would begin. Throws `UserError` where it cannot: not in the oplog any more, or in the future, which this
+ * machine's clock tells where the source does not.
+ */
 export async function lookAtStart(config: Config, source: SourceConfig, start: Start): Promise<Look> {
   const subscriptions = config.subscriptions.filter((one) => one.source === source.name);
   const onReconnect = (): void => undefined;
@@ -27,12 +30,7 @@ export async function lookAtStart(config: Config, source: SourceConfig, start: S
   try {
     const identity = await Promise.race([late, opened.connect(stop)]);
     const newest = await Promise.race([late, opened.resolve({ kind: 'latest' }, stop)]);
-    if (start.kind === 'from' && isFuture(start.ts, newest.ts)) {
-      throw new UserError(
-        'start-in-future',
-        `${start.written} lies in the future (the newest entry is ${formatTs(newest.ts)}). Nothing was changed.`,
-      );
-    }
+    refuseFuture(start, newest.ts, `the newest entry is ${formatTs(newest.ts)}`);
     const resume = start.kind === 'latest' ? newest : await Promise.race([late, opened.resolve(start, stop)]);
     await Promise.race([late, opened.verify(resume, stop)]);
     return { kind: 'seen', identity, resume };
@@ -43,8 +41,16 @@ export async function lookAtStart(config: Config, source: SourceConfig, start: S
         cause: error,
       });
     }
+    const now = new Date();
+    const ts = { seconds: Math.floor(now.getTime() / 1000), increment: 0 };
+    refuseFuture(start, ts, `it is ${now.toISOString()} here, and the source cannot be reached`);
     return { kind: 'unreachable' };
   } finally {
     await opened.close();
   }
+}
+
+function refuseFuture(start: Start, newest: Ts, because: string): void {
+  if (start.kind !== 'from' || !isFuture(start.ts, newest)) return;
+  throw new UserError('start-in-future', `${start.written} lies in the future (${because}). Nothing was changed.`);
 }
