@@ -140,7 +140,7 @@ async function oddNamespaces(arena: Arena): Promise<Outcome> {
       names.push('é'.repeat(Math.floor(most / 2)));
       for (const name of names) {
         const collection = client.db(db).collection(name);
-        for (let n = 0; n < arena.pick(20, 2_000); n++) {
+        for (let n = 0; n < arena.pick(20, 200); n++) {
           await collection.insertOne({ _id: n } as Document);
           await collection.updateOne({ _id: n } as Document, { $set: { 'ä.b': 1 } });
         }
