@@ -15,7 +15,7 @@ export interface LaneSetOptions {
 }
 
 /** These last until somebody has put the destination right, or made room. */
-const FOR_A_PERSON: ReadonlySet<HoldReason> = new Set(['unroutable', 'refused', 'parking-full']);
+const FOR_A_PERSON: ReadonlySet<HoldReason> = new Set(['unroutable', 'refused']);
 
 export class LaneSet {
   readonly #o: LaneSetOptions;

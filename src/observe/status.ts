@@ -81,7 +81,6 @@ export const HOLD_REASONS = [
   'blocked',
   'disconnected',
   'confirm-timeout',
-  'parking-full',
 ] as const;
 
 export type HoldReason = (typeof HOLD_REASONS)[number];
