@@ -28,7 +28,7 @@ export interface RecentView {
 export class RecentPositions {
   readonly #files: readonly FileHandle[];
   /** Of the last write; its parity is its file. */
-  #number = 0;
+  #number: number;
 
   /** Made where it is not there. The folder's lock must be held. */
   static async open(path: string): Promise<{ readonly recent: RecentPositions; readonly found: RecentView }> {
@@ -62,17 +62,12 @@ export class RecentPositions {
 
 /** Also beside a running engine. */
 export async function readRecent(path: string): Promise<RecentView> {
-  const { records, damage } = await newest(join(path, recentName()));
-  return damage === undefined ? { records } : { records, damage };
-}
-
-interface Newest extends RecentRecords {
-  readonly damage?: string;
+  const { number: _, ...found } = await newest(join(path, recentName()));
+  return found;
 }
 
 /** Throws `UserError` `store-newer`. */
-async function newest(folder: string): Promise<Newest> {
-  const nothing: Newest = { number: 0, records: [] };
+async function newest(folder: string): Promise<RecentView & RecentRecords> {
   let best: RecentRecords | undefined;
   let damage: string | undefined;
   for (const name of FILES) {
@@ -84,8 +79,7 @@ async function newest(folder: string): Promise<Newest> {
     if (found === undefined) damage = `${path} does not match its checksum`;
     else if (best === undefined || found.number > best.number) best = found;
   }
-  if (best !== undefined) return best;
-  return damage === undefined ? nothing : { ...nothing, damage };
+  return best ?? { number: 0, records: [], ...(damage !== undefined && { damage }) };
 }
 
 /** Not truncated: what it holds may be all there is. */

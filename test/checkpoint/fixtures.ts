@@ -1,7 +1,7 @@
 /** What the tests of the data folder share: folders that vanish, records that differ by a number, children to kill. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,22 @@ export async function temporaryFolder(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'tailrace-test-'));
   t.after(() => rm(path, { recursive: true, force: true }));
   return path;
+}
+
+/** Of a stopped engine whose source cannot be reached; its data folder is `data`, beside it. */
+const CONFIG = `
+sources:
+  shop: { uri: "mongodb://127.0.0.1:1/?replicaSet=rs0" }
+subscriptions:
+  - { name: orders, namespaces: ["shop.orders"], to: stdout }
+checkpoint: { path: ./data }
+`;
+
+/** The path of a configuration file in a folder of its own. */
+export async function configured(t: TestContext): Promise<string> {
+  const config = join(await temporaryFolder(t), 'tailrace.yaml');
+  await writeFile(config, CONFIG);
+  return config;
 }
 
 export interface RecordedLog extends Log {

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
@@ -7,21 +6,7 @@ import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { checkpointShow } from '../../src/commands/checkpoint-show.ts';
 import { parkedList } from '../../src/commands/parked-list.ts';
-import { checkpoint, parked, recordedLog, temporaryFolder } from '../checkpoint/fixtures.ts';
-
-const CONFIG = `
-sources:
-  shop: { uri: "mongodb://127.0.0.1:1/?replicaSet=rs0" }
-subscriptions:
-  - { name: orders, namespaces: ["shop.orders"], to: stdout }
-checkpoint: { path: ./data }
-`;
-
-async function configured(t: TestContext): Promise<string> {
-  const config = join(await temporaryFolder(t), 'tailrace.yaml');
-  await writeFile(config, CONFIG);
-  return config;
-}
+import { checkpoint, configured, parked, recordedLog } from '../checkpoint/fixtures.ts';
 
 async function filled(t: TestContext): Promise<string> {
   const config = await configured(t);

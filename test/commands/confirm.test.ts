@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
@@ -10,18 +9,10 @@ import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { checkpointSet } from '../../src/commands/checkpoint-set.ts';
 import { confirmed } from '../../src/commands/confirm.ts';
 import { InterruptedError } from '../../src/errors.ts';
-import { checkpoint, recordedLog, temporaryFolder } from '../checkpoint/fixtures.ts';
+import { checkpoint, configured, recordedLog } from '../checkpoint/fixtures.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 const TSX = import.meta.resolve('tsx');
-const CONFIG = `
-sources:
-  shop: { uri: "mongodb://127.0.0.1:1/?replicaSet=rs0" }
-subscriptions:
-  - { name: orders, namespaces: ["shop.orders"], to: stdout }
-checkpoint: { path: ./data }
-`;
-
 const log = recordedLog();
 
 interface Screen {
@@ -61,10 +52,8 @@ test('Ctrl-C, and the end of the input, are no answer', async () => {
 
 test('a command that is ended at its question exits 130 without a stack, and changes nothing', async (t) => {
   if (spawnSync('script', ['--version']).error !== undefined) return t.skip('there is no script here');
-  const folder = await temporaryFolder(t);
-  const file = join(folder, 'tailrace.yaml');
-  const path = join(folder, 'data');
-  await writeFile(file, CONFIG);
+  const file = await configured(t);
+  const path = join(file, '..', 'data');
   const store = await CheckpointStore.open({ path, log });
   await store.put([checkpoint('orders', 1_795_327_615)]);
   await store.close();
@@ -88,10 +77,8 @@ test('a command that is ended at its question exits 130 without a stack, and cha
 });
 
 test('a position in the future is refused by the clock here where the source cannot be asked', async (t) => {
-  const folder = await temporaryFolder(t);
-  const config = join(folder, 'tailrace.yaml');
-  await writeFile(config, CONFIG);
-  const store = await CheckpointStore.open({ path: join(folder, 'data'), log });
+  const config = await configured(t);
+  const store = await CheckpointStore.open({ path: join(config, '..', 'data'), log });
   await store.put([checkpoint('orders', 1_795_327_615)]);
   await store.close();
   const set = (position: string): Promise<number> =>

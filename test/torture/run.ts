@@ -1,6 +1,6 @@
 /**
  * `npm run torture`: every case in its long form, one after another, on every server version that can be had where versions
- * matter. Takes the better part of an hour.
+ * matter. Takes hours.
  *
  *     --seed N     the same chances again; cases that this seed has passed already are left out
  *     --cases TEXT only those with this text in their end or name
