@@ -101,7 +101,9 @@ async function run(one: TortureCase, { on, servers, seed }: Variant & { readonly
     if (error instanceof CannotRun || error instanceof ServersUnavailable) {
       return { ...base, seconds: elapsed(), cannot: error.message };
     }
-    const failed = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    console.log(error);
+    // The rest is the engine's log and this machine's paths: of no use to those who read results.
+    const [failed = ''] = String(error).split('\n');
     return { ...base, seconds: elapsed(), failed, ...(error instanceof Broken && { outcome: error.outcome }) };
   }
 }
@@ -111,5 +113,5 @@ function summary({ outcome, failed, cannot, seconds }: Result): string {
   if (cannot !== undefined) return `  not run: ${cannot}`;
   return failed === undefined
     ? `  kept in ${seconds} s:${numbers}`
-    : `  FAILED after ${seconds} s:${numbers}\n${failed}`;
+    : `  FAILED after ${seconds} s:${numbers} ${failed}`;
 }

@@ -114,7 +114,8 @@ export class Trial implements AsyncDisposable {
   #recoveryMs: number | undefined;
 
   static async begin(options: TrialOptions): Promise<Trial> {
-    const { arena, backlog = 0, eventsPerSecond = 2_000 } = options;
+    // Hours of it leave a machine room for more than one run.
+    const { arena, backlog = 0, eventsPerSecond = options.arena.pick(2_000, 600) } = options;
     const mongo: Server = options.mongo ?? (await arena.mongo());
     const rabbit: Server = options.rabbit ?? (await arena.rabbit());
     const name = arena.uniqueName();
@@ -360,7 +361,7 @@ export class Broken extends Error {
   readonly outcome: Outcome;
 
   constructor(wrong: readonly string[], outcome: Outcome, log: string) {
-    super(`${wrong.join('\n')}\nthe end of the engine's log:\n${log.slice(-3_000)}`);
+    super(`${wrong.join('; ')}\nthe end of the engine's log:\n${log.slice(-3_000)}`);
     this.outcome = outcome;
   }
 }

@@ -42,7 +42,7 @@ export const ENGINE_CASES: readonly TortureCase[] = [
 async function stoppedAgainAndAgain(arena: Arena): Promise<Outcome> {
   await using trial = await Trial.begin({
     arena,
-    backlog: arena.pick(30_000, 500_000),
+    backlog: arena.pick(30_000, 200_000),
   });
   for (let stop = 0; stop < arena.pick(3, 30); stop++) {
     await sleep(arena.random.between(0, 800));

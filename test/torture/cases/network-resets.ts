@@ -40,7 +40,7 @@ async function resetToBroker(arena: Arena): Promise<Outcome> {
     config: { sink: { connections: 1 } },
   });
   let faults = 0;
-  for (const reset of resets(arena, AMQP_BYTES, arena.pick(7, 140))) {
+  for (const reset of resets(arena, AMQP_BYTES, arena.pick(7, 60))) {
     const done = proxy.resets;
     await trial.strike(async () => {
       proxy.resetNext([reset]);
@@ -68,7 +68,7 @@ async function resetToBroker(arena: Arena): Promise<Outcome> {
 async function resetToMongo(arena: Arena): Promise<Outcome> {
   await using proxy = await proxyTo(arena, 'MongoDB');
   await using trial = await beginBehind(arena, { far: 'MongoDB', proxy });
-  const count = arena.pick(6, 70);
+  const count = arena.pick(6, 40);
   const large = Array.from({ length: arena.pick(2, 20) }, () => ({
     direction: 'toClient' as const,
     bytes: arena.random.between(MONGO_BYTES.toClient, 300_000),

@@ -89,7 +89,7 @@ async function slow(
   await using trial = await beginBehind(arena, { far, proxy, backlog: 10_000 });
   // All of it is only slow, and nothing is to be given up for that.
   await trial.untilReady();
-  await sleep(arena.pick(3_000, 60_000));
+  await sleep(arena.pick(3_000, 30_000));
   await trial.untilReady();
   const reconnects = await trial.engine.metric('tailrace_reconnects_total');
   if (reconnects > 0) throw new Error(`${reconnects} connections were given up: ${trial.engine.log()}`);
