@@ -144,28 +144,11 @@ export class AmqpConnection {
   async #keepConnected(first: ChannelModel): Promise<void> {
     let model: ChannelModel | undefined = first;
     while (model) {
-      await this.#untilLost(model);
+      await this.#losses.get(model)!.catch(() => {});
       if (this.stopped) return;
       this.#meter.reconnected();
       model = await this.#connectUntil(this.#stop.signal, false);
     }
-  }
-
-  /** Adopts a connection until it is lost. */
-  #untilLost(model: ChannelModel): Promise<void> {
-    return new Promise((resolve) => {
-      let reason = 'the connection was closed';
-      model.on('error', (error) => (reason = error.message));
-      model.on('close', () => {
-        if (this.#model === model) this.#model = undefined;
-        // After a missed heartbeat amqplib waits for what it has still to send, on a link where nothing is taken any more.
-        destroySocket(model);
-        this.#blockedFor = undefined;
-        this.#lastFault = reason;
-        if (!this.stopped) this.#log.warn({ code: 'sink-away', ...this.#name, reason }, 'Connection to RabbitMQ lost.');
-        resolve();
-      });
-    });
   }
 
   async #connectUntil(stop: AbortSignal, atStart: boolean): Promise<ChannelModel | undefined> {
@@ -214,21 +197,19 @@ export class AmqpConnection {
     this.#wake();
   }
 
+  /** Until it is lost. Throws where it is so already: what comes right behind the greeting comes before anybody can listen. */
   #adopt(model: ChannelModel): void {
-    model.on('blocked', (reason) => {
-      this.#blockedFor = reason || 'the broker blocks publishers';
-      this.#log.warn({ code: 'sink-blocked', ...this.#name, reason }, 'RabbitMQ blocks publishing; waiting.');
-    });
+    const { expectSocketClose, blocked } = internals(model);
+    if (expectSocketClose) throw new Error('RabbitMQ closed the connection as soon as it was open');
+    const lost = this.#loss(model);
+    lost.catch(() => {});
+    this.#losses.set(model, lost);
+    model.on('blocked', (reason) => this.#blocked(reason));
     model.on('unblocked', () => {
       this.#blockedFor = undefined;
       this.#log.info(this.#name, 'RabbitMQ takes messages again.');
       this.#writable();
     });
-    const lost = new Promise<never>((_, reject) => {
-      model.once('close', () => reject(new Error('the connection was lost')));
-    });
-    lost.catch(() => {});
-    this.#losses.set(model, lost);
     this.#ensured = new Map();
     this.#lastFault = undefined;
     this.#wasConnected = true;
@@ -236,7 +217,30 @@ export class AmqpConnection {
     this.#outbox?.onDrain(() => this.#writable());
     this.#model = model;
     this.#log.info(this.#name, 'Connected to RabbitMQ.');
+    if (blocked) this.#blocked('');
     this.#wake();
+  }
+
+  /** Rejects once it is lost. */
+  #loss(model: ChannelModel): Promise<never> {
+    return new Promise((_, reject) => {
+      let reason = 'the connection was closed';
+      model.on('error', (error) => (reason = error.message));
+      model.once('close', () => {
+        if (this.#model === model) this.#model = undefined;
+        // After a missed heartbeat amqplib waits for what it has still to send, on a link where nothing is taken any more.
+        internals(model).stream.destroy();
+        this.#blockedFor = undefined;
+        this.#lastFault = reason;
+        if (!this.stopped) this.#log.warn({ code: 'sink-away', ...this.#name, reason }, 'Connection to RabbitMQ lost.');
+        reject(new Error('the connection was lost'));
+      });
+    });
+  }
+
+  #blocked(reason: string): void {
+    this.#blockedFor = reason || 'the broker blocks publishers';
+    this.#log.warn({ code: 'sink-blocked', ...this.#name, reason }, 'RabbitMQ blocks publishing; waiting.');
   }
 
   get #name(): { readonly sink: string; readonly connection: number } {
@@ -255,9 +259,17 @@ async function closeModel(model: ChannelModel): Promise<void> {
   const waited = new AbortController();
   await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS, waited.signal)]);
   waited.abort();
-  destroySocket(model);
+  internals(model).stream.destroy();
 }
 
-function destroySocket(model: ChannelModel): void {
-  (model.connection as unknown as { stream: { destroy(): void } }).stream.destroy();
+/** What amqplib (2.3) knows of a connection and does not tell. */
+function internals(model: ChannelModel): Internals {
+  return model.connection as unknown as Internals;
+}
+
+interface Internals {
+  readonly stream: { destroy(): void };
+  /** It was closed, by whoever. */
+  readonly expectSocketClose: boolean;
+  readonly blocked: boolean;
 }

@@ -8,22 +8,33 @@ export async function readDry(uri: string, queue: string): Promise<string[]> {
   return (await readMessages(uri, queue)).flat();
 }
 
-/** The same, message by message. */
-export async function readMessages(uri: string, queue: string): Promise<string[][]> {
+/** Looks, 100 ms apart, at which nothing came and the broker had no more. */
+const QUIET_LOOKS = 5;
+/**
+ * The same where events are missing: of a quorum queue whose leader is too busy to answer, RabbitMQ says that it is empty
+ * (`rabbit_quorum_queue:stat`).
+ */
+const QUIET_LOOKS_SHORT = 150;
+
+/** The same, message by message; `expected`: so many events at least should be there. */
+export async function readMessages(uri: string, queue: string, expected = 0): Promise<string[][]> {
   const connection = await connect(uri);
   try {
     const channel = await connection.createChannel();
     await channel.prefetch(2_000);
     const messages: string[][] = [];
+    let events = 0;
     let last: Parameters<typeof channel.ack>[0] | undefined;
     await channel.consume(queue, (message) => {
       if (!message) return;
-      messages.push(idsIn(message.content, message.properties.contentType as string));
+      const ids = idsIn(message.content, message.properties.contentType as string);
+      messages.push(ids);
+      events += ids.length;
       last = message;
       if (messages.length % 500 === 0) channel.ack(message, true);
     });
     // Not by silence alone: a busy machine may be silent for seconds with half of the messages still to come.
-    for (let quiet = 0, before = 0; quiet < 3;) {
+    for (let quiet = 0, before = 0; quiet < (events < expected ? QUIET_LOOKS_SHORT : QUIET_LOOKS);) {
       await sleep(100);
       const { messageCount } = await channel.checkQueue(queue);
       quiet = messageCount === 0 && messages.length === before ? quiet + 1 : 0;

@@ -26,19 +26,19 @@ export async function killed(arena: Arena): Promise<Outcome> {
     await sleep(random.next() * 1_000);
     await trial.engine.kill();
     trial.count();
-    ends.push(await settledCount(rabbit.uri, trial.name));
+    ends.push(await settledCount(rabbit.uri, trial.name, ends.at(-1)));
     trial.start();
   }
   await trial.strike(async () => {});
   return await trial.verdict({ repeats: kills * trial.perKill, ends });
 }
 
-/** Messages the broker still takes in after the kill come within moments. */
-async function settledCount(uri: string, queue: string): Promise<number> {
+/** Messages the broker still takes in after the kill come within moments. Nobody takes any out: fewer than before is no answer. */
+async function settledCount(uri: string, queue: string, before = 0): Promise<number> {
   let count = -1;
   for (;;) {
     const now = await countMessages(uri, queue).catch(() => 0);
-    if (now === count) return count;
+    if (now === count && now >= before) return count;
     count = now;
     await sleep(100);
   }

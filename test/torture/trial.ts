@@ -282,8 +282,8 @@ export class Trial implements AsyncDisposable {
     }
     await this.watch.end();
     const exit = ended ? 0 : await this.engine.terminate();
-    const received = await readMessages(this.#o.rabbit.uri, this.name);
     const aside = await this.#parked();
+    const received = await readMessages(this.#o.rabbit.uri, this.name, expected.length - aside.length);
     return this.#judged({ expected, received, exit, promised, aside });
   }
 
