@@ -15,8 +15,8 @@ export async function killed(arena: Arena): Promise<Outcome> {
   await using trial = await Trial.begin({
     arena,
     rabbit,
-    backlog: arena.pick(60_000, 700_000),
-    eventsPerSecond: arena.pick(5_000, 1_500),
+    backlog: arena.pick(60_000, 500_000),
+    eventsPerSecond: arena.pick(5_000, 700),
   });
   const kills = arena.pick(8, 170);
   const ends: number[] = [];
