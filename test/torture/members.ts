@@ -50,6 +50,16 @@ export class Members implements AsyncDisposable {
     return primary;
   }
 
+  /** The primary, which this one is, leaves that to another. */
+  async stepDown(place: number): Promise<void> {
+    // Refused while no other one has caught up, or may be elected yet.
+    await until('it steps down', async () => {
+      await this.ask(place, { replSetStepDown: 2, secondaryCatchUpPeriodSecs: 1 });
+      return true;
+    });
+    await this.untilPrimary(place);
+  }
+
   /** All are there, and one of them is the primary. */
   async untilWhole(): Promise<void> {
     await this.untilPrimary();
