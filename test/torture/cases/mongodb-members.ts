@@ -133,7 +133,8 @@ export async function readMemberAnew(arena: Arena): Promise<Outcome> {
     });
     const now = await members.readBy(own.engine);
     // Where the primary dies, either of those that are left may be the next.
-    if (again && primary !== read && primary !== other && now !== read) throw new Error(`member ${now} is read, not the one that began anew`);
+    if (again && primary !== read && primary !== other && now !== read)
+      throw new Error(`member ${now} is read, not the one that began anew`);
     await mongo.launch(other);
     await members.untilIn(other);
   }
