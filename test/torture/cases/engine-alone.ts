@@ -13,7 +13,7 @@ export const ALONE_CASES: readonly TortureCase[] = [
 
 async function sameFolder(arena: Arena): Promise<Outcome> {
   await using trial = await Trial.begin({ arena });
-  const times = arena.pick(2, 10);
+  const times = arena.pick(2, 5);
   for (let n = 0; n < times; n++) {
     const second = trial.folder.start();
     const exit = await second.ended();

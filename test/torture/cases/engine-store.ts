@@ -15,7 +15,7 @@ const SINCE_THE_FILE = 5_000;
 
 async function damaged(arena: Arena, damage: (path: string, arena: Arena) => Promise<void>): Promise<Outcome> {
   await using trial = await Trial.begin({ arena });
-  const times = arena.pick(1, 10);
+  const times = arena.pick(1, 4);
   for (let n = 0; n < times; n++) {
     await trial.engine.kill();
     const data = join(trial.folder.folder, 'tailrace-data');

@@ -40,7 +40,7 @@ async function resetToBroker(arena: Arena): Promise<Outcome> {
     config: { sink: { connections: 1 } },
   });
   let faults = 0;
-  for (const reset of resets(arena, AMQP_BYTES, arena.pick(7, 60))) {
+  for (const reset of resets(arena, AMQP_BYTES, arena.pick(7, 40))) {
     const done = proxy.resets;
     await trial.strike(async () => {
       proxy.resetNext([reset]);
@@ -49,7 +49,7 @@ async function resetToBroker(arena: Arena): Promise<Outcome> {
     });
     faults += 2;
   }
-  for (let n = 0; n < arena.pick(1, 8); n++) {
+  for (let n = 0; n < arena.pick(1, 4); n++) {
     // In the middle of closing, and of the first connection of a life.
     const exit = trial.engine.terminate();
     await sleep(arena.random.between(0, 100));
@@ -68,8 +68,8 @@ async function resetToBroker(arena: Arena): Promise<Outcome> {
 async function resetToMongo(arena: Arena): Promise<Outcome> {
   await using proxy = await proxyTo(arena, 'MongoDB');
   await using trial = await beginBehind(arena, { far: 'MongoDB', proxy });
-  const count = arena.pick(6, 40);
-  const large = Array.from({ length: arena.pick(2, 20) }, () => ({
+  const count = arena.pick(6, 30);
+  const large = Array.from({ length: arena.pick(2, 10) }, () => ({
     direction: 'toClient' as const,
     bytes: arena.random.between(MONGO_BYTES.toClient, 300_000),
   }));

@@ -65,7 +65,7 @@ async function blocked(arena: Arena, alarm: (rabbit: RabbitServer, on: boolean) 
 async function exchangeDeleted(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
-  const times = arena.pick(3, 30);
+  const times = arena.pick(3, 8);
   await trial.strikes(times, async () => onBroker(rabbit.uri, async (channel) => channel.deleteExchange(trial.name)));
   // It is declared again before it is bound again.
   return await trial.verdict({ repeats: times * trial.underWay, order: 'last' });
@@ -79,7 +79,7 @@ async function queueDeleted(arena: Arena): Promise<Outcome> {
     backlog: 10_000,
     shape: { window: 32, maxEvents: 1 },
   });
-  const times = arena.pick(3, 30);
+  const times = arena.pick(3, 8);
   let gone = 0;
   for (let n = 0; n < times; n++) {
     await sleep(arena.random.between(0, 1_000));
@@ -123,7 +123,7 @@ async function nacked(arena: Arena): Promise<Outcome> {
     // From the start: a limit that comes before it would throw away what is there.
     queueArguments: { 'x-overflow': 'reject-publish' },
   });
-  const times = arena.pick(1, 8);
+  const times = arena.pick(1, 2);
   const { name } = trial;
   await trial.strikes(times, async () => {
     await rabbit.ctl(['set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":10}']);
@@ -149,7 +149,7 @@ async function unbound(arena: Arena): Promise<Outcome> {
         await channel.bindQueue(name, name, '#');
       }),
   });
-  const times = arena.pick(2, 15);
+  const times = arena.pick(2, 6);
   const { name } = trial;
   await trial.strikes(times, async () => {
     await onBroker(rabbit.uri, async (channel) => channel.unbindQueue(name, name, '#'));
@@ -164,7 +164,7 @@ async function tooLarge(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit({ extraConfig: 'max_message_size = 65536' });
   const mongo = await arena.mongo();
   await using trial = await Trial.begin({ arena, mongo, rabbit, backlog: 10_000, shape: { maxEvents: 1 } });
-  const times = arena.pick(3, 30);
+  const times = arena.pick(3, 8);
   await using client = await MongoClient.connect(mongo.uri);
   const filling = 'x'.repeat(100_000);
   for (let n = 0; n < times; n++) {
@@ -191,7 +191,7 @@ async function withoutConfigure(arena: Arena): Promise<Outcome> {
     rabbit: { uri: rabbit.uri, through: rabbit.uri.replace('://', `://${user}:${user}@`) },
     backlog: 10_000,
   });
-  const times = arena.pick(1, 4);
+  const times = arena.pick(1, 2);
   await trial.strikes(times, async () => {
     await grant('^$');
     await rabbit.closeConnections('an operator says so');
@@ -217,7 +217,7 @@ async function unconfirmed(arena: Arena): Promise<Outcome> {
     backlog: 10_000,
     config: { sink: { confirmTimeout: '1s' } },
   });
-  const times = arena.pick(1, 6);
+  const times = arena.pick(1, 3);
   const { partitions, maxEvents } = trial.shape;
   let repeats = 0;
   await trial.strikes(times, async () => {

@@ -26,7 +26,7 @@ export const RABBITMQ_CASES: readonly TortureCase[] = [
 async function restarted(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
-  const times = arena.pick(1, 5);
+  const times = arena.pick(1, 3);
   for (let n = 0; n < times; n++) await trial.strike(async () => rabbit.restart());
   return await trial.verdict({ repeats: times * trial.underWay });
 }
@@ -34,7 +34,7 @@ async function restarted(arena: Arena): Promise<Outcome> {
 async function killed(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
-  const times = arena.pick(1, 5);
+  const times = arena.pick(1, 3);
   for (let n = 0; n < times; n++) {
     // A quorum queue that is killed within its first moments does not work again by itself, whoever publishes to it.
     await sleep(4_000);
@@ -56,7 +56,7 @@ async function wiped(arena: Arena): Promise<Outcome> {
     backlog: 10_000,
     shape: { maxEvents: 1 },
   });
-  const times = arena.pick(1, 4);
+  const times = arena.pick(1, 2);
   let gone = 0;
   await trial.strikes(times, async () => {
     await rabbit.wipe();
@@ -87,7 +87,7 @@ async function stalled(arena: Arena): Promise<Outcome> {
 async function connectionsClosed(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
-  const times = arena.pick(2, 20);
+  const times = arena.pick(2, 8);
   for (let n = 0; n < times; n++) await trial.strike(async () => rabbit.closeConnections('an operator says so'));
   return await trial.verdict({ repeats: times * trial.underWay });
 }
@@ -96,7 +96,7 @@ async function connectionsClosed(arena: Arena): Promise<Outcome> {
 async function channelsDie(arena: Arena): Promise<Outcome> {
   const rabbit = await arena.rabbit();
   await using trial = await Trial.begin({ arena, rabbit, backlog: 10_000 });
-  const times = arena.pick(2, 20);
+  const times = arena.pick(2, 8);
   for (let n = 0; n < times; n++) {
     await trial.strike(async () => rabbit.ctl(['eval', '[exit(P, kill) || P <- rabbit_channel:list_local()].']));
   }
@@ -117,7 +117,7 @@ async function vhostDeleted(arena: Arena): Promise<Outcome> {
     rabbit: { uri: `${rabbit.uri}/${vhost}` },
     shape: { maxEvents: 1 },
   });
-  const times = arena.pick(1, 4);
+  const times = arena.pick(1, 2);
   let gone = 0;
   await trial.strikes(times, async () => {
     await rabbit.ctl(['delete_vhost', vhost]);
