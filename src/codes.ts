@@ -26,6 +26,7 @@ export const NOTICE_CODES = [
   'majority-late',
   'no-batch',
   'no-worker',
+  'notify-failed',
   'other-member',
   'parking-failing',
   'parking-full',

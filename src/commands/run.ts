@@ -4,6 +4,7 @@ import { PositionLostError, UserError } from '../errors.ts';
 import { createEngine } from '../library/engine.ts';
 import { createLog } from '../observe/log.ts';
 import type { Log } from '../observe/log.ts';
+import { tellServiceManager } from './service-manager.ts';
 import { stopOnSignals } from './signals.ts';
 
 export interface RunOptions {
@@ -42,17 +43,18 @@ export async function run({ exitCodeOf, ...options }: RunOptions): Promise<numbe
 
 async function runEngine({ config, repartition, failFast }: Omit<RunOptions, 'exitCodeOf'>): Promise<number> {
   setFlagsFromString(COLLECT_AT);
-  let signals: ReturnType<typeof stopOnSignals> | undefined;
+  let heard: (ReturnType<typeof stopOnSignals> & { readonly log: Log }) | undefined;
   // From here on signals are heard: whatever is being opened is closed again.
   const log = (level: string): Log => {
     const made = createLog(level);
-    signals = stopOnSignals(made);
+    heard = { ...stopOnSignals(made), log: made };
     return made;
   };
   try {
     const engine = await createEngine({ config, log, repartition, failFast });
-    return await engine.run(signals?.stop);
+    await using _manager = heard && tellServiceManager({ engine, ...heard });
+    return await engine.run(heard?.stop);
   } finally {
-    signals?.[Symbol.dispose]();
+    heard?.[Symbol.dispose]();
   }
 }

@@ -53,6 +53,7 @@ test('what is packed is small, was built by packing, and holds neither sources n
   assert.deepEqual([...tops].toSorted(byName), [
     'LICENSE',
     'README.md',
+    'deploy',
     'dist',
     'docs',
     'examples',
