@@ -1,6 +1,6 @@
 /**
  * Every code that an operator can meet: in messages of the command line, in the log from level `warn` on, in the answers of
- * `/readyz` and `/healthz`. Each has a page in docs/errors, which `tailrace explain CODE` prints; a test holds the pages and
+ * `/readyz`, `/healthz` and the API. Each has a page in docs/errors, which `tailrace explain CODE` prints; a test holds the pages and
  * this list together, and the type of `Log` lets no warning be written without one.
  */
 import { USER_ERROR_CODES } from './errors.ts';
@@ -12,6 +12,15 @@ import type { ParkReason } from './worker/protocol.ts';
 
 /** What is noticed while running, and is nobody's exception. */
 export const NOTICE_CODES = [
+  'api-bad-request',
+  'api-closed',
+  'api-cross-site',
+  'api-method',
+  'api-not-found',
+  'api-too-large',
+  'api-too-many',
+  'api-unauthorized',
+  'api-unreachable',
   'checkpoint-differs',
   'checkpoint-failing',
   'collation-by-namespace',

@@ -109,9 +109,6 @@ function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
 function sourceStatus(feed: Feed): SourceStatus {
   const { source, position, budget, heldBy, lost } = feed;
   const { window } = source;
-  // While the member is away its newest entry is not known; it must not look as if nothing had happened since.
-  const unseenMs = window ? performance.now() - window.seenAt : 0;
-  const unseen = unseenMs < WINDOW_STALE_MS ? 0 : Math.floor(unseenMs / 1000);
   const resumes = feed.routes.flatMap((_, s) => feed.resume(s)?.ts ?? []);
   const furthestBehind =
     resumes.length === 0 ? undefined : resumes.reduce((a, b) => (secondsBetween(a, b) >= 0 ? a : b));
@@ -119,15 +116,27 @@ function sourceStatus(feed: Feed): SourceStatus {
     state: lost ? 'position_lost' : source.state,
     member: window?.member ?? null,
     position: position ? formatTs(position.ts) : null,
-    lagSeconds: window && position ? Math.max(0, secondsBetween(position.ts, window.newest.ts)) + unseen : null,
+    lagSeconds: lagOf(source, position?.ts),
     majorityLagSeconds: window ? Math.max(0, secondsBetween(window.majority.ts, window.newest.ts)) : null,
     windowSeconds: window?.oldest ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
-    headroomSeconds: window?.oldest && furthestBehind ? secondsBetween(window.oldest.ts, furthestBehind) : null,
-    checkpointLagSeconds:
-      window && furthestBehind ? Math.max(0, secondsBetween(furthestBehind, window.newest.ts)) + unseen : null,
+    headroomSeconds: headroomOf(source, furthestBehind),
+    checkpointLagSeconds: lagOf(source, furthestBehind),
     inFlightBytes: budget.used,
     heldBy,
   };
+}
+
+function lagOf(source: Feed['source'], reached: Ts | undefined): number | null {
+  const { window } = source;
+  if (!window || !reached) return null;
+  // While the member is away its newest entry is not known; it must not look as if nothing had happened since.
+  const unseenMs = performance.now() - window.seenAt;
+  const unseen = unseenMs < WINDOW_STALE_MS ? 0 : Math.floor(unseenMs / 1000);
+  return Math.max(0, secondsBetween(reached, window.newest.ts)) + unseen;
+}
+
+function headroomOf({ window }: Feed['source'], resumes: Ts | undefined): number | null {
+  return window?.oldest && resumes ? secondsBetween(window.oldest.ts, resumes) : null;
 }
 
 function subscriptionStatus(feed: Feed, subscription: number, parked: number): SubscriptionStatus {
@@ -137,6 +146,8 @@ function subscriptionStatus(feed: Feed, subscription: number, parked: number): S
     source: feed.name,
     state: subscriptionState(feed, lanes),
     watermark: resume && resume.kind !== 'from' ? formatTs(resume.ts) : null,
+    lagSeconds: lagOf(feed.source, resume?.ts),
+    headroomSeconds: headroomOf(feed.source, resume?.ts),
     parked,
     lanes: lanes.map(laneStatus),
   };

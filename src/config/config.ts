@@ -2,6 +2,7 @@
  * The checked configuration: what `tailrace.yaml` becomes once defaults are filled in, units are numbers (`…Ms`, `…Bytes`)
  * and names are resolved. Everything behind the loader works with this and never sees the file.
  */
+import type { Declared } from './declared.ts';
 import type { Operation } from './operations.ts';
 import type { LanePort } from '../lanes/port.ts';
 import type { Ts } from '../source/position.ts';
@@ -17,9 +18,18 @@ export interface Config {
   readonly checkpoint: { readonly path: string; readonly intervalMs: number };
   readonly parked: { readonly maxBytes: number };
   /** `undefined` when switched off. */
-  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly http: HttpConfig | undefined;
   readonly shutdownTimeoutMs: number;
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' };
+  /** What was written, for people; only where something was. */
+  readonly declared?: Declared;
+}
+
+export interface HttpConfig {
+  readonly host: string;
+  readonly port: number;
+  /** A secret. */
+  readonly token?: string | undefined;
 }
 
 export interface SourceConfig {

@@ -18,9 +18,11 @@ export function keepSecrets({
   sources,
   sinks,
   subscriptions,
-}: Pick<Config, 'sources' | 'sinks' | 'subscriptions'>): void {
+  http,
+}: Pick<Config, 'sources' | 'sinks' | 'subscriptions' | 'http'>): void {
   for (const { uri } of [...sources, ...sinks]) for (const secret of secretsIn(uri)) keep(secret);
   for (const { tls } of sinks) keep(tls?.passphrase);
+  keep(http?.token);
   for (const { mask = [] } of subscriptions) for (const one of mask) if (one.kind === 'hash') keep(one.key);
 }
 

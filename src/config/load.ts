@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import { UserError } from '../errors.ts';
 import { checkTogether } from './checks.ts';
 import type { Config } from './config.ts';
+import { declaredOf } from './declared.ts';
 import { readDocument } from './document.ts';
 import { fileErrorCode } from './file-error.ts';
 import { ConfigFaults } from './faults.ts';
@@ -53,14 +54,17 @@ async function check(
     throw faults.toError();
   }
 
-  const expanded = await expand(longForms(written), { document, folder, env, faults });
+  const long = longForms(written);
+  const expanded = await expand(long, { document, folder, env, faults });
   const report = new Reporter(document, expanded, faults);
   const parsed = fileSchema.safeParse(expanded.values);
   if (!parsed.success) report.issues(parsed.error.issues);
   const sound = parsed.success ? parsed.data : salvage(fileSchema, expanded.values);
   if (sound !== undefined) checkTogether(sound, folder, report);
   if (faults.count > 0 || !parsed.success) throw faults.toError();
-  const config = resolveConfig(parsed.data, folder);
+  const resolved = resolveConfig(parsed.data, folder);
+  const names = resolved.subscriptions.map(({ name }) => name);
+  const config = { ...resolved, declared: declaredOf(long, names) };
   keepSecrets(config);
   return config;
 }

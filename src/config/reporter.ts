@@ -94,6 +94,7 @@ export class Reporter {
       this.#expanded.isSecret(path) ||
       path.at(-1) === 'uri' ||
       path.at(-1) === 'passphrase' ||
+      path.at(-1) === 'token' ||
       path.at(-2) === 'hash' ||
       (typeof value === 'string' && /:\/\/|@/.test(value))
     );

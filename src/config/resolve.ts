@@ -57,10 +57,14 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
     },
     checkpoint: { path: resolve(folder, checkpoint.path), intervalMs: checkpoint.interval },
     parked: { maxBytes: parked.maxBytes },
-    http: settings.http.listen,
+    http: resolveHttp(settings.http),
     shutdownTimeoutMs: settings.shutdownTimeout,
     log: { level: log.level },
   };
+}
+
+function resolveHttp({ listen, token }: FileSettings['http']): Config['http'] {
+  return listen && { ...listen, ...(token !== undefined && { token }) };
 }
 
 function resolveTls({ ca, cert, key, ...rest }: SinkTlsConfig, folder: string): SinkTlsConfig {

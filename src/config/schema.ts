@@ -130,7 +130,7 @@ const changeStreamSchema = z
   })
   .prefault({});
 
-const sourceSchema = z.strictObject({
+export const sourceSchema = z.strictObject({
   uri: uri(['mongodb', 'mongodb+srv']).meta({
     description: 'The replica set; user and TLS options as in any MongoDB URI.',
   }),
@@ -171,7 +171,7 @@ const tlsSchema = z
   })
   .prefault({});
 
-const sinkSchema = z.strictObject({
+export const sinkSchema = z.strictObject({
   uri: uri(['amqp', 'amqps']).meta({
     description: 'The RabbitMQ to deliver to; `amqps://` for TLS (docs/security.md).',
   }),
@@ -242,7 +242,7 @@ const destinationSchema = z.strictObject({
   file: text('the path of a file').optional().meta({ description: 'Append JSON lines to this file; needs no broker.' }),
 });
 
-const subscriptionSchema = z.strictObject({
+export const subscriptionSchema = z.strictObject({
   name: z.string({ error: NAME_EXPECTED }).regex(NAME, { error: NAME_EXPECTED }).meta({
     description: "The subscription's name: its checkpoint, metrics and parked events carry it.",
   }),
@@ -301,6 +301,10 @@ const subscriptionSchema = z.strictObject({
     description: 'The destination: either `exchange`, `queue`, `file`, or stdout.',
   }),
 });
+
+/** What an `Authorization` header can carry; a shorter one can be found by trying. */
+const TOKEN = /^[\x21-\x7e]{16,1024}$/;
+const tokenError = 'a token of at least 16 printable characters, without blanks';
 
 export const fileSchema = z.strictObject({
   sources: z
@@ -364,11 +368,15 @@ export const fileSchema = z.strictObject({
   http: z
     .strictObject({
       listen: listen.prefault('127.0.0.1:9464').meta({
-        description: 'Metrics and health: "host:port" (port 0 picks one and logs it), or off.',
+        description: 'Metrics, health and the API: "host:port" (port 0 picks one and logs it), or off.',
+      }),
+      token: z.string({ error: tokenError }).regex(TOKEN, { error: tokenError }).optional().meta({
+        description:
+          'What who asks the API or `/status` has to show: `${…}`. Beyond loopback they are closed without it.',
       }),
     })
     .prefault({})
-    .meta({ description: 'Metrics and health; `http: off` for none.' }),
+    .meta({ description: 'Metrics, health and the API; `http: off` for none.' }),
   shutdownTimeout: duration(0, HOUR).prefault('10s').meta({
     description: 'How long a stop waits for confirms; what is unconfirmed then comes again.',
   }),

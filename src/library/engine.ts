@@ -63,7 +63,7 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     const stores = { checkpoints, parking };
     const { Engine } = await loading;
     const engine = new Engine({ config, stores, log, version: VERSION, repartition, failFast });
-    return new EmbeddedEngine({ engine, config, log, close });
+    return new EmbeddedEngine({ engine, config, log, stores, close });
   } catch (error) {
     await close();
     throw error;
@@ -74,6 +74,7 @@ interface Parts {
   readonly engine: Engine;
   readonly config: Config;
   readonly log: Log;
+  readonly stores: { readonly checkpoints: CheckpointStore; readonly parking: ParkingStore };
   /** Lets go of the data folder. */
   readonly close: () => Promise<void>;
 }
@@ -121,12 +122,16 @@ export class EmbeddedEngine {
   }
 
   async #run(stop: AbortSignal): Promise<ExitCode> {
-    const { engine, config, log } = this.#parts;
+    const { engine, config, log, stores } = this.#parts;
     const handlers = {
       metrics: engine.metrics,
       liveness: () => liveness(engine.health(), performance.now()),
       readiness: () => readiness(engine.health(), performance.now()),
       status: () => engine.status(),
+      api: async () => {
+        const { createApi } = await import('../api/app.ts');
+        return createApi({ config, status: () => engine.status(), ...stores }, log);
+      },
     };
     let http: HttpServer | undefined;
     try {

@@ -1,21 +1,28 @@
 /**
- * The small HTTP side: metrics, health and status, read only. It answers from what the engine hands it and keeps nothing.
- * Invariants: no request changes anything; an answer that fails is a 500, never the end of the engine; closing waits for
- * nobody who merely keeps a connection open.
+ * The HTTP side: metrics, health and status, and the door to the API, which is loaded when somebody first asks it. It answers from
+ * what the engine hands it and keeps nothing.
+ * Invariants: `/metrics`, `/healthz` and `/readyz` answer whoever asks, everything else only whom `Guard` lets in; an answer that
+ * fails is a 500, never the end of the engine; closing waits for nobody who merely keeps a connection open.
  */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { Guard } from '../api/guard.ts';
+import { PROBLEM_TYPE, problemBody, PROBLEMS } from '../api/problem.ts';
+import type { Problem } from '../api/problem.ts';
 import { withoutKnownSecrets } from '../config/known-secrets.ts';
 import { UserError } from '../errors.ts';
 import type { Reason } from './health.ts';
 import type { Log } from './log.ts';
+import { shownJson } from './shown-json.ts';
 import type { StatusReport } from './status.ts';
 
 interface HttpOptions {
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
+  /** Asked for by the API and `/status`; beyond loopback nobody gets there without. */
+  readonly token?: string | undefined;
   readonly handlers: HttpHandlers;
   readonly log: Log;
 }
@@ -26,7 +33,11 @@ export interface HttpHandlers {
   readonly liveness: () => readonly Reason[];
   readonly readiness: () => readonly Reason[];
   readonly status: () => StatusReport;
+  /** Loads what answers below `/api/v1`. */
+  readonly api?: () => Promise<RequestHandler>;
 }
+
+type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 export interface HttpServer {
   readonly url: string;
@@ -38,7 +49,12 @@ const CLOSE_GRACE_MS = 1_000;
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 
-export async function startHttp({ host, port, handlers, log }: HttpOptions): Promise<HttpServer> {
+/** Below it everything is the API's. */
+const API = '/api/v1/';
+/** Of the API, what tells of no installation: what it is, for people and for programs. */
+const OPEN = new Set([`${API}openapi.json`, `${API}docs`]);
+
+export async function startHttp({ host, port, token, handlers, log }: HttpOptions): Promise<HttpServer> {
   // Requests have no body and answers are small: whoever is slower than this only occupies a socket.
   const limits = {
     headersTimeout: 5_000,
@@ -47,14 +63,35 @@ export async function startHttp({ host, port, handlers, log }: HttpOptions): Pro
     keepAliveTimeout: 30_000,
     maxHeaderSize: 8_192,
   };
+  const guard = new Guard({ host, token });
+  if (guard.isClosed) {
+    log.warn(
+      { code: 'api-closed', host },
+      'HTTP listens beyond loopback and has no `http.token`: the API and /status are closed until it has one.',
+    );
+  }
+  const api = loadedOnce(handlers.api);
   const server = createServer(limits, (request, response) => {
-    answer(request, handlers)
+    const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    response.setHeaders(HEADERS);
+    answer()
       .catch((error: unknown): Answer => {
-        log.warn({ code: 'http-failed', err: error, url: request.url }, 'An HTTP request failed.');
+        log.warn({ code: 'http-failed', err: error, url: path }, 'An HTTP request failed.');
         return json(500, { error: 'internal error, see the log' });
       })
-      .then((result) => send(response, result))
+      .then((result) => (result === 'answered' ? undefined : send(response, result)))
       .catch((error: unknown) => log.warn({ code: 'http-failed', err: error }, 'An HTTP answer could not be sent.'));
+
+    async function answer(): Promise<Answer | 'answered'> {
+      const isApi = api !== undefined && path.startsWith(API);
+      if (isApi || path === '/status') {
+        const refusal = guard.refusal(request, { open: OPEN.has(path) });
+        if (refusal) return problem(refusal);
+      }
+      if (!isApi) return plainAnswer(request, path, handlers);
+      (await api())(request, response);
+      return 'answered';
+    }
   });
   server.maxConnections = 256;
 
@@ -75,15 +112,27 @@ interface Answer {
   readonly code: number;
   readonly type: string;
   readonly body: string;
-  readonly allow?: string;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
-async function answer(request: IncomingMessage, handlers: HttpHandlers): Promise<Answer> {
-  const path = (request.url ?? '').split('?', 1)[0] ?? '';
+/** A failure is not kept: the next who asks tries again. */
+function loadedOnce<T>(load: (() => Promise<T>) | undefined): (() => Promise<T>) | undefined {
+  if (load === undefined) return undefined;
+  let loaded: Promise<T> | undefined;
+  return () => {
+    loaded ??= load().catch((error: unknown): never => {
+      loaded = undefined;
+      throw error;
+    });
+    return loaded;
+  };
+}
+
+async function plainAnswer(request: IncomingMessage, path: string, handlers: HttpHandlers): Promise<Answer> {
   const route = ROUTES.get(path);
   if (!route) return json(404, { error: 'not found', paths: [...ROUTES.keys()] });
   if (request.method !== 'GET' && request.method !== 'HEAD') {
-    return { ...json(405, { error: 'only GET and HEAD' }), allow: 'GET, HEAD' };
+    return { ...json(405, { error: 'only GET and HEAD' }), headers: { Allow: 'GET, HEAD' } };
   }
   return route(handlers);
 }
@@ -107,9 +156,11 @@ function verdict(reasons: readonly Reason[]): Answer {
 }
 
 function json(code: number, value: unknown): Answer {
-  // Values only: who has "connected" for a password shall still find the key.
-  const body = JSON.stringify(value, (_, it: unknown) => (typeof it === 'string' ? withoutKnownSecrets(it) : it));
-  return { code, type: JSON_TYPE, body: `${body}\n` };
+  return { code, type: JSON_TYPE, body: `${shownJson(value)}\n` };
+}
+
+function problem(of: Problem): Answer {
+  return { code: PROBLEMS[of.code].status, type: PROBLEM_TYPE, body: shownJson(problemBody(of)), headers: of.headers };
 }
 
 /** Within the values of labels only: who has "tailrace" for a password shall still find the metrics. */
@@ -120,15 +171,18 @@ function withoutSecretLabels(text: string): string {
 
 const LABEL_VALUE = /="(?:[^"\\\n]|\\.)*"/g;
 
-function send(response: ServerResponse, { code, type, body, allow }: Answer): void {
-  response.writeHead(code, {
-    'Content-Type': type,
-    'Content-Length': Buffer.byteLength(body),
-    // A cached "ready" is a lie.
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-    ...(allow !== undefined && { Allow: allow }),
-  });
+/** Of every answer, whoever makes it. */
+const HEADERS = new Headers({
+  // A cached "ready" is a lie.
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+});
+
+function send(response: ServerResponse, { code, type, body, headers }: Answer): void {
+  response.writeHead(code, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body), ...headers });
   // Node leaves the body out for HEAD.
   response.end(body);
 }

@@ -47,6 +47,10 @@ export interface SubscriptionStatus {
   readonly state: SubscriptionState;
   /** Everything up to it has been confirmed: `seconds:increment:index`. */
   readonly watermark: string | null;
+  /** From the watermark to the member's newest entry: how old deliveries are. */
+  readonly lagSeconds: number | null;
+  /** From the oldest entry in the oplog to the watermark: how much of the window is left. */
+  readonly headroomSeconds: number | null;
   /** Events that lie in the parking store now. */
   readonly parked: number;
   readonly lanes: readonly LaneStatus[];

@@ -148,10 +148,11 @@ export class EngineProcess {
 
   /** One that is stopped (SIGSTOP) takes the connection and never answers. */
   async #ask(path: string): Promise<Response> {
-    return await fetch(`${await this.#base()}${path}`, { signal: AbortSignal.timeout(ANSWER_MS) });
+    return await fetch(`${await this.url()}${path}`, { signal: AbortSignal.timeout(ANSWER_MS) });
   }
 
-  async #base(): Promise<string> {
+  /** Where it listens, once it does. */
+  async url(): Promise<string> {
     const end = Date.now() + 20_000;
     for (;;) {
       if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new EngineEnded(this.log());

@@ -36,6 +36,8 @@ export const sampleStatus: StatusReport = {
       source: 'shop',
       state: 'held',
       watermark: '1795327609:1:0',
+      lagSeconds: 6,
+      headroomSeconds: 86_000,
       parked: 2,
       lanes: [
         { partition: 0, queued: 0, unconfirmed: 7 },
@@ -51,6 +53,8 @@ export const sampleStatus: StatusReport = {
       source: 'shop',
       state: 'flowing',
       watermark: null,
+      lagSeconds: null,
+      headroomSeconds: null,
       parked: 0,
       lanes: [{ partition: 0, queued: 0, unconfirmed: 0 }],
     },

@@ -1,0 +1,164 @@
+/** `/sources`, `/sinks`, `/subscriptions`: what was declared, and how it is doing. */
+import { z } from 'zod';
+import type { Config, SubscriptionConfig } from '../config/config.ts';
+import type { Declared } from '../config/declared.ts';
+import type { LaneStatus, StatusReport, SubscriptionStatus } from '../observe/status.ts';
+import { endpoint, found, NOTHING } from './endpoint.ts';
+import type { Endpoint } from './endpoint.ts';
+import { sinkAnswer, sourceAnswer, subscriptionAnswer, subscriptionDetail } from './schemas.ts';
+
+const byName = z.strictObject({ name: z.string().meta({ description: 'As it is called in the configuration.' }) });
+
+export const flowEndpoints: readonly Endpoint[] = [
+  endpoint({
+    path: '/sources',
+    operationId: 'listSources',
+    tag: 'sources',
+    summary: 'All sources, with what was declared and how they are doing.',
+    parameters: NOTHING,
+    query: NOTHING,
+    answer: z.strictObject({ sources: z.array(sourceAnswer) }),
+    handle({ config, status }) {
+      const report = status();
+      return { sources: config.sources.map(({ name }) => source(name, config, report)) };
+    },
+  }),
+  endpoint({
+    path: '/sources/{name}',
+    operationId: 'getSource',
+    tag: 'sources',
+    summary: 'One source.',
+    problems: ['api-not-found'],
+    parameters: byName,
+    query: NOTHING,
+    answer: sourceAnswer,
+    handle({ config, status }, { path: { name } }) {
+      known('source', name, config.sources);
+      return source(name, config, status());
+    },
+  }),
+  endpoint({
+    path: '/sinks',
+    operationId: 'listSinks',
+    tag: 'sinks',
+    summary: 'All sinks, with what was declared and how they are doing.',
+    parameters: NOTHING,
+    query: NOTHING,
+    answer: z.strictObject({ sinks: z.array(sinkAnswer) }),
+    handle({ config, status }) {
+      const report = status();
+      return { sinks: config.sinks.map(({ name }) => sink(name, config, report)) };
+    },
+  }),
+  endpoint({
+    path: '/sinks/{name}',
+    operationId: 'getSink',
+    tag: 'sinks',
+    summary: 'One sink.',
+    problems: ['api-not-found'],
+    parameters: byName,
+    query: NOTHING,
+    answer: sinkAnswer,
+    handle({ config, status }, { path: { name } }) {
+      known('sink', name, config.sinks);
+      return sink(name, config, status());
+    },
+  }),
+  endpoint({
+    path: '/subscriptions',
+    operationId: 'listSubscriptions',
+    tag: 'subscriptions',
+    summary: 'All subscriptions, with what was declared and how they are doing.',
+    parameters: NOTHING,
+    query: NOTHING,
+    answer: z.strictObject({ subscriptions: z.array(subscriptionAnswer) }),
+    handle({ config, status }) {
+      const { subscriptions } = status();
+      return {
+        subscriptions: config.subscriptions.map((one) => ({
+          ...subscription(one, config),
+          status: summary(subscriptions[one.name]!),
+        })),
+      };
+    },
+  }),
+  endpoint({
+    path: '/subscriptions/{name}',
+    operationId: 'getSubscription',
+    tag: 'subscriptions',
+    summary: 'One subscription, with all its lanes and what holds them.',
+    problems: ['api-not-found'],
+    parameters: byName,
+    query: NOTHING,
+    answer: subscriptionDetail,
+    handle({ config, status }, { path: { name } }) {
+      const one = known('subscription', name, config.subscriptions);
+      const now = status().subscriptions[name]!;
+      return { ...subscription(one, config), status: { ...summary(now), lanes: now.lanes } };
+    },
+  }),
+];
+
+function known<T extends { readonly name: string }>(what: string, name: string, all: readonly T[]): T {
+  return found(
+    what,
+    name,
+    all.find((one) => one.name === name),
+  );
+}
+
+function source(name: string, config: Config, { sources }: StatusReport): z.input<typeof sourceAnswer> {
+  return {
+    name,
+    configuration: declared(config).sources[name]!,
+    subscriptions: config.subscriptions.filter((one) => one.source === name).map((one) => one.name),
+    status: sources[name] ?? null,
+  };
+}
+
+function sink(name: string, config: Config, { sinks }: StatusReport): z.input<typeof sinkAnswer> {
+  return {
+    name,
+    configuration: declared(config).sinks[name]!,
+    subscriptions: config.subscriptions.filter((one) => sinkOf(one) === name).map((one) => one.name),
+    status: sinks[name] ?? null,
+  };
+}
+
+function subscription(one: SubscriptionConfig, config: Config) {
+  const { name, source: from } = one;
+  return { name, source: from, sink: sinkOf(one), configuration: declared(config).subscriptions[name]! };
+}
+
+function sinkOf({ to }: SubscriptionConfig): string | null {
+  return 'sink' in to ? to.sink : null;
+}
+
+/** Only an engine with a file has HTTP. */
+function declared({ declared: written }: Config): Declared {
+  if (written === undefined) throw new Error('a configuration that nobody wrote');
+  return written;
+}
+
+function summary(status: SubscriptionStatus): z.input<typeof subscriptionAnswer>['status'] {
+  const { state, watermark, lagSeconds, headroomSeconds, parked, lanes } = status;
+  let queued = 0;
+  let unconfirmed = 0;
+  for (const lane of lanes) {
+    queued += lane.queued;
+    unconfirmed += lane.unconfirmed;
+  }
+  return { state, watermark, lagSeconds, headroomSeconds, parked, queued, unconfirmed, holds: holds(lanes) };
+}
+
+/** By reason: a broker that is away holds all lanes for the same one. */
+function holds(lanes: readonly LaneStatus[]): z.input<typeof subscriptionAnswer>['status']['holds'] {
+  const byReason = new Map<string, z.input<typeof subscriptionAnswer>['status']['holds'][number]>();
+  for (const { held } of lanes) {
+    if (!held) continue;
+    const same = byReason.get(held.reason);
+    const longest = same && same.forSeconds >= held.forSeconds ? same : held;
+    byReason.set(held.reason, { ...held, ...longest, lanes: (same?.lanes ?? 0) + 1 });
+  }
+  return [...byReason.values()].sort((a, b) => b.forSeconds - a.forSeconds);
+}

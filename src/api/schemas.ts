@@ -1,0 +1,160 @@
+/**
+ * What the API answers, as zod schemas: types for who makes the answers, and the OpenAPI document for who reads them. Where an answer
+ * shows configuration, its schema is the very one that the file is held against.
+ */
+import { z } from 'zod';
+import { sinkSchema, sourceSchema, subscriptionSchema } from '../config/schema.ts';
+import { HOLD_REASONS } from '../observe/status.ts';
+import type { LaneStatus, SinkStatus, SourceStatus } from '../observe/status.ts';
+
+/** Those that the document names; the others stand where they are used. */
+export const named = z.registry<{ readonly id: string }>();
+
+function name<T extends z.ZodType>(id: string, schema: T): T {
+  named.add(schema, { id });
+  return schema;
+}
+
+/** Configuration as it is written: any value may be a placeholder. */
+export const WRITTEN: readonly z.ZodType[] = [sourceSchema, sinkSchema, subscriptionSchema];
+name('SourceConfiguration', sourceSchema);
+name('SinkConfiguration', sinkSchema);
+name('SubscriptionConfiguration', subscriptionSchema);
+
+export const problemSchema = name(
+  'Problem',
+  z.strictObject({
+    type: z.string().meta({ description: "Leads to the code's page, in this API." }),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().meta({ description: 'What is wrong with this request, and what to do.' }),
+    code: z.string().meta({ description: '`tailrace explain CODE` says more.' }),
+    faults: z
+      .array(z.strictObject({ path: z.string(), expected: z.string() }))
+      .optional()
+      .meta({ description: 'Parts of the request that are not as they should be.' }),
+  }),
+);
+
+const seconds = () => z.number().nullable();
+const position = () => z.string().nullable();
+const count = () => z.int().min(0);
+
+const sourceState = z.enum(['connecting', 'reading', 'held', 'reconnecting', 'stopped', 'position_lost']);
+
+const sourceStatus = name(
+  'SourceStatus',
+  z.strictObject({
+    state: sourceState,
+    member: z.string().nullable().meta({ description: '`host:port` of the member that is being read.' }),
+    position: position().meta({ description: 'The last entry read, `seconds:increment`.' }),
+    lagSeconds: seconds().meta({ description: "From the last entry read to the member's newest." }),
+    majorityLagSeconds: seconds().meta({ description: "From the majority's newest entry to the member's newest." }),
+    windowSeconds: seconds().meta({ description: 'From the oldest entry in the oplog to the newest.' }),
+    headroomSeconds: seconds().meta({
+      description: 'From the oldest entry to where a restart would read on; at 0 changes are lost.',
+    }),
+    checkpointLagSeconds: seconds().meta({
+      description: "From the watermark of the subscription furthest behind to the member's newest entry.",
+    }),
+    inFlightBytes: count().meta({ description: 'Read and not yet confirmed.' }),
+    heldBy: z.array(z.string()).readonly().meta({
+      description: 'Subscriptions whose unconfirmed bytes keep this source from reading on.',
+    }),
+  }) satisfies z.ZodType<SourceStatus>,
+);
+
+export const sourceAnswer = name(
+  'Source',
+  z.strictObject({
+    name: z.string(),
+    configuration: sourceSchema,
+    subscriptions: z.array(z.string()).meta({ description: 'Those that read from it.' }),
+    status: sourceStatus.nullable().meta({ description: 'null where no subscription reads from it.' }),
+  }),
+);
+
+const sinkStatus = name(
+  'SinkStatus',
+  z.strictObject({
+    state: z.enum(['connecting', 'connected', 'reconnecting', 'stopped']),
+    blocked: z.string().nullable().meta({ description: "The broker's reason for taking no more." }),
+  }) satisfies z.ZodType<SinkStatus>,
+);
+
+export const sinkAnswer = name(
+  'Sink',
+  z.strictObject({
+    name: z.string(),
+    configuration: sinkSchema,
+    subscriptions: z.array(z.string()).meta({ description: 'Those that deliver to it.' }),
+    status: sinkStatus.nullable(),
+  }),
+);
+
+const holdReason = z.enum(HOLD_REASONS);
+
+const laneStatus = name(
+  'Lane',
+  z.strictObject({
+    partition: count(),
+    queued: count().meta({ description: 'Messages that wait for their turn.' }),
+    unconfirmed: count().meta({ description: 'Messages that were sent and not yet confirmed.' }),
+    held: z
+      .strictObject({ reason: holdReason, detail: z.string(), forSeconds: count() })
+      .exactOptional()
+      .meta({ description: 'Only while nothing passes.' }),
+  }) satisfies z.ZodType<LaneStatus>,
+);
+
+const subscriptionStatus = {
+  state: z.enum(['starting', 'flowing', 'held', 'stopped']),
+  watermark: position().meta({ description: 'Everything up to it has been confirmed, `seconds:increment`.' }),
+  lagSeconds: seconds().meta({ description: "From the watermark to the member's newest entry." }),
+  headroomSeconds: seconds().meta({ description: 'From the oldest entry in the oplog to the watermark.' }),
+  parked: count().meta({ description: 'Events that lie in the parking store now.' }),
+  queued: count().meta({ description: 'Messages of all lanes that wait for their turn.' }),
+  unconfirmed: count().meta({ description: 'Messages of all lanes that were sent and not yet confirmed.' }),
+  holds: z
+    .array(
+      name(
+        'Hold',
+        z.strictObject({
+          reason: holdReason,
+          detail: z.string().meta({ description: "The longest held lane's: the broker's words, the routing key." }),
+          forSeconds: count(),
+          lanes: count().meta({ description: 'How many lanes it holds.' }),
+        }),
+      ),
+    )
+    .meta({ description: 'What holds lanes, the longest first; empty while everything passes.' }),
+};
+
+const subscriptionParts = {
+  name: z.string(),
+  source: z.string(),
+  sink: z.string().nullable().meta({ description: 'null where it writes to standard output or to a file.' }),
+  configuration: subscriptionSchema,
+};
+
+export const subscriptionAnswer = name(
+  'Subscription',
+  z.strictObject({
+    ...subscriptionParts,
+    status: name('SubscriptionStatus', z.strictObject(subscriptionStatus)),
+  }),
+);
+
+export const subscriptionDetail = name(
+  'SubscriptionWithLanes',
+  z.strictObject({
+    ...subscriptionParts,
+    status: name(
+      'SubscriptionStatusWithLanes',
+      z.strictObject({
+        ...subscriptionStatus,
+        lanes: z.array(laneStatus).readonly().meta({ description: 'Those that have had something to deliver.' }),
+      }),
+    ),
+  }),
+);

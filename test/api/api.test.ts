@@ -1,0 +1,267 @@
+/** The API of a running engine between real servers: what it answers, to whom, and that it is what its document says. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { OpenAPIClientAxios } from 'openapi-client-axios';
+import type { Document } from 'openapi-client-axios';
+import { EngineFolder, until } from '../harness/engine-process.ts';
+import type { EngineProcess } from '../harness/engine-process.ts';
+import { untilReading } from '../harness/waiting.ts';
+import { useSharedServers } from '../servers/with-servers.ts';
+import { ApiUnderTest } from './fixtures.ts';
+
+const TOKEN = 'a-token-of-tests-1234567890';
+const DB = 'api-test';
+
+interface Subscription {
+  readonly name: string;
+  readonly source: string;
+  readonly sink: string | null;
+  readonly configuration: Record<string, unknown>;
+  readonly status: {
+    readonly state: string;
+    readonly lagSeconds: number | null;
+    readonly headroomSeconds: number | null;
+    readonly unconfirmed: number;
+    readonly holds: readonly { readonly reason: string; readonly detail: string; readonly lanes: number }[];
+    readonly lanes: readonly { readonly partition: number; readonly held?: { readonly reason: string } }[];
+  };
+}
+
+describe('the API', () => {
+  const servers = useSharedServers();
+  let place: EngineFolder;
+  let engine: EngineProcess;
+  let api: ApiUnderTest;
+
+  before(async () => {
+    place = await EngineFolder.create({
+      sources: {
+        src: { uri: '${TEST_MONGODB}' },
+        spare: { uri: 'mongodb://me:S3CRET-literal@nowhere.invalid/?replicaSet=rs' },
+      },
+      sinks: { mq: { uri: '${TEST_AMQP}', window: '${TEST_WINDOW}', declare: true } },
+      subscriptions: [
+        { name: 'good', source: 'src', namespaces: [`${DB}.*`], to: { queue: `${DB}-good` } },
+        {
+          name: 'stuck',
+          source: 'src',
+          namespaces: [`${DB}.*`],
+          mask: [{ fields: ['ssn'], hash: { key: 'S3CRET-key-of-a-hash-0123' } }],
+          to: { exchange: `${DB}-nobody` },
+        },
+        { name: 'out', source: 'src', namespaces: [`${DB}.*`], to: 'stdout' },
+      ],
+      pipeline: { partitions: 4 },
+      http: { listen: '127.0.0.1:0', token: '${TEST_TOKEN}' },
+    });
+    const { mongo, rabbit } = servers;
+    engine = place.start([], {
+      TEST_MONGODB: mongo.uri,
+      TEST_AMQP: rabbit.uri,
+      TEST_WINDOW: '16',
+      TEST_TOKEN: TOKEN,
+    });
+    api = await ApiUnderTest.of(engine, TOKEN);
+    await until('it reads', async () => {
+      const { subscriptions } = await api.good<{ subscriptions: readonly Subscription[] }>('/subscriptions');
+      return subscriptions.every(({ status }) => status.state === 'flowing');
+    });
+    await servers.client
+      .db(DB)
+      .collection<{ _id: number }>('c')
+      .insertMany([{ _id: 1 }, { _id: 2 }]);
+  });
+  after(async () => place?.[Symbol.asyncDispose]());
+
+  /** A path that is there, for each one of the document. */
+  const GOOD: Readonly<Record<string, string>> = {
+    '/sources': '/sources',
+    '/sources/{name}': '/sources/src',
+    '/sinks': '/sinks',
+    '/sinks/{name}': '/sinks/mq',
+    '/subscriptions': '/subscriptions',
+    '/subscriptions/{name}': '/subscriptions/good',
+  };
+
+  test('the document is valid OpenAPI, and each endpoint of it is tried here', async () => {
+    const { valid, errors } = await new Validator().validate(structuredClone(api.document));
+    assert.ok(valid, JSON.stringify(errors));
+    assert.deepEqual(Object.keys(GOOD).toSorted(), Object.keys(api.document.paths).toSorted());
+  });
+
+  test('each endpoint answers a good call as its schema says, to HEAD without the body', async () => {
+    for (const [template, path] of Object.entries(GOOD)) {
+      await api.good(template, path);
+      const head = await api.ask(path, { method: 'HEAD' });
+      assert.deepEqual([head.status, head.body], [200, ''], path);
+    }
+  });
+
+  test('each endpoint refuses a bad call: a parameter that there is not, another method', async () => {
+    for (const [template, path] of Object.entries(GOOD)) {
+      const bad = await api.ask(`${path}?nonsense=1`);
+      assert.equal(bad.status, 400, path);
+      api.assertProblem('', bad, 'api-bad-request');
+      assert.match(JSON.stringify(bad.body), /query\.nonsense/);
+      const posted = await api.ask(path, {
+        method: 'POST',
+        body: '{',
+        headers: { 'Content-Type': 'application/json' },
+      });
+      assert.equal(posted.status, 405, path);
+      assert.equal(posted.headers.get('allow'), 'GET, HEAD');
+      api.assertProblem('', posted, 'api-method');
+      if (!template.includes('{')) continue;
+      const missing = await api.ask(template.replace(/\{\w+\}/, 'nobody'));
+      assert.equal(missing.status, 404, path);
+      api.assertProblem(template, missing, 'api-not-found');
+    }
+    api.assertProblem('', await api.ask('/nothing'), 'api-not-found');
+    assert.equal((await api.ask('/sources/%ZZ')).status, 400);
+  });
+
+  test('each endpoint refuses who has no token or another one; probes and metrics need none, and the document tells nothing', async () => {
+    for (const [template, path] of Object.entries(GOOD)) {
+      for (const authorization of ['', 'Bearer wrong-token-wrong-token', `Bearer ${TOKEN}x`, `Basic ${TOKEN}`]) {
+        const refused = await api.ask(path, { headers: { Authorization: authorization } });
+        assert.equal(refused.status, 401, `${path} ${authorization}`);
+        api.assertProblem(template, refused, 'api-unauthorized');
+        assert.match(refused.headers.get('www-authenticate') ?? '', /^Bearer/);
+      }
+    }
+    const url = await engine.url();
+    const statusOf = async (path: string): Promise<number> => (await fetch(url + path)).status;
+    for (const path of ['/healthz', '/metrics', '/api/v1/openapi.json']) assert.equal(await statusOf(path), 200, path);
+    assert.notEqual(await statusOf('/readyz'), 401);
+    assert.equal(await statusOf('/status'), 401);
+    assert.equal((await fetch(`${url}/status`, { headers: { Authorization: `Bearer ${TOKEN}` } })).status, 200);
+  });
+
+  test('configuration is shown as it was declared, without what was filled in and without secrets', async () => {
+    const { sources } = await api.good<{
+      sources: readonly { name: string; configuration: object; status: unknown }[];
+    }>('/sources');
+    assert.deepEqual(
+      sources.map(({ name, configuration }) => ({ name, configuration })),
+      [
+        { name: 'src', configuration: { uri: '${TEST_MONGODB}' } },
+        { name: 'spare', configuration: { uri: 'mongodb://(hidden)@nowhere.invalid/?replicaSet=rs' } },
+      ],
+    );
+    assert.equal(sources[1]!.status, null);
+    const sink = await api.good<{ configuration: object; subscriptions: string[] }>('/sinks/{name}', '/sinks/mq');
+    assert.deepEqual(sink.configuration, { uri: '${TEST_AMQP}', window: '${TEST_WINDOW}', declare: true });
+    assert.deepEqual(sink.subscriptions, ['good', 'stuck']);
+    const stuck = await api.good<Subscription>('/subscriptions/{name}', '/subscriptions/stuck');
+    assert.deepEqual(stuck.configuration['mask'], [{ fields: ['ssn'], hash: { key: '(hidden)' } }]);
+    for (const path of Object.values(GOOD)) {
+      assert.doesNotMatch(JSON.stringify((await api.ask(path)).body), /S3CRET|a-token-of/, path);
+    }
+  });
+
+  test('a client that is generated from the document works', async () => {
+    const generated = new OpenAPIClientAxios({
+      definition: structuredClone(api.document) as unknown as Document,
+      axiosConfigDefaults: {
+        baseURL: api.base,
+        headers: { Authorization: `Bearer ${TOKEN}` },
+        adapter: 'fetch',
+        validateStatus: () => true,
+      },
+    });
+    const client = await generated.init();
+    const list = await client['listSubscriptions']!();
+    assert.deepEqual(
+      (list.data as { subscriptions: Subscription[] }).subscriptions.map(({ name }) => name),
+      ['good', 'stuck', 'out'],
+    );
+    const one = await client['getSubscription']!({ name: 'stuck' });
+    assert.equal((one.data as Subscription).source, 'src');
+    const none = await client['getSubscription']!({ name: 'nobody' });
+    assert.deepEqual([none.status, (none.data as { code: string }).code], [404, 'api-not-found']);
+  });
+
+  test('a subscription tells its lag, its headroom, and what holds its lanes', async () => {
+    await until('it is held', async () => {
+      const { status } = await api.good<Subscription>('/subscriptions/{name}', '/subscriptions/stuck');
+      return status.state === 'held';
+    });
+    const { status } = await api.good<Subscription>('/subscriptions/{name}', '/subscriptions/stuck');
+    assert.deepEqual(
+      status.holds.map(({ reason, lanes }) => ({ reason, lanes })),
+      [{ reason: 'unroutable', lanes: 1 }],
+    );
+    assert.deepEqual(
+      status.lanes.map(({ held }) => held?.reason),
+      ['unroutable'],
+    );
+    assert.ok(status.lagSeconds !== null && status.lagSeconds >= 0);
+    assert.ok(status.headroomSeconds !== null && status.headroomSeconds >= 0);
+    const { subscriptions } = await api.good<{ subscriptions: readonly Subscription[] }>('/subscriptions');
+    assert.deepEqual(
+      subscriptions.map(({ name, sink, status: { state } }) => ({ name, sink, state })),
+      [
+        { name: 'good', sink: 'mq', state: 'flowing' },
+        { name: 'stuck', sink: 'mq', state: 'held' },
+        { name: 'out', sink: null, state: 'flowing' },
+      ],
+    );
+  });
+});
+
+describe('the API without a token', () => {
+  const servers = useSharedServers();
+  const config = (http: object): object => ({
+    sources: { src: { uri: servers.mongo.uri } },
+    subscriptions: [{ name: 'out', namespaces: [`${DB}.*`], to: 'stdout' }],
+    http,
+  });
+
+  test('on loopback it answers whoever asks for this machine, but no page of another site', async () => {
+    await using place = await EngineFolder.create(config({ listen: '127.0.0.1:0' }));
+    const engine = place.start();
+    const api = await ApiUnderTest.of(engine);
+    await untilReading(engine);
+    await api.good('/sources');
+    const cross = async (method: string, headers: Record<string, string>): Promise<number> =>
+      (await api.ask('/sources', { method, headers })).status;
+    assert.equal(await cross('POST', { Origin: 'http://evil.example' }), 403);
+    assert.equal(await cross('POST', { 'Sec-Fetch-Site': 'cross-site' }), 403);
+    assert.equal(await cross('POST', { Origin: new URL(await engine.url()).origin }), 405);
+    assert.equal(await cross('POST', {}), 405);
+    const { port } = new URL(await engine.url());
+    assert.equal(await statusWithHost(port, `evil.example:${port}`), 403);
+    for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, '[::1]']) {
+      assert.equal(await statusWithHost(port, host), 200, host);
+    }
+  });
+
+  test('beyond loopback it is closed and says so; probes and metrics are not', async () => {
+    await using place = await EngineFolder.create(config({ listen: '0.0.0.0:0' }));
+    const engine = place.start();
+    const url = (await engine.url()).replace('0.0.0.0', '127.0.0.1');
+    for (const path of ['/api/v1/sources', '/status']) {
+      const response = await fetch(url + path, { headers: { Authorization: 'Bearer whatever-it-may-be' } });
+      assert.equal(response.status, 403, path);
+      assert.equal(((await response.json()) as { code: string }).code, 'api-closed');
+    }
+    for (const path of ['/healthz', '/metrics', '/api/v1/openapi.json']) {
+      assert.equal((await fetch(url + path)).status, 200, path);
+    }
+    assert.match(engine.log(), /"code":"api-closed"/);
+  });
+});
+
+/** `fetch` names the host itself. */
+async function statusWithHost(port: string, host: string): Promise<number | undefined> {
+  const { request } = await import('node:http');
+  return new Promise((resolve, reject) => {
+    request({ host: '127.0.0.1', port, path: '/api/v1/sources', headers: { Host: host } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    })
+      .on('error', reject)
+      .end();
+  });
+}
