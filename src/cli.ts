@@ -5,11 +5,12 @@
  * stopped by a second signal, or by Ctrl-C instead of an answer.
  */
 import { inspect } from 'node:util';
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import type { Code } from './codes.ts';
 import { withoutKnownSecrets } from './config/known-secrets.ts';
 import { InterruptedError, PositionLostError, UserError } from './errors.ts';
 import type { FilterFlags } from './checkpoint/parked-filter.ts';
+import type { Shell } from './commands/completion.ts';
 import { VERSION } from './version.ts';
 
 const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3, interrupted: 130 } as const;
@@ -140,6 +141,15 @@ function commandLine(outcome: Outcome): Command {
     .action(async (code: string) => {
       const { explain } = await import('./commands/explain.ts');
       outcome.exitCode = await explain(code);
+    });
+
+  program
+    .command('completion')
+    .description('Print a script that completes this command line in a shell: source <(tailrace completion bash)')
+    .addArgument(new Argument('<shell>', 'the shell').choices(['bash', 'zsh', 'fish']))
+    .action(async (shell: Shell) => {
+      const { completion } = await import('./commands/completion.ts');
+      outcome.exitCode = completion(shell, program);
     });
 
   return program;
