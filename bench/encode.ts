@@ -81,7 +81,7 @@ function planOf({ subscriptions, key }: Case): WorkerPlan {
     routingKey: '{db}.{coll}.{operationType}',
   };
   return {
-    sources: [{ name: 'shop', subscriptions: subscriptions.map((one) => ({ ...usual, ...one })) }],
+    source: { name: 'shop', subscriptions: subscriptions.map((one) => ({ ...usual, ...one })) },
     partitions: PARTITIONS,
     partitionBy: key === undefined ? [] : [{ namespaces: ['*'], key }],
   };
@@ -105,7 +105,7 @@ function measureCase(one: Case, rounds: number): Spread {
   // As in the engine, a batch gets the memory that an earlier one's result lay in.
   let room = new ArrayBuffer(ROOM_BYTES);
   const spread = measure(() => {
-    const job = { source: 0, bytes: one.bytes, wallTime: true, collated: [], serverVersion: 600, room };
+    const job = { bytes: one.bytes, wallTime: true, collated: [], serverVersion: 600, room };
     // oxlint-disable-next-line no-unsafe-type-assertion -- it was given one
     room = encodeBatch(plan, job).bodies.buffer as ArrayBuffer;
   }, rounds);

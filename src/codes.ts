@@ -53,6 +53,7 @@ export const NOTICE_CODES = [
   'stream-commands-missing',
   'stream-event-too-large',
   'stream-stuck',
+  'subscription-detached',
   'subscription-renamed',
   'time-series-left-out',
   'unexpected',

@@ -9,20 +9,23 @@
  */
 import { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Feed } from './feed/feed.ts';
+import { FeedGroup } from './feed/feed-group.ts';
 import { sleep } from './backoff.ts';
-import { PositionLostError, UserError } from './errors.ts';
+import type { PositionLostError } from './errors.ts';
 import { makeSource } from './source/make-source.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { SinkLock } from './sinks/lock.ts';
 import { StreamSinks } from './sinks/stream-sinks.ts';
+import { SharedPlan } from './worker/plan.ts';
 import { WorkerPool } from './worker/pool.ts';
 import { Metrics } from './observe/metrics.ts';
+import type { SourceMeter } from './observe/metrics.ts';
 import { workerPlan } from './feed/worker-plan.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-hash.ts';
 import { healthFacts, statusReport } from './report.ts';
-import type { Config, SubscriptionConfig } from './config/config.ts';
+import type { Config, SourceConfig, SubscriptionConfig } from './config/config.ts';
 import type { Route, Stores } from './feed/route.ts';
 import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';
@@ -59,7 +62,8 @@ export class Engine {
   /** By sink. */
   readonly #locks = new Map<string, SinkLock>();
   readonly #streams = new StreamSinks();
-  readonly #feeds: Feed[];
+  /** By source. */
+  readonly #groups: readonly FeedGroup[];
   readonly #checkpointer: Checkpointer;
   readonly #startedAt = performance.now();
   /** Ends every part, for a reason other than being asked to. */
@@ -90,8 +94,8 @@ export class Engine {
       snapshot: () => this.#feeds.flatMap((feed) => (feed.started ? feed.snapshot() : [])),
       log,
     });
-    this.#pool = new WorkerPool({ plan: workerPlan(config), threads: config.pipeline.workers, log });
-    this.#feeds = config.sources.flatMap((source, index) => {
+    this.#pool = new WorkerPool({ threads: config.pipeline.workers, log });
+    this.#groups = config.sources.flatMap((source) => {
       const subscriptions = config.subscriptions.filter((it) => it.source === source.name);
       if (subscriptions.length === 0) {
         log.warn(
@@ -100,24 +104,15 @@ export class Engine {
         );
         return [];
       }
-      const budget = new ByteBudget(config.pipeline.inFlightBytes);
-      const meter = this.metrics.source(source.name);
-      return new Feed({
-        source: makeSource({ config: source, subscriptions, budget, log, onReconnect: () => meter.reconnected() }),
-        index,
-        config: source,
-        routes: subscriptions.map((it) => this.#route(it)),
-        pipeline: config.pipeline,
-        budget,
-        pool: this.#pool,
-        checkpoints: stores.checkpoints,
-        parking: stores.parking,
-        meter,
-        log,
-        repartition: options.repartition ?? false,
-        touch: () => this.#checkpointer.touch(),
-      });
+      return this.#group(
+        source,
+        subscriptions.map((it) => this.#route(it)),
+      );
     });
+  }
+
+  get #feeds(): readonly Feed[] {
+    return this.#groups.flatMap(({ feeds }) => feeds);
   }
 
   /** Why a source was given up; undefined while none was. */
@@ -143,7 +138,7 @@ export class Engine {
         ...[...this.#sinks.values()].map((sink) => sink.start(end)),
         ...[...this.#locks.values()].map((lock) => lock.run(end)),
       ]);
-      const feeds = this.#all(this.#feeds.map((feed) => this.#runFeed(feed, end))).finally(() => this.#over.abort());
+      const feeds = this.#all(this.#groups.map((group) => group.run(end))).finally(() => this.#over.abort());
       const [outcomes] = await Promise.all([feeds, sinks]);
       return outcomes.includes(3) && !stop.aborted ? 3 : 0;
     } finally {
@@ -177,28 +172,62 @@ export class Engine {
     }
   }
 
-  async #runFeed(feed: Feed, stop: AbortSignal): Promise<ExitCode> {
-    try {
-      await feed.start(stop);
-      for (const lock of this.#locks.values())
-        for (const { config } of feed.routes) lock.identify(config.name, feed.replicaSetId);
-      await feed.run(stop);
-      return 0;
-    } catch (error) {
-      if (stop.aborted && !(error instanceof UserError)) return 0;
-      if (!(error instanceof PositionLostError)) throw error;
-      this.#o.log.error({ code: `position-${error.reason}`, source: feed.name }, error.message);
-      // What was read before is still delivered, however long it takes: the oplog may not have it any more.
-      if (this.#o.failFast) this.#over.abort();
-      else await feed.settle(stop);
-      return 3;
-    }
+  #group(source: SourceConfig, routes: readonly Route[]): FeedGroup {
+    const { config, stores, log } = this.#o;
+    const meter = this.metrics.source(source.name);
+    return new FeedGroup({
+      name: source.name,
+      routes,
+      makeFeed: (some) => this.#feed(source, some, meter),
+      checkpoints: stores.checkpoints,
+      // A program that takes its events in a loop is handed them in order, whoever else waits.
+      detachAfterMs: routes.some(({ config: { to } }) => to.kind === 'port')
+        ? undefined
+        : config.pipeline.detachAfterMs,
+      drainMs: config.shutdownTimeoutMs,
+      log,
+      onStarted: (feed) => {
+        for (const lock of this.#locks.values())
+          for (const {
+            config: { name },
+          } of feed.routes)
+            lock.identify(name, feed.replicaSetId);
+      },
+      onLost: async (feed, error, stop) => {
+        log.error({ code: `position-${error.reason}`, source: feed.name }, error.message);
+        // What was read before is still delivered, however long it takes: the oplog may not have it any more.
+        if (this.#o.failFast) this.#over.abort();
+        else await feed.settle(stop);
+      },
+    });
+  }
+
+  #feed(source: SourceConfig, routes: readonly Route[], meter: SourceMeter): Feed {
+    const { config, stores, log, repartition = false } = this.#o;
+    const { pipeline } = config;
+    const budget = new ByteBudget(pipeline.inFlightBytes);
+    const subscriptions = routes.map((route) => route.config);
+    return new Feed({
+      source: makeSource({ config: source, subscriptions, budget, log, onReconnect: () => meter.reconnected() }),
+      plan: new SharedPlan(workerPlan(config, source, subscriptions)),
+      config: source,
+      routes,
+      pipeline,
+      budget,
+      pool: this.#pool,
+      checkpoints: stores.checkpoints,
+      parking: stores.parking,
+      meter,
+      log,
+      repartition,
+      touch: () => this.#checkpointer.touch(),
+    });
   }
 
   async #close(): Promise<void> {
     const { config, log } = this.#o;
     const late = new AbortController();
-    const drained = Promise.all(this.#feeds.map((feed) => feed.drain())).then(() => late.abort());
+    const drained = Promise.all(this.#groups.map((group) => group.drain())).then(() => late.abort());
     await sleep(config.shutdownTimeoutMs, late.signal);
     if (!late.signal.aborted) {
       log.warn({ code: 'shutdown-late' }, 'Not everything was confirmed in time; it comes again at the next start.');
@@ -213,7 +242,7 @@ export class Engine {
       );
     }
     await this.#checkpointer.stop();
-    await Promise.all(this.#feeds.map((feed) => feed.close()));
+    await Promise.all(this.#groups.map((group) => group.close()));
     await drained;
     await Promise.all([
       this.#pool.close(),
@@ -264,7 +293,7 @@ export class Engine {
   #parts() {
     return {
       config: this.#o.config,
-      feeds: this.#feeds,
+      groups: this.#groups,
       sinks: [...this.#sinks.values()],
       locks: [...this.#locks.values()],
       pool: this.#pool,

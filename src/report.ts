@@ -4,6 +4,7 @@ import { formatTs } from './source/position.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Config } from './config/config.ts';
 import type { Feed } from './feed/feed.ts';
+import type { FeedGroup } from './feed/feed-group.ts';
 import type { Stores } from './feed/route.ts';
 import type { Lane } from './lanes/lane.ts';
 import type { HealthFacts } from './observe/health.ts';
@@ -19,7 +20,8 @@ const WINDOW_STALE_MS = 5_000;
 
 export interface EngineParts {
   readonly config: Config;
-  readonly feeds: readonly Feed[];
+  /** By source. */
+  readonly groups: readonly FeedGroup[];
   readonly sinks: readonly AmqpSink[];
   readonly locks: readonly SinkLock[];
   readonly pool: WorkerPool;
@@ -30,17 +32,20 @@ export interface EngineParts {
 export function statusReport(
   parts: EngineParts & { readonly version: string; readonly uptimeMs: number },
 ): StatusReport {
-  const { feeds, sinks, stores, pool, config, version, uptimeMs } = parts;
+  const { groups, sinks, stores, pool, config, version, uptimeMs } = parts;
   return {
     version,
     uptimeSeconds: Math.floor(uptimeMs / 1000),
     notReady: readiness(healthFacts(parts), performance.now()).map(({ text }) => text),
-    sources: Object.fromEntries(feeds.map((feed) => [feed.name, sourceStatus(feed)])),
+    sources: Object.fromEntries(groups.map((group) => [group.name, sourceStatus(group)])),
     subscriptions: Object.fromEntries(
-      feeds.flatMap((feed) =>
-        feed.routes.map((route, s) => [
-          route.config.name,
-          subscriptionStatus(feed, s, stores.parking.count(route.config.name)),
+      groups.flatMap((group) =>
+        eachRoute(group, (feed, s, name) => [
+          name,
+          subscriptionStatus(feed, s, {
+            detached: feed !== group.shared,
+            parked: stores.parking.count(name),
+          }),
         ]),
       ),
     ),
@@ -59,9 +64,14 @@ export function statusReport(
   };
 }
 
-export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }: EngineParts): HealthFacts {
+/** Of every subscription of a source: its feed, its number there, and its name. */
+function eachRoute<T>({ feeds }: FeedGroup, use: (feed: Feed, subscription: number, name: string) => T): T[] {
+  return feeds.flatMap((feed) => feed.routes.map(({ config }, s) => use(feed, s, config.name)));
+}
+
+export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }: EngineParts): HealthFacts {
   return {
-    sources: feeds.map((feed) => ({
+    sources: groups.map(({ shared: feed }) => ({
       name: feed.name,
       state: feed.lost ? 'position_lost' : feed.source.state,
       verified: feed.started,
@@ -78,10 +88,11 @@ export function healthFacts({ feeds, sinks, locks, pool, checkpointer, stores }:
       ...(sink.blockedFor !== undefined && { blocked: sink.blockedFor }),
       ...(sink.downFor !== undefined && { trouble: sink.downFor }),
     })),
-    subscriptions: feeds.flatMap((feed) =>
-      feed.routes.map((route, s) => ({
-        name: route.config.name,
-        lock: locks.map((lock) => lock.trouble(route.config.name)).find((trouble) => trouble !== undefined),
+    subscriptions: groups.flatMap((group) =>
+      eachRoute(group, (feed, s, name) => ({
+        name,
+        lock: locks.map((lock) => lock.trouble(name)).find((trouble) => trouble !== undefined),
+        ...(feed !== group.shared && feed.lost && { lost: { reason: feed.lost.reason, text: feed.lost.message } }),
         lanes: feed.lanesOf(s).map((lane) => ({
           partition: lane.partition,
           ...(lane.hold && { held: lane.hold }),
@@ -106,10 +117,10 @@ function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
   return trouble === undefined ? {} : { trouble };
 }
 
-function sourceStatus(feed: Feed): SourceStatus {
-  const { source, position, budget, heldBy, lost } = feed;
+function sourceStatus(group: FeedGroup): SourceStatus {
+  const { source, position, heldBy, lost } = group.shared;
   const { window } = source;
-  const resumes = feed.routes.flatMap((_, s) => feed.resume(s)?.ts ?? []);
+  const resumes = eachRoute(group, (feed, s) => feed.resume(s)?.ts ?? []).flat();
   const furthestBehind =
     resumes.length === 0 ? undefined : resumes.reduce((a, b) => (secondsBetween(a, b) >= 0 ? a : b));
   return {
@@ -121,7 +132,7 @@ function sourceStatus(feed: Feed): SourceStatus {
     windowSeconds: window?.oldest ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
     headroomSeconds: headroomOf(source, furthestBehind),
     checkpointLagSeconds: lagOf(source, furthestBehind),
-    inFlightBytes: budget.used,
+    inFlightBytes: group.feeds.reduce((total, { budget }) => total + budget.used, 0),
     heldBy,
   };
 }
@@ -139,12 +150,17 @@ function headroomOf({ window }: Feed['source'], resumes: Ts | undefined): number
   return window?.oldest && resumes ? secondsBetween(window.oldest.ts, resumes) : null;
 }
 
-function subscriptionStatus(feed: Feed, subscription: number, parked: number): SubscriptionStatus {
+function subscriptionStatus(
+  feed: Feed,
+  subscription: number,
+  { detached, parked }: Pick<SubscriptionStatus, 'detached' | 'parked'>,
+): SubscriptionStatus {
   const lanes = feed.lanesOf(subscription);
   const resume = feed.resume(subscription);
   return {
     source: feed.name,
     state: subscriptionState(feed, lanes),
+    detached,
     watermark: resume && resume.kind !== 'from' ? formatTs(resume.ts) : null,
     lagSeconds: lagOf(feed.source, resume?.ts),
     headroomSeconds: headroomOf(feed.source, resume?.ts),

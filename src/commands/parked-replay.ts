@@ -52,7 +52,7 @@ export async function parkedReplay({ config: file, dryRun, write, ...flags }: Pa
     report(NOTHING_PARKED);
     return 0;
   }
-  await using remaker = new Remaker(config, store.list(filter), noLog);
+  await using remaker = new Remaker(config, noLog);
   await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
   // It ends after the message that is under way.
   using signals = stopOnSignals(noLog);

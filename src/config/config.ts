@@ -184,4 +184,6 @@ export interface PipelineConfig {
   /** First match wins; the namespace where none does. */
   readonly partitionBy: readonly { readonly namespaces: readonly string[]; readonly key: 'namespace' | 'document' }[];
   readonly inFlightBytes: number;
+  /** For so long a subscription may hold the others of its source; undefined: for ever. */
+  readonly detachAfterMs: number | undefined;
 }

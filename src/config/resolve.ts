@@ -54,6 +54,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
       partitions: pipeline.partitions,
       partitionBy: pipeline.partitionBy,
       inFlightBytes: pipeline.inFlight,
+      detachAfterMs: pipeline.detachAfter,
     },
     checkpoint: { path: resolve(folder, checkpoint.path), intervalMs: checkpoint.interval },
     parked: { maxBytes: parked.maxBytes },

@@ -94,6 +94,13 @@ const listen = written((value): Parsed<{ host: string; port: number } | undefine
   return { ok: true, value: { host: (match[1] ?? '').replaceAll(/[[\]]/g, ''), port } };
 });
 
+const detachAfter = written((value): Parsed<number | undefined> => {
+  if (value === 'off' || value === false) return { ok: true, value: undefined };
+  const parsed = parseDuration(value);
+  if (parsed.ok && parsed.value >= SECOND && parsed.value <= 24 * HOUR) return parsed;
+  return { ok: false, expected: `a time from ${formatDuration(SECOND)} to ${formatDuration(24 * HOUR)}, or off` };
+});
+
 const workers = written((found): Parsed<number | 'auto'> => {
   const value = fromText(found);
   const sound = value === 'auto' || (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 64);
@@ -341,6 +348,10 @@ export const fileSchema = z.strictObject({
         .meta({
           description: 'Bytes read and not yet confirmed: the brake on memory.',
         }),
+      detachAfter: detachAfter.prefault('30s').meta({
+        description:
+          'For so long a subscription may hold back the others of its source; then it reads by itself until it has caught up. `off`: it holds them.',
+      }),
     })
     .prefault({})
     .meta({ description: 'The work in between.' }),

@@ -130,7 +130,13 @@ export function tailConfig({
       },
     ],
     // One partition: what a person reads is in the oplog's order.
-    pipeline: { workers: autoWorkers(), partitions: 1, partitionBy: [], inFlightBytes: 64 * 2 ** 20 },
+    pipeline: {
+      workers: autoWorkers(),
+      partitions: 1,
+      partitionBy: [],
+      inFlightBytes: 64 * 2 ** 20,
+      detachAfterMs: undefined,
+    },
     checkpoint: { path: '', intervalMs: 500 },
     parked: { maxBytes: 0 },
     http: undefined,

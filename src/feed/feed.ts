@@ -29,6 +29,7 @@ import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
 import type { Place, Stretch } from '../lanes/deliver.ts';
 import { END_INDEX } from '../worker/protocol.ts';
+import type { SharedPlan } from '../worker/plan.ts';
 import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { Checkpoints, Parking, Route } from './route.ts';
@@ -36,8 +37,8 @@ import type { Standing } from './starts.ts';
 
 export interface FeedOptions {
   readonly source: Source;
-  /** Its index in the workers' plan. */
-  readonly index: number;
+  /** Of these routes. */
+  readonly plan: SharedPlan;
   readonly config: SourceConfig;
   readonly routes: readonly Route[];
   readonly pipeline: PipelineConfig;
@@ -232,10 +233,15 @@ export class Feed {
     while (!this.#ledger.settled && !stop.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
-  /** Publishes nothing more and waits for what is under way to be answered. */
-  async drain(): Promise<void> {
+  /** Publishes nothing more and waits for what is under way to be answered, except of these subscriptions: of them nobody does. */
+  async drain(but: ReadonlySet<string> = new Set()): Promise<void> {
     this.#halt.abort(new Error('nothing more is delivered'));
-    await Promise.all(this.#lanes.all.map((lane) => lane.drain()));
+    await Promise.all(
+      this.#lanes.all.map(async (lane) => {
+        if (but.has(this.routes[lane.subscription]!.config.name)) lane.close();
+        else await lane.drain();
+      }),
+    );
   }
 
   async close(): Promise<void> {
@@ -243,6 +249,7 @@ export class Feed {
     this.#setAside.close();
     for (const lane of this.#lanes.all) lane.close();
     await this.source.close();
+    this.#o.plan.end();
   }
 
   /** A confirm that never comes must not go unnoticed; called about every second. */
@@ -287,12 +294,12 @@ export class Feed {
   }
 
   #take(batch: RawBatch, fail: (error: unknown) => void): void {
-    const { meter, pool, index } = this.#o;
+    const { meter, pool, plan } = this.#o;
     const floors = this.#floors;
     const readAt = performance.now();
     meter.read(batch.entries, batch.bytes.byteLength);
     const job = {
-      source: index,
+      plan,
       wallTime: this.#hasWallTime(),
       serverVersion: this.#serverVersion(),
       collated: this.#collated,

@@ -1,21 +1,21 @@
 /** What the configuration means to the workers. */
 import { wantsExpanded } from '../source/make-source.ts';
-import type { Config, SubscriptionConfig } from '../config/config.ts';
+import type { Config, SourceConfig, SubscriptionConfig } from '../config/config.ts';
 import type { CraftPlan, SubscriptionPlan, WorkerPlan } from '../worker/protocol.ts';
 
-export function workerPlan(config: Config): WorkerPlan {
+export function workerPlan(
+  { sinks, pipeline }: Pick<Config, 'sinks' | 'pipeline'>,
+  { name, changeStream }: SourceConfig,
+  subscriptions: readonly SubscriptionConfig[],
+): WorkerPlan {
   return {
-    partitions: config.pipeline.partitions,
-    partitionBy: config.pipeline.partitionBy,
-    sources: config.sources.map(({ name, changeStream }) => ({
+    partitions: pipeline.partitions,
+    partitionBy: pipeline.partitionBy,
+    source: {
       name,
-      ...(changeStream && {
-        changeStream: { expanded: wantsExpanded(config.subscriptions.filter(({ source }) => source === name)) },
-      }),
-      subscriptions: config.subscriptions
-        .filter(({ source }) => source === name)
-        .map((subscription) => subscriptionPlan(config, subscription)),
-    })),
+      ...(changeStream && { changeStream: { expanded: wantsExpanded(subscriptions) } }),
+      subscriptions: subscriptions.map((subscription) => subscriptionPlan({ sinks }, subscription)),
+    },
   };
 }
 

@@ -50,6 +50,8 @@ export interface SubscriptionFacts {
   readonly name: string;
   /** Why another engine stands in its way, or cannot be told to do so. */
   readonly lock?: Reason | undefined;
+  /** Why it has stopped, alone of its source's. */
+  readonly lost?: { readonly reason: LostReason; readonly text: string };
   readonly lanes: readonly LaneFacts[];
 }
 
@@ -186,7 +188,7 @@ function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): Reason[]
 }
 
 /** One line for each cause, not for each lane: a broker that is away holds them all. */
-function laneReasons({ name, lock, lanes }: SubscriptionFacts, now: number): Reason[] {
+function laneReasons({ name, lock, lost, lanes }: SubscriptionFacts, now: number): Reason[] {
   const holds = new Map<HoldReason, { readonly partitions: number[]; readonly detail: string }>();
   let lateMs = 0;
   let late = 0;
@@ -202,6 +204,7 @@ function laneReasons({ name, lock, lanes }: SubscriptionFacts, now: number): Rea
   }
   const reasons: Reason[] =
     lock === undefined ? [] : [{ code: lock.code, text: `subscription "${name}": ${lock.text}` }];
+  if (lost) reasons.push({ code: `position-${lost.reason}`, text: `subscription "${name}" has stopped: ${lost.text}` });
   for (const [reason, { partitions, detail }] of holds) {
     const which = partitions.length === lanes.length ? 'every lane' : `partition ${partitions.join(', ')}`;
     reasons.push({ code: `held-${reason}`, text: `subscription "${name}": ${which} held, ${reason}: ${detail}` });

@@ -106,6 +106,12 @@ export const METRICS = {
     labels: ['source', 'subscription'],
     help: '1 while the unconfirmed bytes of this subscription keep its source from reading on.',
   },
+  subscriptionDetached: {
+    name: 'tailrace_subscription_detached',
+    type: 'gauge',
+    labels: ['source', 'subscription'],
+    help: '1 while the subscription reads by itself, since it had held the others of its source for pipeline.detachAfter.',
+  },
   gaps: {
     name: 'tailrace_gaps_total',
     type: 'counter',

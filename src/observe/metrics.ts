@@ -146,9 +146,10 @@ function mirror(all: Instruments, report: StatusReport): void {
 
   all.messagesUnconfirmed.reset();
   all.laneHeld.reset();
-  for (const [subscription, { source, lanes }] of Object.entries(report.subscriptions)) {
+  for (const [subscription, { source, lanes, detached }] of Object.entries(report.subscriptions)) {
     const holds = report.sources[source]?.heldBy.includes(subscription) === true;
     all.sourceHeldBy.set({ source, subscription }, holds ? 1 : 0);
+    all.subscriptionDetached.set({ source, subscription }, detached ? 1 : 0);
     let unconfirmed = 0;
     for (const lane of lanes) {
       unconfirmed += lane.unconfirmed;
@@ -198,6 +199,7 @@ function register(registry: Registry) {
     workerThreads: gauge(METRICS.workerThreads),
     sourceState: gauge(METRICS.sourceState),
     sourceHeldBy: gauge(METRICS.sourceHeldBy),
+    subscriptionDetached: gauge(METRICS.subscriptionDetached),
     gaps: counter(METRICS.gaps),
     eventsPublished: counter(METRICS.eventsPublished),
     eventsParked: counter(METRICS.eventsParked),

@@ -45,6 +45,8 @@ export interface SourceStatus {
 export interface SubscriptionStatus {
   readonly source: string;
   readonly state: SubscriptionState;
+  /** It held its source for too long, and reads by itself until it has caught up with the others. */
+  readonly detached: boolean;
   /** Everything up to it has been confirmed: `seconds:increment:index`. */
   readonly watermark: string | null;
   /** From the watermark to the member's newest entry: how old deliveries are. */

@@ -12,6 +12,7 @@ import { bodyPropertiesOf } from '../sinks/amqp-port.ts';
 import { compress } from '../worker/compress.ts';
 import { Crafter } from '../worker/craft.ts';
 import { Output } from '../worker/output.ts';
+import { SharedPlan } from '../worker/plan.ts';
 import { WorkerPool } from '../worker/pool.ts';
 import { BEGIN_INDEX, END_INDEX, Field, GATE, RECORD_FIELDS } from '../worker/protocol.ts';
 import { MalformedBson } from '../worker/bson.ts';
@@ -21,7 +22,7 @@ import type { ParkedRecord, ParkedSummary } from '../checkpoint/record.ts';
 import type { LaneMessage } from '../lanes/port.ts';
 import type { Log } from '../observe/log.ts';
 import type { BodyProperties } from '../sinks/amqp-port.ts';
-import type { BatchResult, ParkReason, SourcePlan, SubscriptionPlan } from '../worker/protocol.ts';
+import type { BatchResult, ParkReason, SubscriptionPlan } from '../worker/protocol.ts';
 
 export type Remade =
   | { readonly kind: 'made'; readonly messages: readonly LaneMessage[]; readonly as: BodyProperties }
@@ -34,30 +35,14 @@ const WALL_TIME_SINCE = 600;
 
 export class Remaker implements AsyncDisposable {
   readonly #config: Config;
-  /** By number in the workers' plan. */
-  readonly #keys: readonly string[];
+  /** What needs one of its own: the subscription, the source's name in its `_id`, and how it was read. */
+  readonly #plans = new Map<string, SharedPlan>();
   readonly #pool: WorkerPool;
   readonly #shaped = new Output(64 * 1024);
 
-  /** `events`: all that it will be asked for. */
-  constructor(config: Config, events: Iterable<ParkedSummary>, log: Log) {
+  constructor(config: Config, log: Log) {
     this.#config = config;
-    const sources = new Map<string, SourcePlan>();
-    for (const event of events) {
-      const subscription = config.subscriptions.find(({ name }) => name === event.subscription);
-      const key = sourceKey(event);
-      if (subscription === undefined || sources.has(key)) continue;
-      const { stream } = event.origin ?? {};
-      sources.set(key, {
-        name: sourceOf(event, subscription),
-        ...(stream && { changeStream: { expanded: stream === 'expanded' } }),
-        subscriptions: [this.#singly(subscription)],
-      });
-    }
-    this.#keys = [...sources.keys()];
-    const { partitions, partitionBy } = config.pipeline;
     this.#pool = new WorkerPool({
-      plan: { sources: [...sources.values()], partitions, partitionBy },
       threads: { least: 1, most: 1 },
       // Some of these have ended a worker before.
       quick: false,
@@ -86,6 +71,20 @@ export class Remaker implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.close();
+  }
+
+  #plan(record: ParkedSummary, subscription: SubscriptionConfig): SharedPlan {
+    const name = sourceOf(record, subscription);
+    const { stream } = record.origin ?? {};
+    const key = JSON.stringify([subscription.name, name, stream]);
+    const known = this.#plans.get(key);
+    if (known) return known;
+    const { partitions, partitionBy } = this.#config.pipeline;
+    const changeStream = stream && { expanded: stream === 'expanded' };
+    const source = { name, ...(changeStream && { changeStream }), subscriptions: [this.#singly(subscription)] };
+    const plan = new SharedPlan({ source, partitions, partitionBy });
+    this.#plans.set(key, plan);
+    return plan;
   }
 
   /** An event a message, in the form that its messages have. */
@@ -179,7 +178,7 @@ export class Remaker implements AsyncDisposable {
     const results = await this.#pool.encode(
       { bytes: batchOf(payload), entries: 1, last: undefined },
       {
-        source: this.#keys.indexOf(sourceKey(record)),
+        plan: this.#plan(record, subscription),
         wallTime: serverVersion >= WALL_TIME_SINCE,
         serverVersion,
         collated: origin?.collated ?? [],
@@ -238,11 +237,6 @@ function messagesOf(result: BatchResult, source: string, isWanted: (index: numbe
     messages.push(composeMessage([{ delivery, record }]));
   }
   return messages;
-}
-
-/** What needs a plan of its own: the subscription, the source's name in its `_id`, and how it was read. */
-function sourceKey(event: ParkedSummary): string {
-  return JSON.stringify([event.subscription, partsOf(event.id)?.source, event.origin?.stream]);
 }
 
 /** The name it had when it was parked: an `_id` must not change. */

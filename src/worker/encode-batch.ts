@@ -50,17 +50,15 @@ const MOST_WASTE = 4;
 
 export function encodeBatch(plan: WorkerPlan, job: BatchJob): BatchResult {
   const started = performance.now();
-  let encoders = compiled.get(plan);
-  if (encoders === undefined) {
-    encoders = plan.sources.map((source) => new SourceEncoder(new Router(plan, source)));
-    compiled.set(plan, encoders);
+  let encoder = compiled.get(plan);
+  if (encoder === undefined) {
+    encoder = new SourceEncoder(new Router(plan));
+    compiled.set(plan, encoder);
   }
-  const encoder = encoders[job.source];
-  if (encoder === undefined) throw new RangeError(`no source has the number ${job.source}`);
   return encoder.encode(job, started);
 }
 
-const compiled = new WeakMap<WorkerPlan, SourceEncoder[]>();
+const compiled = new WeakMap<WorkerPlan, SourceEncoder>();
 
 /** Shared by all sources of a thread: only one batch is worked on at a time. */
 let scratch = new Transcoder(START_BYTES);

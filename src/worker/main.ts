@@ -2,17 +2,17 @@
  * What piscina starts in each worker thread: a batch in, its messages out. Large buffers are moved, not copied, and
  * those that came with the job go back; a failure goes back as data, since piscina would strip an error of its class.
  */
-import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { encodeBatch } from './encode-batch.ts';
+import { KnownPlans } from './plan.ts';
 import { LEAST_BYTES } from './spare-buffers.ts';
-import type { BatchJob, BatchReply, WorkerPlan } from './protocol.ts';
+import type { BatchReply, ThreadJob } from './protocol.ts';
 
-// oxlint-disable-next-line no-unsafe-type-assertion -- the pool hands over what it was given
-const plan = workerData as WorkerPlan;
+const plans = new KnownPlans();
 
-export default function run(job: BatchJob): BatchReply {
+export default function run({ plan, ...job }: ThreadJob): BatchReply {
   try {
-    const result = encodeBatch(plan, job);
+    const result = encodeBatch(plans.of(plan), job);
     const { bytes, room } = job;
     const spare: ArrayBuffer[] = [];
     if (bytes.buffer.byteLength >= LEAST_BYTES) spare.push(bytes.buffer as ArrayBuffer);

@@ -17,17 +17,16 @@ import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { copyBytes } from './bson.ts';
-import { isCrafted } from './craft.ts';
 import { encodeBatch } from './encode-batch.ts';
 import { eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
 import { GROW_AFTER_MS, ThreadCount } from './thread-count.ts';
 import type { ThreadRange } from './thread-count.ts';
 import { EMPTY_BATCH, Threads } from './threads.ts';
-import type { BatchJob, BatchResult, CraftPlan, SourcePlan, WorkerPlan } from './protocol.ts';
+import type { SharedPlan } from './plan.ts';
+import type { BatchJob, BatchResult, CraftPlan } from './protocol.ts';
 
 export interface WorkerPoolOptions {
-  readonly plan: WorkerPlan;
   /** As many as the load asks for, between the two. */
   readonly threads: ThreadRange;
   readonly log: Log;
@@ -40,15 +39,15 @@ export interface WorkerPoolOptions {
 }
 
 /** What a job holds besides the bytes. */
-export type JobOptions = Omit<BatchJob, 'bytes' | 'range' | 'room'>;
+export type JobOptions = Omit<PoolJob, 'bytes' | 'range' | 'room'>;
+
+type PoolJob = BatchJob & { readonly plan: SharedPlan };
 
 const DEADLINE_MS = 30_000;
 /** Of buffers that wait for their next use: a few batches and what comes of them. */
 const SPARE_BYTES = 24 * 2 ** 20;
 const ROOM_TO_SPARE = 1.05;
 const LOG_EVERY_TRIES = 30;
-/** For one subscription. Of the worst update that fits main makes 40 MB of paths, in a third of a second. */
-const QUICK_BYTES = 32 * 1024;
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
 
@@ -57,15 +56,9 @@ export function hidesFields(craft: Pick<CraftPlan, 'fields' | 'mask'> | undefine
   return craft?.fields !== undefined || craft?.mask !== undefined;
 }
 
-/** Whether what is made of an event takes no time worth a thread: no conditions, no compression, nothing hidden or added. */
-function isQuick({ subscriptions }: SourcePlan): boolean {
-  return subscriptions.every((one) => !isCrafted(one) && one.compression === undefined);
-}
-
 export class WorkerPool {
-  readonly #plan: WorkerPlan;
-  /** By source: batches of fewer bytes main encodes itself. */
-  readonly #quick: readonly number[];
+  /** Whether main does anything itself. */
+  readonly #quick: boolean;
   readonly #threads: Threads;
   readonly #log: Log;
   readonly #deadlineMs: number;
@@ -85,16 +78,12 @@ export class WorkerPool {
   /** What is made of a batch, in bytes for each of its own: as much room is sent along. */
   #growth = 1;
 
-  constructor({ plan, threads, log, deadlineMs = DEADLINE_MS, quick = true, workerFile = WORKER }: WorkerPoolOptions) {
-    this.#plan = plan;
-    this.#quick = plan.sources.map((source) => {
-      return quick && workerFile === WORKER && isQuick(source) ? QUICK_BYTES / source.subscriptions.length : 0;
-    });
+  constructor({ threads, log, deadlineMs = DEADLINE_MS, quick = true, workerFile = WORKER }: WorkerPoolOptions) {
+    this.#quick = quick && workerFile === WORKER;
     this.#log = log;
     this.#deadlineMs = deadlineMs;
     this.#count = new ThreadCount(threads);
     this.#threads = new Threads({
-      plan,
       workerFile,
       most: threads.most,
       startMs: deadlineMs,
@@ -129,7 +118,7 @@ export class WorkerPool {
     this.#startedAt.add(started);
     try {
       const job = { ...options, bytes: batch.bytes };
-      const here = batch.bytes.byteLength < this.#quick[job.source]! && job.piece === undefined;
+      const here = this.#quick && batch.bytes.byteLength < job.plan.quickBytes && job.piece === undefined;
       const result = here ? this.#encodeHere(job) : undefined;
       if (result) return [result];
       const backoff = new Backoff();
@@ -158,9 +147,9 @@ export class WorkerPool {
     await this.#threads.close();
   }
 
-  #encodeHere(job: BatchJob): BatchResult | undefined {
+  #encodeHere({ plan: { plan }, ...job }: PoolJob): BatchResult | undefined {
     try {
-      const result = encodeBatch(this.#plan, job);
+      const result = encodeBatch(plan, job);
       this.#lastResultAt = performance.now();
       return result;
     } catch (error) {
@@ -172,7 +161,7 @@ export class WorkerPool {
     }
   }
 
-  async #bisect(job: BatchJob, from: number, to: number): Promise<BatchResult[]> {
+  async #bisect(job: PoolJob, from: number, to: number): Promise<BatchResult[]> {
     if (to - from === 1) return [await this.#lastTry(job, from)];
     const middle = (from + to) >>> 1;
     const results: BatchResult[] = [];
@@ -189,7 +178,7 @@ export class WorkerPool {
   }
 
   /** Alone and with all the time there is: an entry whose worker was merely slow to start must not be parked. */
-  async #lastTry(job: BatchJob, index: number): Promise<BatchResult> {
+  async #lastTry(job: PoolJob, index: number): Promise<BatchResult> {
     const range = { from: index, to: index + 1 };
     const backoff = new Backoff();
     for (;;) {
@@ -201,7 +190,7 @@ export class WorkerPool {
   }
 
   /** Whether workers can do anything at all: where not even an empty batch comes back, no entry is to blame. */
-  async #well(job: BatchJob): Promise<boolean> {
+  async #well(job: PoolJob): Promise<boolean> {
     const { range: _, ...whole } = job;
     const answer = await this.#try({ ...whole, bytes: EMPTY_BATCH }, this.#deadlineMs);
     if (!answer)
@@ -212,7 +201,7 @@ export class WorkerPool {
     return answer !== undefined;
   }
 
-  async #try(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
+  async #try(job: PoolJob, deadlineMs: number): Promise<BatchResult | undefined> {
     await this.#turn();
     try {
       if (this.#closing.signal.aborted) throw new Error('the workers are being closed');
@@ -291,7 +280,7 @@ export class WorkerPool {
     this.#recount();
   }
 
-  async #run(job: BatchJob, deadlineMs: number): Promise<BatchResult | undefined> {
+  async #run(job: PoolJob, deadlineMs: number): Promise<BatchResult | undefined> {
     const copy = new Uint8Array(this.#spare.take(job.bytes.length), 0, job.bytes.length);
     copy.set(job.bytes);
     // What little comes of a small batch the worker puts into a buffer of its own, and what is more than is kept as well.
@@ -301,7 +290,7 @@ export class WorkerPool {
     const timer = setTimeout(() => deadline.abort(), deadlineMs);
     try {
       const reply = await this.#threads.run(
-        { ...job, bytes: copy, ...(room && { room }) },
+        { ...job, plan: job.plan.handle, bytes: copy, ...(room && { room }) },
         room ? [copy.buffer, room] : [copy.buffer],
         deadline.signal,
       );
@@ -335,8 +324,8 @@ export class WorkerPool {
     return undefined;
   }
 
-  #parkEntry(job: BatchJob, index: number): BatchResult {
-    const source = this.#plan.sources[job.source]!;
+  #parkEntry(job: PoolJob, index: number): BatchResult {
+    const { source } = job.plan.plan;
     const { last, at, bytes } = source.changeStream === undefined ? entryOf(job, index) : eventOf(job.bytes, index);
     // The batch's memory may be another's by the time this is on disk: that of a piece is the next piece's.
     const entry = copyBytes(bytes, 0, bytes.length);

@@ -1,15 +1,16 @@
 /**
  * What main and the workers say to each other: plain data and bytes, failures too (piscina would strip an error of its
- * class and code). The plan is given once, when a worker starts; a job holds all else, so that any worker takes any batch.
+ * class and code). A job holds all there is to know, so that any worker takes any batch.
  */
 import { DATA_OPERATIONS, DDL_OPERATIONS } from '../config/operations.ts';
 import type { CloudEventsConfig, FieldsConfig, Format, MaskConfig, Operation } from '../config/config.ts';
 import type { WhereConfig } from '../config/where.ts';
 import type { OpTime } from '../source/position.ts';
+import type { PlanHandle } from './plan.ts';
 
-/** Everything a worker needs to know for as long as it lives (piscina's `workerData`). */
+/** What is to become of a source's batches. */
 export interface WorkerPlan {
-  readonly sources: readonly SourcePlan[];
+  readonly source: SourcePlan;
   readonly partitions: number;
   readonly partitionBy: readonly { readonly namespaces: readonly string[]; readonly key: 'namespace' | 'document' }[];
 }
@@ -56,9 +57,10 @@ export interface CraftPlan {
 /** A message's headers: texts only. */
 export type MessageHeaders = Readonly<Record<string, string>>;
 
+/** What a thread is given. */
+export type ThreadJob = BatchJob & { readonly plan: PlanHandle };
+
 export interface BatchJob {
-  /** Index into `WorkerPlan.sources`. */
-  readonly source: number;
   /** A BSON array of oplog entries, or of a change stream's events, as `nextBatch` holds it. */
   readonly bytes: Uint8Array;
   /** The worker's to write the messages to, where it is large enough. */

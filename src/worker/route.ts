@@ -102,7 +102,8 @@ export class Router {
   #slots: (Route | undefined)[] = Array.from({ length: SLOTS });
   #latest: Route | undefined;
 
-  constructor(plan: WorkerPlan, source: SourcePlan) {
+  constructor(plan: WorkerPlan) {
+    const { source } = plan;
     this.source = source;
     this.partitions = plan.partitions;
     this.subscriptions = source.subscriptions.map((subscription, index) => {

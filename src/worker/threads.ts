@@ -8,10 +8,9 @@
 import type { Worker } from 'node:worker_threads';
 import { FixedQueue, Piscina } from 'piscina';
 import type { Log } from '../observe/log.ts';
-import type { BatchJob, BatchReply, WorkerPlan } from './protocol.ts';
+import type { BatchReply, ThreadJob } from './protocol.ts';
 
 export interface ThreadsOptions {
-  readonly plan: WorkerPlan;
   readonly workerFile: string;
   /** There are never more. */
   readonly most: number;
@@ -36,22 +35,27 @@ const HEAP_MB = 256;
 const YOUNG_MB = 12;
 /** BSON's empty array. */
 export const EMPTY_BATCH = Uint8Array.of(5, 0, 0, 0, 0);
-const EMPTY_JOB: BatchJob = { source: 0, bytes: EMPTY_BATCH, wallTime: true, collated: [] };
+/** Never run: there to have a thread started, or ended. */
+const NO_JOB: ThreadJob = {
+  plan: { number: -1, memory: new SharedArrayBuffer(0) },
+  bytes: EMPTY_BATCH,
+  wallTime: true,
+  collated: [],
+};
 
 export class Threads {
-  readonly #piscina: Piscina<BatchJob, BatchReply>;
+  readonly #piscina: Piscina<ThreadJob, BatchReply>;
   /** Jobs do not stand here; see `start`. */
   readonly #line = new FixedQueue();
   readonly #startMs: number;
   readonly #onLost: () => void;
   #starting: Starting | undefined;
 
-  constructor({ plan, workerFile, most, startMs, log, onLost }: ThreadsOptions) {
+  constructor({ workerFile, most, startMs, log, onLost }: ThreadsOptions) {
     this.#startMs = startMs;
     this.#onLost = onLost;
     this.#piscina = new Piscina({
       filename: workerFile,
-      workerData: plan,
       minThreads: 0,
       maxThreads: most,
       idleTimeout: Infinity,
@@ -87,7 +91,7 @@ export class Threads {
       const before = this.all;
       try {
         // piscina starts a thread for a job that finds none to take it. This one is out of line again before any could.
-        void this.#piscina.run(EMPTY_JOB);
+        void this.#piscina.run(NO_JOB);
       } finally {
         this.#line.shift();
       }
@@ -102,12 +106,12 @@ export class Threads {
   stopOne(): void {
     const stop = new AbortController();
     // The thread of an aborted job is ended; piscina has no other word for it.
-    this.#piscina.run(EMPTY_JOB, { signal: stop.signal }).catch(() => undefined);
+    this.#piscina.run(NO_JOB, { signal: stop.signal }).catch(() => undefined);
     stop.abort();
   }
 
   /** Rejects when its thread is lost, and when `signal` fires: the thread is ended then. */
-  run(job: BatchJob, transferList: ArrayBuffer[], signal: AbortSignal): Promise<BatchReply> {
+  run(job: ThreadJob, transferList: ArrayBuffer[], signal: AbortSignal): Promise<BatchReply> {
     return this.#piscina.run(job, { transferList, signal });
   }
 

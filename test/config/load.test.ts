@@ -92,6 +92,7 @@ const RESOLVED = {
     partitions: 16,
     partitionBy: [{ namespaces: ['shop.events'], key: 'document' }],
     inFlightBytes: 64 * 2 ** 20,
+    detachAfterMs: 30_000,
   },
   checkpoint: { path: join(folder, 'tailrace-data'), intervalMs: 500 },
   parked: { maxBytes: 2 ** 30 },

@@ -8,6 +8,7 @@ import { Transactions } from '../../src/feed/transactions.ts';
 import type { GapRecord } from '../../src/checkpoint/record.ts';
 import type { OplogHistory } from '../../src/source/history.ts';
 import type { OpTime } from '../../src/source/position.ts';
+import { SharedPlan } from '../../src/worker/plan.ts';
 import type { BatchResult } from '../../src/worker/protocol.ts';
 import { batchOf, entry, jsonEvents, plan, run, START_SECONDS } from '../worker/fixtures.ts';
 
@@ -147,7 +148,7 @@ describe('a transaction whose beginning is gone', () => {
       {
         commit,
         batch: { bytes, entries: 1, last: at(9) },
-        job: { source: 0, wallTime: true, collated: [] },
+        job: { plan: new SharedPlan(plan()), wallTime: true, collated: [] },
         torn: torn?.ts,
         deliver: (result: BatchResult) => assert.fail(`delivered ${result.entries}`),
       },

@@ -18,7 +18,7 @@ import type { Target } from './target.ts';
 const ENTRIES = 10;
 const streamPlan = {
   ...hostilePlan,
-  sources: hostilePlan.sources.map((one) => ({ ...one, changeStream: { expanded: true } })),
+  source: { ...hostilePlan.source, changeStream: { expanded: true } },
 };
 const VERSIONS = [404, 500, 600, 800];
 

@@ -35,6 +35,7 @@ export const sampleStatus: StatusReport = {
     orders: {
       source: 'shop',
       state: 'held',
+      detached: true,
       watermark: '1795327609:1:0',
       lagSeconds: 6,
       headroomSeconds: 86_000,
@@ -52,6 +53,7 @@ export const sampleStatus: StatusReport = {
     audit: {
       source: 'shop',
       state: 'flowing',
+      detached: false,
       watermark: null,
       lagSeconds: null,
       headroomSeconds: null,

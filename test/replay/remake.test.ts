@@ -24,7 +24,7 @@ async function configured(subscription: object = {}) {
 
 /** What becomes of one record: the messages' ids and bodies, or why it stays. */
 async function remade(record: ParkedRecord, subscription?: object) {
-  await using remaker = new Remaker(await configured(subscription), [record], noLog);
+  await using remaker = new Remaker(await configured(subscription), noLog);
   const result = await remaker.remake(record);
   if (result.kind === 'kept') return result;
   return result.messages.map(({ messageId, routingKey, body }) => ({

@@ -1,9 +1,9 @@
 /** The real worker, except that it exits, hangs or throws over an entry that says so. */
 import run from '../../src/worker/main.ts';
-import type { BatchJob, BatchReply } from '../../src/worker/protocol.ts';
+import type { BatchReply, ThreadJob } from '../../src/worker/protocol.ts';
 import { entryAt } from '../../src/source/reply.ts';
 
-export default function deadly(job: BatchJob): BatchReply {
+export default function deadly(job: ThreadJob): BatchReply {
   const { bytes, range } = job;
   // Without a range it is the whole batch, and any place in it will do.
   const text = range

@@ -29,7 +29,7 @@ export function plan(
   given: Partial<WorkerPlan> = {},
 ): WorkerPlan {
   return {
-    sources: [{ name: 'shop', subscriptions: subscriptions.map(subscription) }],
+    source: { name: 'shop', subscriptions: subscriptions.map(subscription) },
     partitions: 1,
     partitionBy: [],
     ...given,
@@ -76,7 +76,7 @@ export function run(
   job: Partial<BatchJob> = {},
 ): BatchResult {
   const bytes = entries instanceof Uint8Array ? entries : batchOf(entries);
-  return encodeBatch(of, { source: 0, bytes, wallTime: true, collated: [], ...job });
+  return encodeBatch(of, { bytes, wallTime: true, collated: [], ...job });
 }
 
 export interface Message {

@@ -8,7 +8,7 @@ import { CASES, campaign, encode, everyType, hostilePlan } from './hostile.ts';
 
 const of = {
   ...hostilePlan,
-  sources: hostilePlan.sources.map((one) => ({ ...one, changeStream: { expanded: true } })),
+  source: { ...hostilePlan.source, changeStream: { expanded: true } },
 };
 const ui = new UUID('11111111-2222-4333-8444-555555555555');
 

@@ -88,7 +88,7 @@ export function sameResult(one: BatchResult, other: BatchResult): boolean {
 /** Twice, between other neighbours each time, and the second time without the module. */
 export function encode(of: WorkerPlan, bytes: Uint8Array, serverVersion = 600): BatchResult {
   const [first, second] = NEIGHBOURS.map((neighbours, k) => {
-    const job = { source: 0, bytes: between(bytes, neighbours), wallTime: true, collated: [], serverVersion };
+    const job = { bytes: between(bytes, neighbours), wallTime: true, collated: [], serverVersion };
     return k === 0 ? encodeBatch(of, job) : inJavaScript(() => encodeBatch(of, job));
   });
   assert.ok(sameResult(first!, second!), 'the result depends on what lies around the batch, or on who writes it');

@@ -2,12 +2,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import workerThreads from 'node:worker_threads';
 import { pino } from 'pino';
+import { SharedPlan } from '../../src/worker/plan.ts';
 import { WorkerPool } from '../../src/worker/pool.ts';
+import type { JobOptions } from '../../src/worker/pool.ts';
 import type { SubscriptionPlan } from '../../src/worker/protocol.ts';
 import type { RawBatch } from '../../src/source/source.ts';
 import { batchOf, insert, jsonEvents, plan } from './fixtures.ts';
 
-const OPTIONS = { source: 0, wallTime: true, collated: [] };
+const optionsOf = (subscription: Partial<SubscriptionPlan>): JobOptions => ({
+  plan: new SharedPlan(plan([subscription])),
+  wallTime: true,
+  collated: [],
+});
 
 function batch(entries: number): RawBatch {
   const inserts = Array.from({ length: entries }, (_, n) => insert(n + 1, { _id: n + 1, say: 'hello' }));
@@ -21,13 +27,12 @@ async function withoutThreads(subscription: Partial<SubscriptionPlan>, raw: RawB
     throw new Error('EAGAIN');
   } as unknown as typeof Real;
   const pool = new WorkerPool({
-    plan: plan([subscription]),
     threads: { least: 1, most: 1 },
     log: pino({ level: 'silent' }),
   });
   try {
     const waited = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 300));
-    const results = await Promise.race([pool.encode(raw, OPTIONS).catch(() => undefined), waited]);
+    const results = await Promise.race([pool.encode(raw, optionsOf(subscription)).catch(() => undefined), waited]);
     return results?.flatMap((result) => jsonEvents(result).map(({ documentKey }) => Number(documentKey['_id'])));
   } finally {
     workerThreads.Worker = Real;
@@ -50,14 +55,13 @@ test('entries that have more done to them than to be written wait for one, howev
 
 test('two results of one pool share nothing', async () => {
   const pool = new WorkerPool({
-    plan: plan([{}]),
     threads: { least: 1, most: 1 },
     log: pino({ level: 'silent' }),
   });
   try {
-    const [first] = await pool.encode(batch(2), OPTIONS);
+    const [first] = await pool.encode(batch(2), optionsOf({}));
     const before = structuredClone(first);
-    await pool.encode(batch(3), OPTIONS);
+    await pool.encode(batch(3), optionsOf({}));
     assert.deepEqual(first, before);
   } finally {
     await pool.close();

@@ -5,12 +5,13 @@ import type { Document } from 'bson';
 import { pino } from 'pino';
 import { pieces } from '../../src/feed/pieces.ts';
 import type { OplogHistory } from '../../src/source/history.ts';
+import { SharedPlan } from '../../src/worker/plan.ts';
 import { WorkerPool } from '../../src/worker/pool.ts';
 import type { RawBatch } from '../../src/source/source.ts';
 import type { BatchResult } from '../../src/worker/protocol.ts';
 import { START_SECONDS, batchOf, entry, insert, jsonEvents, plan } from './fixtures.ts';
 
-const OPTIONS = { source: 0, wallTime: true, collated: [] };
+const OPTIONS = { plan: new SharedPlan(plan([{}, { name: 'others' }])), wallTime: true, collated: [] };
 const ENTRIES = 20;
 
 /** Inserts 1 … 20; those that are named here say what their worker shall do over them. */
@@ -27,7 +28,6 @@ function batch(deadly: Readonly<Record<number, string>> = {}): RawBatch {
 
 async function withPool<T>(use: (pool: WorkerPool) => Promise<T>, deadlineMs = 5_000): Promise<T> {
   const pool = new WorkerPool({
-    plan: plan([{}, { name: 'others' }]),
     threads: { least: 2, most: 2 },
     log: pino({ level: 'silent' }),
     deadlineMs,
@@ -149,7 +149,6 @@ test('a piece of a transaction that is parked keeps its bytes when the next piec
 
 test('where workers can do nothing at all, no entry is blamed: the batch waits', async () => {
   const pool = new WorkerPool({
-    plan: plan([{}]),
     threads: { least: 1, most: 1 },
     log: pino({ level: 'silent' }),
     workerFile: new URL('sick-worker.ts', import.meta.url).href,
@@ -166,7 +165,6 @@ test('where workers can do nothing at all, no entry is blamed: the batch waits',
 
 test('a second thread comes while batches stand in line, and everything is answered', async () => {
   const pool = new WorkerPool({
-    plan: plan([{}, { name: 'others' }]),
     threads: { least: 1, most: 2 },
     log: pino({ level: 'silent' }),
   });

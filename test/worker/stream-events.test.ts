@@ -34,7 +34,7 @@ function streamPlan(
   given: Partial<WorkerPlan> = {},
 ): WorkerPlan {
   const whole = plan(subscriptions, given);
-  return { ...whole, sources: whole.sources.map((one) => ({ ...one, changeStream: { expanded: true } })) };
+  return { ...whole, source: { ...whole.source, changeStream: { expanded: true } } };
 }
 
 const V6 = { serverVersion: 600 };

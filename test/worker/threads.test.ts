@@ -3,14 +3,15 @@ import { test } from 'node:test';
 import workerThreads from 'node:worker_threads';
 import type { WorkerOptions } from 'node:worker_threads';
 import { pino } from 'pino';
+import { SharedPlan } from '../../src/worker/plan.ts';
 import { WorkerPool } from '../../src/worker/pool.ts';
-import type { BatchJob } from '../../src/worker/protocol.ts';
+import type { ThreadJob } from '../../src/worker/protocol.ts';
 import type { RawBatch } from '../../src/source/source.ts';
 import type { ThreadRange } from '../../src/worker/thread-count.ts';
 import { Threads } from '../../src/worker/threads.ts';
 import { batchOf, insert, plan } from './fixtures.ts';
 
-const OPTIONS = { source: 0, wallTime: true, collated: [] };
+const OPTIONS = { plan: new SharedPlan(plan([{}])), wallTime: true, collated: [] };
 const WAIT_MS = 30_000;
 
 /** What becomes of the n-th thread that is started, from 1; as usual where nothing is said. */
@@ -47,7 +48,7 @@ async function withThreads(threads: ThreadRange, fate: Fate, use: (tried: Tried)
   );
   workerThreads.Worker = Fated;
   const workerFile = new URL('deadly-worker.ts', import.meta.url).href;
-  const pool = new WorkerPool({ plan: plan([{}]), threads, log, deadlineMs: 4_000, workerFile });
+  const pool = new WorkerPool({ threads, log, deadlineMs: 4_000, workerFile });
   try {
     await use({ pool, logged, started: () => started });
   } finally {
@@ -161,7 +162,6 @@ test('a thread that was started under load ends when it was not needed for half 
 
 test('a thread that is one too many ends, and the others go on', async () => {
   const threads = new Threads({
-    plan: plan([{}]),
     workerFile: new URL('deadly-worker.ts', import.meta.url).href,
     most: 2,
     startMs: WAIT_MS,
@@ -172,7 +172,7 @@ test('a thread that is one too many ends, and the others go on', async () => {
     await threads.start();
     await threads.start();
     assert.equal(threads.ready, 2);
-    const job = (): BatchJob => ({ ...OPTIONS, bytes: batch('hello').bytes });
+    const job = (): ThreadJob => ({ ...OPTIONS, plan: OPTIONS.plan.handle, bytes: batch('hello').bytes });
     const stop = new AbortController().signal;
     const underWay = threads.run(job(), [], stop);
     threads.stopOne();

@@ -147,7 +147,7 @@ test('the module sees the end of its memory coming, whatever is to be written th
     entry(2, { op: 'u', o: { $v: 2, diff: { u: { deep }, slist: { a: true, u0: deep } } }, o2: { _id: id } }),
   ];
   const batch = batchOf(entries);
-  const router = new Router(formats, formats.sources[0]!);
+  const router = new Router(formats);
   const scan = new BatchScan(router);
   scan.scan({ bytes: batch, wallTime: true, ...job });
   const { operations, routes } = scan.rows;
