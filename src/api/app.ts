@@ -8,7 +8,10 @@ import fastify from 'fastify';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { shownJson } from '../observe/shown-json.ts';
 import type { Log } from '../observe/log.ts';
+import { checkpointEndpoint } from './checkpoint.ts';
+import { codeEndpoints } from './codes.ts';
 import { flowEndpoints } from './flow.ts';
+import { parkedEndpoints } from './parked.ts';
 import type { Endpoint, EngineView } from './endpoint.ts';
 import { API_PATH, openApiDocument } from './openapi.ts';
 import { PROBLEM_TYPE, problemBody, ProblemError, PROBLEMS } from './problem.ts';
@@ -23,7 +26,12 @@ const BODY_LIMIT = 64 * 1024;
 const MOST_PARAM_LENGTH = 4_096;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 
-export const endpoints: readonly Endpoint[] = [...flowEndpoints];
+export const endpoints: readonly Endpoint[] = [
+  ...flowEndpoints,
+  checkpointEndpoint,
+  ...parkedEndpoints,
+  ...codeEndpoints,
+];
 
 export async function createApi(view: EngineView, log: Log): Promise<RequestHandler> {
   const app = fastify({

@@ -12,7 +12,7 @@ export interface EngineView {
   readonly config: Config;
   readonly status: () => StatusReport;
   readonly checkpoints: Pick<CheckpointStore, 'all' | 'gaps'>;
-  readonly parking: Pick<ParkingStore, 'totalBytes'>;
+  readonly parking: Pick<ParkingStore, 'slice' | 'look' | 'totalBytes'>;
 }
 
 export interface Input<Path, Query> {

@@ -4,8 +4,9 @@
  */
 import { z } from 'zod';
 import { sinkSchema, sourceSchema, subscriptionSchema } from '../config/schema.ts';
-import { HOLD_REASONS } from '../observe/status.ts';
+import { GAP_REASONS, HOLD_REASONS } from '../observe/status.ts';
 import type { LaneStatus, SinkStatus, SourceStatus } from '../observe/status.ts';
+import { PARK_REASONS } from '../worker/protocol.ts';
 
 /** Those that the document names; the others stand where they are used. */
 export const named = z.registry<{ readonly id: string }>();
@@ -156,5 +157,117 @@ export const subscriptionDetail = name(
         lanes: z.array(laneStatus).readonly().meta({ description: 'Those that have had something to deliver.' }),
       }),
     ),
+  }),
+);
+
+const time = () => z.string().meta({ format: 'date-time' });
+
+export const checkpointAnswer = name(
+  'Checkpoint',
+  z.strictObject({
+    name: z.string().meta({ description: "The subscription's." }),
+    configured: z.boolean(),
+    source: z.string(),
+    replicaSetId: z.string(),
+    resume: z
+      .strictObject({
+        kind: z.enum(['from', 'after', 'token']),
+        position: z.string(),
+        time: time(),
+        term: z.int().optional(),
+        index: z.int().nullable().optional(),
+        watch: z.string().optional(),
+        token: z.string().optional(),
+      })
+      .meta({ description: 'Where a cursor reopens.' }),
+    watermark: z
+      .strictObject({ position: z.string(), time: time(), term: z.int(), index: z.int() })
+      .nullable()
+      .meta({ description: 'Everything at or before it was confirmed; null until something was.' }),
+    partitions: count(),
+    lanes: z.array(z.strictObject({ partition: count(), position: z.string(), index: z.int() })).meta({
+      description: "Each lane's last confirmed operation.",
+    }),
+    updatedAt: time(),
+  }),
+);
+
+export const gapAnswer = name(
+  'Gap',
+  z.strictObject({
+    source: z.string(),
+    subscription: z.string(),
+    from: z.string().meta({ description: 'The last position held.' }),
+    to: z.string().meta({ description: 'Where reading went on.' }),
+    fromTime: time(),
+    toTime: time(),
+    reason: z.string().meta({ description: `One of ${GAP_REASONS.join(', ')}.` }),
+    at: time().meta({ description: 'When it was noticed.' }),
+  }),
+);
+
+export const parkReason = z.enum(PARK_REASONS, { error: `one of ${PARK_REASONS.join(', ')}` });
+
+const parkedParts = {
+  id: z.string().meta({ description: 'In this API.' }),
+  event: z.string().meta({ description: "The event's `_id`." }),
+  subscription: z.string(),
+  configured: z.boolean().meta({ description: 'Whether there is such a subscription now.' }),
+  ns: z.string(),
+  reason: parkReason,
+  detail: z.string(),
+  time: z.string().nullable().meta({ description: "The event's own; null of one so damaged that it has none." }),
+  parkedAt: time(),
+  kind: z.enum(['entry', 'event', 'message']).meta({
+    description:
+      'What was set aside: an entry of the oplog, an event from which fields were taken out, or a finished message.',
+  }),
+  bytes: count(),
+};
+
+export const parkedAnswer = name('ParkedEvent', z.strictObject(parkedParts));
+
+const content = name(
+  'ParkedContent',
+  z.discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('documents'),
+      documents: z.array(z.unknown()).meta({ description: 'As relaxed Extended JSON.' }),
+    }),
+    z.strictObject({
+      kind: z.literal('bytes'),
+      base64: z.string().meta({ description: 'What cannot be decoded, as it is; of much the beginning.' }),
+      truncated: z.boolean(),
+    }),
+    z.strictObject({ kind: z.literal('withheld'), why: z.string() }),
+  ]),
+);
+
+export const parkedDetail = name(
+  'ParkedEventWithContent',
+  z.strictObject({
+    ...parkedParts,
+    contentType: z.string().nullable(),
+    contentEncoding: z.string().nullable(),
+    headers: z.record(z.string(), z.string()),
+    message: z
+      .strictObject({ routingKey: z.string(), type: z.string(), events: count(), partition: count() })
+      .nullable()
+      .meta({ description: 'Only of a message: what else it was sent with.' }),
+    content,
+  }),
+);
+
+export const codeAnswer = name('Code', z.strictObject({ code: z.string(), title: z.string() }));
+
+export const codeDetail = name(
+  'CodeWithPage',
+  z.strictObject({
+    code: z.string(),
+    title: z.string().meta({ description: 'What happened.' }),
+    why: z.string(),
+    whatToDo: z.string(),
+    meanwhile: z.string().meta({ description: 'What the engine does meanwhile.' }),
+    lostOrRepeated: z.string(),
   }),
 );

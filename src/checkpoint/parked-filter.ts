@@ -69,15 +69,19 @@ function timeOf({ id, at }: ParkedSummary): Ts {
   return partsOf(id)?.ts ?? { seconds: Math.floor(at / 1000), increment: 0 };
 }
 
-function moment(flag: string, written: string): Ts {
+export const MOMENT_EXPECTED = "an ISO date, or seconds:increment as in an event's _id";
+
+/** Undefined where it is none. */
+export function parseMoment(written: string): Ts | undefined {
   const pair = /^(\d+):(\d+)$/.exec(written);
   const parsed = parseStart(written);
-  if (parsed?.kind !== 'from') {
-    throw new UserError(
-      'usage',
-      `${flag} "${written}": expected an ISO date, or seconds:increment as in an event's _id`,
-    );
-  }
+  if (parsed?.kind !== 'from') return undefined;
   // As a start, a position means what came after it; here it is the event's own.
   return pair ? { seconds: Number(pair[1]), increment: Number(pair[2]) } : parsed.ts;
+}
+
+function moment(flag: string, written: string): Ts {
+  const parsed = parseMoment(written);
+  if (parsed === undefined) throw new UserError('usage', `${flag} "${written}": expected ${MOMENT_EXPECTED}`);
+  return parsed;
 }

@@ -4,11 +4,19 @@
  * is replaced by its hash, which is as unique, only not in order.
  */
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
+
+const MAX_PART_BYTES = 600;
 
 export type ParkedKey = (string | number)[];
 
+/** Of what comes from outside, or out of LMDB. */
+export const parkedKeySchema = z
+  .array(z.union([z.string().max(MAX_PART_BYTES), z.number()]))
+  .min(2)
+  .max(6);
+
 const EVENT_ID = /^(.*):(\d+)\.(\d+)\.(\d+)$/s;
-const MAX_PART_BYTES = 600;
 
 export function parkedKey(subscription: string, id: string): ParkedKey {
   const parts = EVENT_ID.exec(id);

@@ -14,13 +14,15 @@ import { INDEX, inOneTransaction, makeFolder, openDatabase, openEnvironment, PAR
 import type { BinaryDatabase } from './data-folder.ts';
 import { matches } from './parked-filter.ts';
 import type { ParkedFilter } from './parked-filter.ts';
-import { keyBeside, parkedKey, subscriptionRange } from './parked-key.ts';
+import { keyBeside, parkedKey, parkedKeySchema, subscriptionRange } from './parked-key.ts';
 import type { ParkedKey } from './parked-key.ts';
 import { decodeParked, encodeParked } from './record.ts';
 import type { ParkedRecord, ParkedSummary } from './record.ts';
 
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
+/** Records that are looked at in one go: well under a millisecond. */
+export const SLICE = 200;
 
 export interface ParkingOptions {
   readonly path: string;
@@ -31,6 +33,18 @@ export interface ParkingOptions {
 /** Which record is meant; of `origin` only whether it is of a whole entry. */
 export interface ParkedName extends Pick<ParkedSummary, 'subscription' | 'id'> {
   readonly origin?: ParkedSummary['origin'] | undefined;
+}
+
+export interface FoundParked {
+  readonly key: ParkedKey;
+  readonly summary: ParkedSummary;
+  /** Of what was set aside. */
+  readonly bytes: number;
+}
+
+export interface ParkedSlice {
+  readonly found: readonly FoundParked[];
+  readonly last: ParkedKey | undefined;
 }
 
 /** What waits for room. */
@@ -149,6 +163,33 @@ export class ParkingStore implements AsyncDisposable {
   /** In the order of subscription, source and position. */
   *list(filter: ParkedFilter = {}): Generator<ParkedSummary> {
     yield* listParked(this.#index, filter);
+  }
+
+  /**
+   * Those of the next `SLICE` records behind `after` that are asked for: short work, however many lie there. `last` is the key of
+   * the last one looked at; undefined at the end.
+   */
+  slice(filter: ParkedFilter, after?: ParkedKey): ParkedSlice {
+    const range = filter.subscription === undefined ? {} : subscriptionRange(filter.subscription);
+    const from = after === undefined ? {} : { start: after, exclusiveStart: true };
+    const found: FoundParked[] = [];
+    let looked = 0;
+    let last: ParkedKey | undefined;
+    for (const { key, value } of this.#index.getRange({ ...range, ...from, limit: SLICE })) {
+      looked += 1;
+      last = parkedKeySchema.parse(key);
+      const { summary, bytes } = decodeParked(value);
+      if (matches(summary, filter)) found.push({ key: last, summary, bytes });
+    }
+    return { found, last: looked < SLICE ? undefined : last };
+  }
+
+  /** Without its bytes where there are more than `mostBytes`. */
+  look(key: ParkedKey, mostBytes: number): (FoundParked & { readonly payload: Uint8Array | undefined }) | undefined {
+    const sealed = this.#index.get(key);
+    if (sealed === undefined) return undefined;
+    const { summary, bytes } = decodeParked(sealed);
+    return { key, summary, bytes, payload: bytes > mostBytes ? undefined : this.#payloads.get(key) };
   }
 
   read(name: ParkedName): ParkedRecord | undefined {

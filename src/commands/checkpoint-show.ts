@@ -1,10 +1,10 @@
 /** `tailrace checkpoint show`: where every subscription stands, and which changes were lost; also beside a running engine. */
 import type { CheckpointRecord, GapRecord } from '../checkpoint/record.ts';
 import { readCheckpoints } from '../checkpoint/read-only.ts';
+import { shownCheckpoint, shownGap } from '../checkpoint/shown.ts';
 import { loadConfig } from '../config/load.ts';
-import { formatTs } from '../source/position.ts';
 import type { ResumePoint } from '../source/position.ts';
-import { isoTime, withTime } from './positions.ts';
+import { withTime } from './positions.ts';
 import { table } from './table.ts';
 import { toStdout } from './output.ts';
 
@@ -20,7 +20,10 @@ export async function checkpointShow({ config, json, write = toStdout }: Checkpo
   const { records, gaps } = await readCheckpoints(checkpoint.path);
   const configured = new Set(subscriptions.map(({ name }) => name));
   if (json) {
-    const shown = { subscriptions: records.map((record) => asJson(record, configured)), gaps: gaps.map(gapAsJson) };
+    const shown = {
+      subscriptions: records.map((record) => shownCheckpoint(record, configured)),
+      gaps: gaps.map(shownGap),
+    };
     write(`${JSON.stringify(shown, undefined, 2)}\n`);
     return 0;
   }
@@ -57,53 +60,4 @@ function gapTable(gaps: readonly GapRecord[]): string {
     new Date(gap.at).toISOString(),
   ]);
   return table([['SOURCE', 'SUBSCRIPTION', 'FROM', 'TO', 'REASON', 'AT'], ...rows]);
-}
-
-function asJson(record: CheckpointRecord, configured: ReadonlySet<string>): object {
-  const { resume, watermark } = record;
-  return {
-    name: record.subscription,
-    configured: configured.has(record.subscription),
-    source: record.source,
-    replicaSetId: record.replicaSetId,
-    resume: {
-      kind: resume.kind,
-      position: formatTs(resume.ts),
-      time: isoTime(resume.ts),
-      ...(resume.kind === 'after' && { term: resume.t }),
-      ...(resume.kind === 'token' && {
-        // A high-water mark stands before all operations of its time.
-        index: resume.token.index < 0 ? null : resume.token.index,
-        watch: resume.token.watch,
-        token: resume.token.data,
-      }),
-    },
-    watermark:
-      watermark === undefined
-        ? null
-        : {
-            position: formatTs(watermark.ts),
-            time: isoTime(watermark.ts),
-            term: watermark.t,
-            index: watermark.index,
-          },
-    partitions: record.partitions,
-    lanes: record.lanes.flatMap((lane, partition) =>
-      lane === undefined ? [] : [{ partition, position: formatTs(lane.ts), index: lane.index }],
-    ),
-    updatedAt: new Date(record.updatedAt).toISOString(),
-  };
-}
-
-function gapAsJson(gap: GapRecord): object {
-  return {
-    source: gap.source,
-    subscription: gap.subscription,
-    from: formatTs(gap.from),
-    to: formatTs(gap.to),
-    fromTime: isoTime(gap.from),
-    toTime: isoTime(gap.to),
-    reason: gap.reason,
-    at: new Date(gap.at).toISOString(),
-  };
 }

@@ -61,6 +61,11 @@ export function sameOpTime(a: OpTime, b: OpTime): boolean {
   return a.t === b.t && compareTs(a.ts, b.ts) === 0;
 }
 
+/** Its seconds, ISO 8601. */
+export function isoTime({ seconds }: Ts): string {
+  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
+}
+
 /** `seconds:increment`, the form users write and read. */
 export function formatTs(ts: Ts): string {
   return `${ts.seconds}:${ts.increment}`;

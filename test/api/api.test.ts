@@ -4,6 +4,8 @@ import { after, before, describe, test } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { OpenAPIClientAxios } from 'openapi-client-axios';
 import type { Document } from 'openapi-client-axios';
+import { Long } from 'mongodb';
+import { CODES } from '../../src/codes.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { untilReading } from '../harness/waiting.ts';
@@ -12,6 +14,8 @@ import { ApiUnderTest } from './fixtures.ts';
 
 const TOKEN = 'a-token-of-tests-1234567890';
 const DB = 'api-test';
+/** None of the documents has that field. */
+const parking = (exchange: string): object => ({ exchange, routingKey: '{fullDocument.absent}' });
 
 interface Subscription {
   readonly name: string;
@@ -51,37 +55,68 @@ describe('the API', () => {
           to: { exchange: `${DB}-nobody` },
         },
         { name: 'out', source: 'src', namespaces: [`${DB}.*`], to: 'stdout' },
+        // What it parks are entries, events and messages.
+        { name: 'p-entries', source: 'src', namespaces: [`${DB}.*`], to: parking(`${DB}-entries`) },
+        {
+          name: 'p-events',
+          source: 'src',
+          namespaces: [`${DB}.*`],
+          mask: [{ fields: ['ssn'], with: 'gone' }],
+          to: parking(`${DB}-events`),
+        },
+        {
+          name: 'p-messages',
+          source: 'src',
+          namespaces: [`${DB}.*`],
+          onUnroutable: 'park',
+          to: { exchange: `${DB}-messages` },
+        },
       ],
       pipeline: { partitions: 4 },
       http: { listen: '127.0.0.1:0', token: '${TEST_TOKEN}' },
     });
     const { mongo, rabbit } = servers;
-    engine = place.start([], {
+    // For the engine, and for commands beside it.
+    Object.assign(process.env, {
       TEST_MONGODB: mongo.uri,
       TEST_AMQP: rabbit.uri,
       TEST_WINDOW: '16',
       TEST_TOKEN: TOKEN,
     });
+    engine = place.start();
     api = await ApiUnderTest.of(engine, TOKEN);
     await until('it reads', async () => {
       const { subscriptions } = await api.good<{ subscriptions: readonly Subscription[] }>('/subscriptions');
       return subscriptions.every(({ status }) => status.state === 'flowing');
     });
-    await servers.client
-      .db(DB)
-      .collection<{ _id: number }>('c')
-      .insertMany([{ _id: 1 }, { _id: 2 }]);
+    const collection = servers.client.db(DB).collection<{ _id: number; ssn: string; n: Long }>('c');
+    await collection.insertMany([1, 2, 3].map((_id) => ({ _id, ssn: 'PRIVATE', n: Long.fromInt(_id) })));
+    await servers.client.withSession(async (session) =>
+      session.withTransaction(async () => {
+        await collection.insertOne({ _id: 4, ssn: 'PRIVATE', n: Long.fromInt(4) }, { session });
+        await collection.insertOne({ _id: 5, ssn: 'PRIVATE', n: Long.fromInt(5) }, { session });
+      }),
+    );
+    await until('five are parked for each of three', async () => (await parked('limit=500')).length === 15);
+    GOOD['/parked/{id}'] = `/parked/${(await parked('limit=1'))[0]!.id}`;
   });
   after(async () => place?.[Symbol.asyncDispose]());
 
+  const parked = async (query: string): Promise<readonly Parked[]> =>
+    (await api.good<ParkedPage>('/parked', `/parked?${query}`)).parked;
+
   /** A path that is there, for each one of the document. */
-  const GOOD: Readonly<Record<string, string>> = {
+  const GOOD: Record<string, string> = {
     '/sources': '/sources',
     '/sources/{name}': '/sources/src',
     '/sinks': '/sinks',
     '/sinks/{name}': '/sinks/mq',
     '/subscriptions': '/subscriptions',
     '/subscriptions/{name}': '/subscriptions/good',
+    '/checkpoint': '/checkpoint',
+    '/parked': '/parked',
+    '/codes': '/codes',
+    '/codes/{code}': '/codes/held-unroutable',
   };
 
   test('the document is valid OpenAPI, and each endpoint of it is tried here', async () => {
@@ -152,12 +187,110 @@ describe('the API', () => {
     assert.equal(sources[1]!.status, null);
     const sink = await api.good<{ configuration: object; subscriptions: string[] }>('/sinks/{name}', '/sinks/mq');
     assert.deepEqual(sink.configuration, { uri: '${TEST_AMQP}', window: '${TEST_WINDOW}', declare: true });
-    assert.deepEqual(sink.subscriptions, ['good', 'stuck']);
+    assert.deepEqual(sink.subscriptions, ['good', 'stuck', 'p-entries', 'p-events', 'p-messages']);
     const stuck = await api.good<Subscription>('/subscriptions/{name}', '/subscriptions/stuck');
     assert.deepEqual(stuck.configuration['mask'], [{ fields: ['ssn'], hash: { key: '(hidden)' } }]);
     for (const path of Object.values(GOOD)) {
       assert.doesNotMatch(JSON.stringify((await api.ask(path)).body), /S3CRET|a-token-of/, path);
     }
+  });
+
+  test('parked events come in pages that leave none out and none twice', async () => {
+    const all = await parked('limit=500');
+    const seen: Parked[] = [];
+    let after = '';
+    for (let pages = 0; ; pages++) {
+      assert.ok(pages < 20);
+      const { parked: some, next, store } = await api.good<ParkedPage>('/parked', `/parked?limit=4${after}`);
+      assert.ok(some.length <= 4 && store.bytes > 0);
+      seen.push(...some);
+      if (next === null) break;
+      after = `&after=${next}`;
+    }
+    assert.deepEqual(seen, all);
+    assert.equal(new Set(all.map(({ id }) => id)).size, 15);
+  });
+
+  test('parked events are narrowed by subscription, reason and time', async () => {
+    const counts = async (query: string): Promise<number> => (await parked(query)).length;
+    assert.equal(await counts('subscription=p-events'), 5);
+    assert.equal(await counts('subscription=nobody'), 0);
+    assert.equal(await counts('reason=missing-field'), 10);
+    assert.equal(await counts('reason=unroutable&subscription=p-messages'), 5);
+    const [first] = await parked('subscription=p-messages');
+    const [, position = ''] = /:(\d+\.\d+)\./.exec(first!.event) ?? [];
+    const since = position.replace('.', ':');
+    assert.equal(await counts(`since=${since}`), 15);
+    assert.equal(await counts(`until=${since}`), 0);
+    assert.equal(await counts('until=2020-01-01'), 0);
+    for (const bad of [
+      'since=yesterday',
+      'reason=whim',
+      'limit=0',
+      'limit=501',
+      'limit=x',
+      'after=x',
+      'limit=1&limit=2',
+    ]) {
+      const refused = await api.ask(`/parked?${bad}`);
+      api.assertProblem('/parked', refused, 'api-bad-request');
+      assert.match(JSON.stringify(refused.body), new RegExp(`query\\.${bad.split('=')[0]}`));
+    }
+  });
+
+  test('a parked event shows what is in it, but nothing that a subscription hides', async () => {
+    const look = async (subscription: string, at: number): Promise<ParkedDetail> => {
+      const events = await parked(`subscription=${subscription}`);
+      return await api.good<ParkedDetail>('/parked/{id}', `/parked/${events[at]!.id}`);
+    };
+    const entry = await look('p-entries', 0);
+    assert.deepEqual([entry.kind, entry.content.kind], ['entry', 'documents']);
+    const [plain] = entry.content.documents as [{ op: string; o: unknown }];
+    assert.deepEqual([plain.op, plain.o], ['i', { _id: 1, ssn: 'PRIVATE', n: 1 }]);
+
+    const ofTransaction = await look('p-entries', 4);
+    assert.deepEqual([ofTransaction.kind, ofTransaction.content.kind], ['entry', 'withheld']);
+    assert.match(ofTransaction.content.why ?? '', /another subscription hides/);
+
+    for (const at of [0, 4]) {
+      const event = await look('p-events', at);
+      assert.deepEqual([event.kind, event.content.kind], ['event', 'documents']);
+      assert.match(JSON.stringify(event.content), /"ssn":"gone"/);
+      assert.doesNotMatch(JSON.stringify(event), /PRIVATE/);
+    }
+
+    const message = await look('p-messages', 0);
+    assert.deepEqual([message.kind, message.content.kind], ['message', 'documents']);
+    assert.equal(message.message?.routingKey, `${DB}.c.insert`);
+    const [sent] = message.content.documents as [{ _id: string }];
+    assert.equal(sent._id, message.event);
+  });
+
+  test('the checkpoint is what the command shows beside the engine', async () => {
+    const shown = await api.good<{ subscriptions: { name: string; source: string; partitions: number }[] }>(
+      '/checkpoint',
+    );
+    const { stdout } = await place.command('checkpoint', 'show', '--json');
+    const besides = JSON.parse(stdout) as typeof shown;
+    const parts = ({ subscriptions }: typeof shown): object[] =>
+      subscriptions.map(({ name, source, partitions }) => ({ name, source, partitions }));
+    assert.equal(shown.subscriptions.length, 6);
+    assert.deepEqual(parts(shown), parts(besides));
+  });
+
+  test('codes are told as `explain` tells them, and problems lead to them', async () => {
+    const { codes } = await api.good<{ codes: { code: string; title: string }[] }>('/codes');
+    assert.deepEqual(
+      codes.map(({ code }) => code),
+      CODES.toSorted(),
+    );
+    for (const { title } of codes) assert.match(title, /\.$/);
+    const { type } = (await api.ask('/sources/nobody')).body as { type: string };
+    const page = (await api.ask(type.replace('/api/v1', ''))).body as Record<string, string>;
+    assert.equal(page['code'], 'api-not-found');
+    for (const part of ['title', 'why', 'whatToDo', 'meanwhile', 'lostOrRepeated'])
+      assert.match(page[part] ?? '', /\S/);
+    api.assertProblem('/codes/{code}', await api.ask('/codes/..%2Fsecurity'), 'api-not-found');
   });
 
   test('a client that is generated from the document works', async () => {
@@ -174,7 +307,7 @@ describe('the API', () => {
     const list = await client['listSubscriptions']!();
     assert.deepEqual(
       (list.data as { subscriptions: Subscription[] }).subscriptions.map(({ name }) => name),
-      ['good', 'stuck', 'out'],
+      ['good', 'stuck', 'out', 'p-entries', 'p-events', 'p-messages'],
     );
     const one = await client['getSubscription']!({ name: 'stuck' });
     assert.equal((one.data as Subscription).source, 'src');
@@ -200,7 +333,7 @@ describe('the API', () => {
     assert.ok(status.headroomSeconds !== null && status.headroomSeconds >= 0);
     const { subscriptions } = await api.good<{ subscriptions: readonly Subscription[] }>('/subscriptions');
     assert.deepEqual(
-      subscriptions.map(({ name, sink, status: { state } }) => ({ name, sink, state })),
+      subscriptions.slice(0, 3).map(({ name, sink, status: { state } }) => ({ name, sink, state })),
       [
         { name: 'good', sink: 'mq', state: 'flowing' },
         { name: 'stuck', sink: 'mq', state: 'held' },
@@ -209,6 +342,26 @@ describe('the API', () => {
     );
   });
 });
+
+interface Parked {
+  readonly id: string;
+  readonly event: string;
+  readonly subscription: string;
+  readonly reason: string;
+  readonly kind: string;
+  readonly time: string;
+}
+
+interface ParkedPage {
+  readonly parked: readonly Parked[];
+  readonly next: string | null;
+  readonly store: { readonly bytes: number };
+}
+
+interface ParkedDetail extends Parked {
+  readonly message: { readonly routingKey: string } | null;
+  readonly content: { readonly kind: string; readonly documents?: readonly unknown[]; readonly why?: string };
+}
 
 describe('the API without a token', () => {
   const servers = useSharedServers();

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
-import { ParkingStore } from '../../src/checkpoint/parking.ts';
+import { ParkingStore, SLICE } from '../../src/checkpoint/parking.ts';
+import type { ParkedKey } from '../../src/checkpoint/parked-key.ts';
 import type { ParkingShortage } from '../../src/checkpoint/parking.ts';
 import { parked, recordedLog, startChild, temporaryFolder } from './fixtures.ts';
 import type { RecordedLog } from './fixtures.ts';
@@ -111,7 +112,7 @@ test('a put that resolved survives a SIGKILL', async (t) => {
   const child = startChild(
     t,
     `import { writeSync } from 'node:fs';
-     import { ParkingStore } from 'CHECKPOINT/parking.ts';
+     import { ParkingStore, SLICE } from 'CHECKPOINT/parking.ts';
      import { parked } from 'CHECKPOINT/../../test/checkpoint/fixtures.ts';
      const parking = await ParkingStore.open({ path: ${JSON.stringify(path)}, maxBytes: 1e9, log: console });
      for (let i = 1; ; i += 1) {
@@ -132,7 +133,7 @@ test('many puts at the same moment wait for the disk only a few times', async (t
   const path = await temporaryFolder(t);
   const trace = join(path, 'trace');
   const code = `
-    import { ParkingStore } from ${JSON.stringify(new URL('../../src/checkpoint/parking.ts', import.meta.url).pathname)};
+    import { ParkingStore, SLICE } from ${JSON.stringify(new URL('../../src/checkpoint/parking.ts', import.meta.url).pathname)};
     const parking = await ParkingStore.open({ path: ${JSON.stringify(path)}, maxBytes: 1e9, log: console });
     const at = { ns: 'a.b', reason: 'undecodable', detail: '', at: 0, payloadKind: 'entry', payload: Buffer.alloc(9) };
     const stop = new AbortController().signal;
@@ -229,7 +230,7 @@ test('a disk that is full holds what is parked, and it is stored once there is r
   // A limit on the file’s size, which prlimit can lift again, is the nearest thing to a full disk without being root.
   const child = startChild(
     t,
-    `import { ParkingStore } from 'CHECKPOINT/parking.ts';
+    `import { ParkingStore, SLICE } from 'CHECKPOINT/parking.ts';
      import { parked } from 'CHECKPOINT/../../test/checkpoint/fixtures.ts';
      import { execFileSync } from 'node:child_process';
      const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':']);
@@ -252,4 +253,36 @@ test('a disk that is full holds what is parked, and it is stored once there is r
   await using parking = await ParkingStore.open({ path, maxBytes: 1e9, log: recordedLog() });
   assert.equal(parking.read({ subscription: 'orders', id: 'shop:1.1.0' })?.payload.byteLength, 1_000_000);
   return undefined;
+});
+
+test('slices put together are the whole list, in order, whatever is asked for; a look leaves large payloads where they are', async (t) => {
+  const { parking } = await openParking(t);
+  const events = 2 * SLICE + 10;
+  const subscriptions = ['a', 'b'];
+  await Promise.all(
+    Array.from({ length: events }, (_, i) =>
+      parking.put(parked(`src:${i}.1.0`, { subscription: subscriptions[i % 2]!, payload: Buffer.alloc(i) }), never),
+    ),
+  );
+  for (const filter of [{}, { subscription: 'b' }, { since: { seconds: 300, increment: 0 } }, { reason: 'refused' }]) {
+    const ids: string[] = [];
+    let slices = 0;
+    for (let after: ParkedKey | undefined; ;) {
+      const { found, last } = parking.slice(filter, after);
+      ids.push(...found.map(({ summary }) => summary.id));
+      slices += 1;
+      if (last === undefined) break;
+      after = last;
+    }
+    assert.deepEqual(
+      ids,
+      [...parking.list(filter)].map(({ id }) => id),
+    );
+    assert.ok(slices <= events / SLICE + 1);
+  }
+  const { key } = parking.slice({}).found.find(({ bytes }) => bytes === 100)!;
+  assert.equal(parking.look(key, 100)?.payload?.length, 100);
+  assert.equal(parking.look(key, 99)?.payload, undefined);
+  assert.equal(parking.look(key, 99)?.bytes, 100);
+  assert.equal(parking.look(['a', 'nothing'], 100), undefined);
 });
