@@ -5,7 +5,7 @@
  * stopped by a second signal, or by Ctrl-C instead of an answer.
  */
 import { inspect } from 'node:util';
-import { Argument, Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Code } from './codes.ts';
 import { withoutKnownSecrets } from './config/known-secrets.ts';
 import { InterruptedError, PositionLostError, UserError } from './errors.ts';
@@ -134,6 +134,53 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await parkedDrop({ ...options, dryRun, yes });
     });
 
+  const control = program
+    .command('ctl')
+    .description('Ask a running engine over its API: http.listen of its configuration.');
+  for (const [name, one] of [
+    ['sources', 'one source, as JSON'],
+    ['sinks', 'one sink, as JSON'],
+    ['subscriptions', 'one subscription with its lanes, as JSON'],
+    ['codes', 'one code'],
+  ] as const) {
+    withEngine(control.command(name))
+      .description(`Show its ${name}.`)
+      .argument('[name]', one)
+      .action(async (asked: string | undefined, options: EngineFlags) => {
+        const { ctl } = await import('./commands/ctl.ts');
+        outcome.exitCode = await ctl(options, asked === undefined ? name : `${name}/${encodeURIComponent(asked)}`);
+      });
+  }
+  withEngine(control.command('checkpoint'))
+    .description('Show where each subscription stands, and the gaps.')
+    .action(async (options: EngineFlags) => {
+      const { ctl } = await import('./commands/ctl.ts');
+      outcome.exitCode = await ctl(options, 'checkpoint');
+    });
+  withEngine(control.command('parked'))
+    .description('Show parked events, a page at a time, or what is in one of them.')
+    .argument('[id]', "the list's ID of one, which is shown as JSON")
+    .option('--subscription <name>', 'only of this subscription')
+    .option('--reason <reason>', 'only for this reason')
+    .option('--since <time>', 'only events from then on: an ISO date, or seconds:increment')
+    .option('--until <time>', 'only events before then')
+    .option('--limit <count>', 'how many a page may hold')
+    .option('--after <id>', 'go on behind the page before')
+    .action(async (id: string | undefined, { url, token, json, ...query }: EngineFlags & Record<string, string>) => {
+      const { ctl } = await import('./commands/ctl.ts');
+      const options = { url, token, json };
+      outcome.exitCode = await (id === undefined
+        ? ctl(options, 'parked', query)
+        : ctl(options, `parked/${encodeURIComponent(id)}`));
+    });
+  withEngine(control.command('get'))
+    .description('Get any path of the API, as JSON.')
+    .argument('<path>', 'such as subscriptions/orders')
+    .action(async (path: string, options: EngineFlags) => {
+      const { ctl } = await import('./commands/ctl.ts');
+      outcome.exitCode = await ctl({ ...options, json: true }, path.replace(/^\/(?:api\/v1\/)?/, ''));
+    });
+
   program
     .command('explain')
     .description('What a code in a message or the log means, and what to do.')
@@ -153,6 +200,19 @@ function commandLine(outcome: Outcome): Command {
     });
 
   return program;
+}
+
+interface EngineFlags {
+  readonly url: string;
+  readonly token?: string;
+  readonly json: boolean;
+}
+
+function withEngine(command: Command): Command {
+  return command
+    .addOption(new Option('--url <url>', "the engine's address").env('TAILRACE_URL').default('http://127.0.0.1:9464'))
+    .addOption(new Option('--token <token>', '`http.token`; best as TAILRACE_TOKEN').env('TAILRACE_TOKEN'))
+    .option('--json', "the API's answer as it is", false);
 }
 
 function withConfig(command: Command): Command {

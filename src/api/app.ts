@@ -13,7 +13,8 @@ import { codeEndpoints } from './codes.ts';
 import { flowEndpoints } from './flow.ts';
 import { parkedEndpoints } from './parked.ts';
 import type { Endpoint, EngineView } from './endpoint.ts';
-import { API_PATH, openApiDocument } from './openapi.ts';
+import { DOCS_POLICY, docsPage } from './docs-page.ts';
+import { API_PATH, openApiDocument, schemas } from './openapi.ts';
 import { PROBLEM_TYPE, problemBody, ProblemError, PROBLEMS } from './problem.ts';
 import type { Problem } from './problem.ts';
 
@@ -46,7 +47,7 @@ export async function createApi(view: EngineView, log: Log): Promise<RequestHand
   app.setNotFoundHandler((_, reply) =>
     sendProblem(reply, {
       code: 'api-not-found',
-      detail: `There is no such path. ${API_PATH}/openapi.json tells what there is.`,
+      detail: `There is no such path. ${API_PATH}/docs tells what there is.`,
     }),
   );
   for (const one of endpoints) {
@@ -58,6 +59,11 @@ export async function createApi(view: EngineView, log: Log): Promise<RequestHand
   route(app, '/openapi.json', async (_, reply) => {
     document ??= JSON.stringify(openApiDocument(endpoints), undefined, 2);
     return reply.type(JSON_TYPE).send(document);
+  });
+  let page: string | undefined;
+  route(app, '/docs', async (_, reply) => {
+    page ??= docsPage(endpoints, schemas());
+    return reply.type('text/html; charset=utf-8').header('Content-Security-Policy', DOCS_POLICY).send(page);
   });
   await app.ready();
   return (request, response) => app.routing(request, response);

@@ -92,7 +92,7 @@ function parametersOf(object: z.ZodObject, where: 'path' | 'query'): Json[] {
   });
 }
 
-function schemas(): Json {
+export function schemas(): Json {
   const all = z.toJSONSchema(named, { io: 'input', unrepresentable: 'any', uri: reference }).schemas;
   const written = new Set(WRITTEN.map((schema) => named.get(schema)?.id));
   return Object.fromEntries(
@@ -105,7 +105,7 @@ function schemas(): Json {
 }
 
 /** Of a schema that has a name only that. */
-function schemaOf(schema: z.ZodType): Json {
+export function schemaOf(schema: z.ZodType): Json {
   const id = named.get(schema)?.id;
   if (id !== undefined) return { $ref: reference(id) };
   const { $schema, ...rest } = z.toJSONSchema(schema, {

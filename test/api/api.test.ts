@@ -1,5 +1,6 @@
 /** The API of a running engine between real servers: what it answers, to whom, and that it is what its document says. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { OpenAPIClientAxios } from 'openapi-client-axios';
@@ -291,6 +292,58 @@ describe('the API', () => {
     for (const part of ['title', 'why', 'whatToDo', 'meanwhile', 'lostOrRepeated'])
       assert.match(page[part] ?? '', /\S/);
     api.assertProblem('/codes/{code}', await api.ask('/codes/..%2Fsecurity'), 'api-not-found');
+  });
+
+  test('the page for people has every endpoint and every schema, and asks for nothing else', async () => {
+    const response = await fetch(`${api.base}/docs`);
+    assert.equal(response.headers.get('content-type'), 'text/html; charset=utf-8');
+    const page = await response.text();
+    for (const { get } of Object.values(api.document.paths)) assert.ok(page.includes(`id="${get.operationId}"`));
+    for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) assert.ok(page.includes(`id="${target}"`), target);
+    assert.doesNotMatch(page, /<script|src=|href="(?!#|\/api\/v1\/)|url\(/);
+    const style = /<style>([\s\S]*)<\/style>/.exec(page)?.[1] ?? '';
+    const hash = createHash('sha256').update(style).digest('base64');
+    assert.ok(response.headers.get('content-security-policy')?.includes(`style-src 'sha256-${hash}'`));
+  });
+
+  test('`tailrace ctl` shows the same from the shell, and says what is refused', async () => {
+    const url = await engine.url();
+    const ctl = async (...args: string[]) => place.command('ctl', ...args, '--url', url, '--token', TOKEN);
+    const lists = {
+      sources: /^src +reading/m,
+      sinks: /^mq +connected/m,
+      subscriptions: /^stuck +src +mq +held.* unroutable$/m,
+    };
+    for (const [list, expected] of Object.entries({
+      ...lists,
+      codes: /^api-closed +The/m,
+      checkpoint: /^good +src/m,
+    })) {
+      const { code, stdout, stderr } = await ctl(list);
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, expected);
+    }
+    const page = await ctl('parked', '--subscription', 'p-events', '--limit', '2');
+    assert.equal(page.stdout.match(/^\S+ +p-events .* missing-field /gm)?.length, 2, page.stdout);
+    const [, after = ''] = /--after (\S+)/.exec(page.stdout) ?? [];
+    const rest = await ctl('parked', '--subscription', 'p-events', '--after', after, '--json');
+    const { parked: three } = JSON.parse(rest.stdout) as ParkedPage;
+    assert.equal(three.length, 3);
+    const one = await ctl('parked', three[0]!.id);
+    assert.equal((JSON.parse(one.stdout) as ParkedDetail).event, three[0]!.event);
+    const got = await ctl('get', '/subscriptions/good');
+    assert.equal((JSON.parse(got.stdout) as Subscription).name, 'good');
+
+    const missing = await ctl('sources', 'nobody');
+    assert.deepEqual([missing.code, missing.stdout], [2, '']);
+    assert.match(missing.stderr, /There is no source "nobody".*\n\[code: api-not-found;/);
+    const refused = await place.command('ctl', 'sources', '--url', url, '--token', 'another-token-123');
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /api-unauthorized/);
+    assert.doesNotMatch(refused.stderr, /another-token/);
+    const away = await place.command('ctl', 'sources', '--url', 'http://127.0.0.1:1');
+    assert.equal(away.code, 1);
+    assert.match(away.stderr, /no answer from an engine at http:\/\/127\.0\.0\.1:1 .*\n\[code: api-unreachable;/);
   });
 
   test('a client that is generated from the document works', async () => {
