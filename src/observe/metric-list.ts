@@ -162,6 +162,18 @@ export const METRICS = {
     help: 'From publishing a message to its confirm; one observation for a group confirmed together, of its oldest.',
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
   },
+  laneQueued: {
+    name: 'tailrace_lane_queued',
+    type: 'gauge',
+    labels: ['subscription', 'partition'],
+    help: 'Messages of one partition that wait for their turn.',
+  },
+  laneUnconfirmed: {
+    name: 'tailrace_lane_unconfirmed',
+    type: 'gauge',
+    labels: ['subscription', 'partition'],
+    help: 'Messages of one partition that were sent and not yet confirmed.',
+  },
   laneHeld: {
     name: 'tailrace_lane_held',
     type: 'gauge',

