@@ -73,7 +73,7 @@ test('promtool takes its Prometheus configuration, which scrapes services that e
 
 test('its engine takes its configuration', async () => {
   await using place = await EngineFolder.create(read('compose/tailrace.yaml') as object);
-  const { stdout, stderr } = await place.command('explain', 'shop.orders');
+  const { stdout, stderr } = await place.command('checkpoint', 'show');
   assert.doesNotMatch(`${stdout}${stderr}`, /config-invalid/);
 });
 

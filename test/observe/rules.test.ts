@@ -97,7 +97,7 @@ test('promtool finds nothing wrong with the rules', async () => {
 });
 
 test('every alert has a case, and a runbook that exists', async () => {
-  assert.deepEqual(alerts.map(({ alert }) => alert).toSorted(), Object.keys(CASES).toSorted());
+  assert.deepEqual(alerts.map(({ alert }) => String(alert)).toSorted(), Object.keys(CASES).toSorted());
   const pages = await readFile(RUNBOOKS, 'utf8');
   for (const { alert, annotations } of alerts) {
     assert.equal(annotations?.runbook_url, `docs/runbooks.md#${alert!.toLowerCase()}`);

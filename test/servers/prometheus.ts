@@ -58,7 +58,7 @@ export async function startPrometheus(config: object): Promise<PrometheusServer>
   return {
     async ask(path, parameters = {}) {
       const body = new URLSearchParams(parameters);
-      const response = await fetch(`http://${listen}/api/v1/${path}?${body}`);
+      const response = await fetch(`http://${listen}/api/v1/${path}?${body.toString()}`);
       const answer = (await response.json()) as { status: string; data: unknown; error?: string };
       if (answer.status !== 'success') throw new Error(`${parameters['query'] ?? path}: ${answer.error}`);
       return answer.data;
