@@ -13,7 +13,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, open as openFile, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { open } from 'lmdb';
@@ -85,6 +85,13 @@ export async function outdatedNames(path: string): Promise<string[]> {
 
 export function environmentExists(path: string, name: string): boolean {
   return existsSync(join(path, name, 'data.mdb'));
+}
+
+/** Something was written to it once, and its file is gone or empty: LMDB would take it for a new one. */
+export function isGutted(path: string, name: string): boolean {
+  const folder = join(path, name);
+  if (!existsSync(join(folder, TRIAL))) return false;
+  return (statSync(join(folder, 'data.mdb'), { throwIfNoEntry: false })?.size ?? 0) === 0;
 }
 
 /** Of the environments that are open. */

@@ -8,7 +8,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '../errors.ts';
-import { CHECKPOINTS, COPY, environmentExists, PARKED } from './data-folder.ts';
+import { CHECKPOINTS, COPY, environmentExists, isGutted, PARKED } from './data-folder.ts';
 
 const CHILD = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './probe-child.ts' : './probe-child.js', import.meta.url),
@@ -24,7 +24,7 @@ export interface ProbeOptions {
 
 /** Throws `UserError` `store-damaged`, or `store-unchecked` where the child could not do its work. */
 export async function probeStores({ path, mode }: ProbeOptions): Promise<void> {
-  const names = [CHECKPOINTS, PARKED].filter((name) => environmentExists(path, name));
+  const names = [CHECKPOINTS, PARKED].filter((name) => environmentExists(path, name) || isGutted(path, name));
   if (names.length === 0) return;
   const damage = await probe({ path, mode, names });
   if (damage !== undefined) throw damaged(join(path, damage.name), damage);
@@ -45,6 +45,8 @@ function probe({
   mode,
   names,
 }: ProbeOptions & { readonly names: readonly string[] }): Promise<Damage | undefined> {
+  const gutted = names.find((name) => isGutted(path, name));
+  if (gutted !== undefined) return Promise.resolve({ name: gutted, reason: 'its data.mdb is gone, or empty' });
   return new Promise<Damage | undefined>((resolve, reject) => {
     const args = [...childExecArgv(), CHILD, path, mode, ...names];
     // For want of memory it throws at once; for want of processes the callback is told.

@@ -2,6 +2,7 @@
  * Rebuilds the checkpoints from their copy. Nothing is deleted: what is damaged is moved aside. The new store is complete under
  * another name before it takes the place of the old one, and a start in between finds a copy without a store, and refuses.
  */
+import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
@@ -69,7 +70,7 @@ export async function restoreCheckpoints(path: string): Promise<Restored | undef
   };
   // A sound one is kept: it is newer than the copy, and what it says was confirmed was.
   if ((await readRecent(path)).damage !== undefined) await moveAside(recentName());
-  if (environmentExists(path, CHECKPOINTS)) await moveAside(CHECKPOINTS);
+  if (existsSync(join(path, CHECKPOINTS))) await moveAside(CHECKPOINTS);
   await rename(join(path, RESTORING), join(path, CHECKPOINTS));
   await syncFolder(path);
   return { copy, damage, movedAside };

@@ -6,8 +6,9 @@ import type { TestContext } from 'node:test';
 import { readCopy } from '../../src/checkpoint/copy.ts';
 import { COPY, recentName } from '../../src/checkpoint/data-folder.ts';
 import { restoreCheckpoints } from '../../src/checkpoint/restore.ts';
+import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
-import { checkpoint, recordedLog, startChild, temporaryFolder } from './fixtures.ts';
+import { checkpoint, parked, recordedLog, startChild, temporaryFolder } from './fixtures.ts';
 
 const log = recordedLog();
 const gap = {
@@ -125,17 +126,41 @@ test('a store that has gone while its copy tells of one is not taken for a new f
   assert.deepEqual(store.get('orders'), checkpoint('orders', 5));
 });
 
-test('a store that was emptied, which LMDB takes for a new one, is refused, and restored', async (t) => {
+for (const [how, gut] of [
+  ['emptied', async (file: string) => writeFile(file, '')],
+  ['removed', async (file: string) => rm(file)],
+] as const) {
+  test(`a store whose file was ${how}, which LMDB takes for a new one, is refused, and restored with its gaps`, async (t) => {
+    const path = await filled(t);
+    await gut(join(path, 'checkpoints', 'data.mdb'));
+    for (let n = 0; n < 2; n++) {
+      await assert.rejects(CheckpointStore.open({ path, log }), { code: 'store-damaged' });
+    }
+    await restoreCheckpoints(path);
+    await using store = await CheckpointStore.open({ path, log });
+    assert.deepEqual(store.get('orders'), checkpoint('orders', 5));
+    assert.deepEqual(store.gaps(), [gap]);
+  });
+
+  test(`a store of parked events whose file was ${how} is not taken for a new one`, async (t) => {
+    const path = await filled(t);
+    const parking = await ParkingStore.open({ path, maxBytes: 2 ** 20, log });
+    await parking.put(parked('shop:1.1.0'), new AbortController().signal);
+    await parking.close();
+    await gut(join(path, 'parked', 'data.mdb'));
+    await assert.rejects(CheckpointStore.open({ path, log }), { code: 'store-damaged', message: /parked events/ });
+  });
+}
+
+test('a store in order that lacks what its copy has is refused, and restored', async (t) => {
   const path = await filled(t);
   await rm(join(path, recentName()), { recursive: true });
-  await writeFile(join(path, 'checkpoints', 'data.mdb'), '');
-  // The second time it is a store in order, without anything in it.
-  for (let n = 0; n < 2; n++) {
-    await assert.rejects(CheckpointStore.open({ path, log }), {
-      code: 'store-damaged',
-      message: /lack those of orders/,
-    });
-  }
+  const text = await readFile(join(path, COPY), 'utf8');
+  await rm(join(path, 'checkpoints'), { recursive: true });
+  await rm(join(path, COPY));
+  await (await CheckpointStore.open({ path, log })).close();
+  await writeFile(join(path, COPY), text);
+  await assert.rejects(CheckpointStore.open({ path, log }), { code: 'store-damaged', message: /lack those of orders/ });
   await restoreCheckpoints(path);
   await using store = await CheckpointStore.open({ path, log });
   assert.deepEqual(store.get('orders'), checkpoint('orders', 5));
