@@ -184,7 +184,6 @@ export class Engine {
       detachAfterMs: routes.some(({ config: { to } }) => to.kind === 'port')
         ? undefined
         : config.pipeline.detachAfterMs,
-      drainMs: config.shutdownTimeoutMs,
       log,
       onStarted: (feed) => {
         for (const lock of this.#locks.values())

@@ -56,8 +56,9 @@ export class Apart {
   }
 
   #caughtUp(shared: Feed, alone: readonly Feed[], now: number): Regrouping | undefined {
+    const isFree = shared.source.state === 'reading' && !isHeld(shared);
     for (const feed of alone) {
-      if (!isNear(feed, shared)) this.#nearSince.delete(feed);
+      if (!isFree || !isNear(feed, shared)) this.#nearSince.delete(feed);
       else if (!this.#nearSince.has(feed)) this.#nearSince.set(feed, now);
     }
     const joins = alone.filter((feed) => now - (this.#nearSince.get(feed) ?? now) >= STEADY_MS);
@@ -78,8 +79,12 @@ function isNear(feed: Feed, shared: Feed): boolean {
   const delivered = feed.resume(0);
   return (
     delivered !== undefined &&
-    there.ts.seconds - here.ts.seconds <= NEAR_SECONDS &&
+    Math.abs(there.ts.seconds - here.ts.seconds) <= NEAR_SECONDS &&
     here.ts.seconds - delivered.ts.seconds <= NEAR_SECONDS &&
-    feed.routes.every((_, s) => feed.lanesOf(s).every((lane) => lane.hold === undefined))
+    !isHeld(feed)
   );
+}
+
+function isHeld(feed: Feed): boolean {
+  return feed.routes.some((_, s) => feed.lanesOf(s).some((lane) => lane.hold !== undefined));
 }

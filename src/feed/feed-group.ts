@@ -23,8 +23,6 @@ export interface FeedGroupOptions {
   readonly checkpoints: Checkpoints;
   /** Undefined: the slowest holds all. */
   readonly detachAfterMs: number | undefined;
-  /** How long a feed that ends may wait for answers. */
-  readonly drainMs: number;
   readonly log: Log;
   /** The source is connected, and every start is stored. */
   readonly onStarted: (feed: Feed) => void;
@@ -42,7 +40,10 @@ interface Running {
 
 const LOOK_MS = 250;
 /** Longer, and another try later is better. */
-const CONNECT_MS = 10_000;
+const PREPARE_MS = 10_000;
+const AGAIN_MS = 10_000;
+/** What is not answered by then is repeated: everybody waits for it. */
+const DRAIN_MS = 5_000;
 
 export class FeedGroup {
   readonly name: string;
@@ -52,6 +53,8 @@ export class FeedGroup {
   #feeds: readonly Feed[];
   readonly #running = new Map<Feed, Running>();
   #regrouping: Promise<void> | undefined;
+  /** Not regrouped again before this, `performance.now()`. */
+  #notBefore = 0;
   #outcome: FeedOutcome = 0;
   /** Of feeds that were left. */
   readonly #closing = new Set<Promise<void>>();
@@ -126,8 +129,9 @@ export class FeedGroup {
 
   #look(stop: AbortSignal): void {
     if (this.#regrouping !== undefined || stop.aborted) return;
-    const change = this.#apart.change(this.#feeds, performance.now());
-    if (change === undefined) return;
+    const now = performance.now();
+    const change = this.#apart.change(this.#feeds, now);
+    if (change === undefined || now < this.#notBefore) return;
     this.#regrouping = this.#regroup(change, stop)
       .catch((error: unknown) => this.#settle?.reject(error))
       .finally(() => {
@@ -139,28 +143,22 @@ export class FeedGroup {
   async #regroup({ ends, begins, stuck }: Regrouping, stop: AbortSignal): Promise<void> {
     const { makeFeed, checkpoints, log } = this.#o;
     const fresh = begins.map((routes) => makeFeed(routes));
+    let begun = false;
     try {
-      // What may take long, or go wrong, comes first, while everything is still as it was.
-      using near = new AnyOf([stop]).within(CONNECT_MS, new Error('the source could not be reached in time'));
-      await Promise.all(fresh.map(async (feed) => feed.source.connect(near.signal)));
+      if (!(await this.#mayEnd(ends, fresh, stop))) {
+        this.#notBefore = performance.now() + AGAIN_MS;
+        return;
+      }
+      await Promise.all(ends.map(async (feed) => this.#end(feed, stuck)));
+      // At a stop the feeds of before have ended as they would have; the others never begin.
+      if (stop.aborted) return;
       await checkpoints.put(ends.flatMap((feed) => feed.snapshot()));
-    } catch (error) {
-      log.debug({ source: this.name, err: error }, 'Subscriptions are not regrouped now.');
-      await Promise.all(fresh.map(async (feed) => feed.close()));
-      return;
+      begun = true;
+    } finally {
+      if (!begun) await Promise.all(fresh.map(async (feed) => feed.close()));
     }
-    await Promise.all(ends.map(async (feed) => this.#end(feed, stuck, stop)));
-    if (stop.aborted) {
-      // The feeds of before have stopped as they would have; these never began.
-      await Promise.all(fresh.map(async (feed) => feed.close()));
-      return;
-    }
-    await checkpoints.put(ends.flatMap((feed) => feed.snapshot()));
     this.#feeds = [...fresh, ...this.#feeds.filter((feed) => !ends.includes(feed))];
-    for (const feed of ends) {
-      const closing = feed.close().finally(() => this.#closing.delete(closing));
-      this.#closing.add(closing);
-    }
+    for (const feed of ends) this.#leave(feed);
     for (const feed of fresh) this.#launch(feed, stop);
     for (const name of stuck) {
       log.warn(
@@ -174,14 +172,48 @@ export class FeedGroup {
     }
   }
 
+  /**
+   * Whether those that take their place can go on where each subscription stands: what was read and is not delivered yet is given up
+   * by it, and the oplog may not have it any more. What may take long, or go wrong, comes here, while all is still as it was.
+   */
+  async #mayEnd(ends: readonly Feed[], fresh: readonly Feed[], stop: AbortSignal): Promise<boolean> {
+    const { checkpoints, log } = this.#o;
+    const standing = new Map(ends.flatMap((feed) => feed.routes.map((route, s) => [route, feed.resume(s)] as const)));
+    try {
+      using near = new AnyOf([stop]).within(PREPARE_MS, new Error('the source could not be asked in time'));
+      for (const { source, routes } of fresh) {
+        await source.connect(near.signal);
+        const points = routes.flatMap((route) => standing.get(route) ?? []);
+        // Most stand at one and the same.
+        const distinct = new Map(points.map((point) => [JSON.stringify(point), point]));
+        for (const point of distinct.values()) await source.verify(point, near.signal);
+      }
+      await checkpoints.put(ends.flatMap((feed) => feed.snapshot()));
+      await checkpoints.flushed();
+    } catch (error) {
+      log.info({ source: this.name, err: error }, 'Subscriptions cannot be regrouped now; another try follows.');
+      return false;
+    }
+    return ends.every((feed) => feed.lost === undefined && this.#running.has(feed));
+  }
+
   /** Reads nothing more, and waits until what is under way is answered, except of those that are stuck. */
-  async #end(feed: Feed, stuck: ReadonlySet<string>, stop: AbortSignal): Promise<void> {
+  async #end(feed: Feed, stuck: ReadonlySet<string>): Promise<void> {
     const running = this.#running.get(feed);
     running?.quit.abort(new Error('its subscriptions are regrouped'));
     await running?.done;
-    if (stop.aborted) return;
-    using waited = new AnyOf([stop]);
-    await Promise.race([feed.drain(stuck), sleep(this.#o.drainMs, waited.signal)]);
+    const answered = new AbortController();
+    await Promise.race([feed.drain(stuck), sleep(DRAIN_MS, answered.signal)]);
+    answered.abort();
+  }
+
+  /** It has ended; what is left of it goes in its own time. */
+  #leave(feed: Feed): void {
+    const closing = feed
+      .close()
+      .catch((error: unknown) => this.#o.log.info({ source: this.name, err: error }, 'A feed could not be closed.'))
+      .finally(() => this.#closing.delete(closing));
+    this.#closing.add(closing);
   }
 }
 

@@ -248,8 +248,8 @@ export class Feed {
     this.#halt.abort(new Error('the feed is being closed'));
     this.#setAside.close();
     for (const lane of this.#lanes.all) lane.close();
-    await this.source.close();
     this.#o.plan.end();
+    await this.source.close();
   }
 
   /** A confirm that never comes must not go unnoticed; called about every second. */

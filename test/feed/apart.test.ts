@@ -96,6 +96,16 @@ for (const [what, looks] of Object.entries({
   });
 }
 
+test('nobody joins others that are held themselves, or behind', () => {
+  for (const looks of [{ state: 'held' }, { held: true }, { read: 50 }]) {
+    const [shared, alone] = [feed(['a', 'c'], looks), feed(['b'], {})];
+    assert.equal(
+      after(new Apart(30_000), () => [shared, alone], 60),
+      undefined,
+    );
+  }
+});
+
 test('one that is there for moments only does not', () => {
   const shared = feed(['a', 'c'], {});
   const alone = feed(['b'], {});
