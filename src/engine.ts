@@ -10,6 +10,7 @@
 import { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Feed } from './feed/feed.ts';
 import { FeedGroup } from './feed/feed-group.ts';
+import type { ExitCode } from './feed/feed-group.ts';
 import { sleep } from './backoff.ts';
 import type { PositionLostError } from './errors.ts';
 import { makeSource } from './source/make-source.ts';
@@ -45,9 +46,6 @@ export interface EngineOptions {
   /** For tests: how long another engine may hold a subscription's lock before that is an error. */
   readonly lockWaitMs?: number;
 }
-
-/** How a run ended: 0 as asked to, 3 with no source left to read. */
-export type ExitCode = 0 | 3;
 
 const OVERDUE_CHECK_MS = 1_000;
 const STREAM_CONFIRM_TIMEOUT_MS = 60_000;
@@ -186,11 +184,8 @@ export class Engine {
         : config.pipeline.detachAfterMs,
       log,
       onStarted: (feed) => {
-        for (const lock of this.#locks.values())
-          for (const {
-            config: { name },
-          } of feed.routes)
-            lock.identify(name, feed.replicaSetId);
+        const names = feed.routes.map((route) => route.config.name);
+        for (const lock of this.#locks.values()) for (const name of names) lock.identify(name, feed.replicaSetId);
       },
       onLost: async (feed, error, stop) => {
         log.error({ code: `position-${error.reason}`, source: feed.name }, error.message);

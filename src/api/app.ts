@@ -14,7 +14,8 @@ import { flowEndpoints } from './flow.ts';
 import { parkedEndpoints } from './parked.ts';
 import type { Endpoint, EngineView } from './endpoint.ts';
 import { DOCS_POLICY, docsPage } from './docs-page.ts';
-import { API_PATH, openApiDocument, schemas } from './openapi.ts';
+import { openApiDocument, schemas } from './openapi.ts';
+import { API_PATH } from './path.ts';
 import { PROBLEM_TYPE, problemBody, ProblemError, PROBLEMS } from './problem.ts';
 import type { Problem } from './problem.ts';
 

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { VERSION } from '../version.ts';
 import type { Endpoint } from './endpoint.ts';
-import { API_PATH, schemaOf } from './openapi.ts';
+import { schemaOf } from './openapi.ts';
+import { API_PATH } from './path.ts';
 import { PROBLEMS } from './problem.ts';
 
 const STYLE = `

@@ -3,11 +3,10 @@ import { z } from 'zod';
 import { isMapping } from '../config/salvage.ts';
 import { VERSION } from '../version.ts';
 import type { Endpoint } from './endpoint.ts';
+import { API_PATH } from './path.ts';
 import { PROBLEMS } from './problem.ts';
 import type { ProblemCode } from './problem.ts';
 import { named, problemSchema, WRITTEN } from './schemas.ts';
-
-export const API_PATH = '/api/v1';
 
 type Json = Record<string, unknown>;
 

@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import type { FoundParked } from '../checkpoint/parking.ts';
 import type { Config, SubscriptionConfig } from '../config/config.ts';
 import { shapeHash } from '../config/routing-hash.ts';
+import { hidesFields } from '../worker/craft.ts';
 import type { parkedDetail } from './schemas.ts';
 
 /** More takes too long to decode beside deliveries. */
@@ -44,17 +45,14 @@ function entryContent(
   subscription: SubscriptionConfig,
   all: readonly SubscriptionConfig[],
 ): Content {
-  if (hides(subscription)) return withheld('its subscription hides fields, and an entry of the oplog is shown whole');
+  if (hidesFields(subscription))
+    return withheld('its subscription hides fields, and an entry of the oplog is shown whole');
   const content = decoded(payload, () => [toJson(payload)]);
   // A transaction's entry holds other collections' changes too, and what cannot be read may hold anything.
   const [entry] = content.kind === 'documents' ? content.documents : [];
   const isPlain = typeof entry === 'object' && entry !== null && 'op' in entry && entry.op !== 'c';
-  if (isPlain || !all.some(hides)) return content;
+  if (isPlain || !all.some(hidesFields)) return content;
   return withheld('it may hold what another subscription hides');
-}
-
-function hides({ fields, mask = [] }: SubscriptionConfig): boolean {
-  return fields !== undefined || mask.length > 0;
 }
 
 function messageDocuments(payload: Uint8Array, contentType: string): unknown[] {

@@ -3,6 +3,7 @@
  * `type` leads to that code's page in this very API, so that it can be read where there is no other network.
  */
 import type { Code } from '../codes.ts';
+import { API_PATH } from './path.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
@@ -51,5 +52,5 @@ export class ProblemError extends Error {
 
 export function problemBody({ code, detail, faults }: Problem): object {
   const { status, title } = PROBLEMS[code];
-  return { type: `/api/v1/codes/${code}`, title, status, detail, code, ...(faults && { faults }) };
+  return { type: `${API_PATH}/codes/${code}`, title, status, detail, code, ...(faults && { faults }) };
 }

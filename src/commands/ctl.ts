@@ -2,6 +2,7 @@
  * `tailrace ctl`: asks a running engine over its API, as tables for a person or as the API's own JSON. It needs no file of the engine's,
  * only its address, and, where one is configured, its token.
  */
+import { API_PATH } from '../api/path.ts';
 import { UserError } from '../errors.ts';
 import { isMapping } from '../config/salvage.ts';
 import { table } from './table.ts';
@@ -62,13 +63,6 @@ const COLUMNS: Readonly<Record<string, readonly (readonly [head: string, path: s
     ['CODE', 'code'],
     ['WHAT HAPPENED', 'title'],
   ],
-  gaps: [
-    ['SOURCE', 'source'],
-    ['SUBSCRIPTION', 'subscription'],
-    ['FROM', 'from'],
-    ['TO', 'to'],
-    ['REASON', 'reason'],
-  ],
 };
 
 const CHECKPOINT_COLUMNS = [
@@ -79,13 +73,20 @@ const CHECKPOINT_COLUMNS = [
   ['CONFIRMED UP TO', 'watermark.position'],
   ['UPDATED', 'updatedAt'],
 ] as const;
+const GAP_COLUMNS = [
+  ['SOURCE', 'source'],
+  ['SUBSCRIPTION', 'subscription'],
+  ['FROM', 'from'],
+  ['TO', 'to'],
+  ['REASON', 'reason'],
+] as const;
 
 /** One of the lists, or one thing of it. Resolves with the exit code. */
 export async function ctl(options: CtlOptions, path: string, query: CtlQuery = {}): Promise<number> {
   const { json, write = toStdout, writeError = toStderr } = options;
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
-  const answer = await ask(options, `/api/v1/${path}?${search.toString()}`);
+  const answer = await ask(options, `${API_PATH}/${path}?${search.toString()}`);
   if (!answer.ok) {
     writeError(`tailrace: ${answer.detail}\n[code: ${answer.code}; \`tailrace explain ${answer.code}\` says more]\n`);
     return answer.code === 'api-unreachable' || answer.status >= 500 ? FAILED : REFUSED;
@@ -134,7 +135,7 @@ function readable(path: string, body: unknown): string {
     const shown = columns(CHECKPOINT_COLUMNS, rowsOf(body['subscriptions']));
     return gaps.length === 0
       ? shown
-      : `${shown}\nGaps (changes that were not delivered and never will be):\n${columns(COLUMNS['gaps']!, gaps)}`;
+      : `${shown}\nGaps (changes that were not delivered and never will be):\n${columns(GAP_COLUMNS, gaps)}`;
   }
   const list = COLUMNS[path];
   if (list === undefined) return `${JSON.stringify(body, undefined, 2)}\n`;

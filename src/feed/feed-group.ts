@@ -30,12 +30,12 @@ export interface FeedGroupOptions {
   readonly onLost: (feed: Feed, error: PositionLostError, stop: AbortSignal) => Promise<void>;
 }
 
-/** How a source's run ended: 3 with a position lost. */
-export type FeedOutcome = 0 | 3;
+/** How a run ended: 0 as asked to, 3 with a position lost and nothing left to read. */
+export type ExitCode = 0 | 3;
 
 interface Running {
   readonly quit: AbortController;
-  readonly done: Promise<FeedOutcome>;
+  readonly done: Promise<ExitCode>;
 }
 
 const LOOK_MS = 250;
@@ -55,10 +55,10 @@ export class FeedGroup {
   #regrouping: Promise<void> | undefined;
   /** Not regrouped again before this, `performance.now()`. */
   #notBefore = 0;
-  #outcome: FeedOutcome = 0;
+  #outcome: ExitCode = 0;
   /** Of feeds that were left. */
   readonly #closing = new Set<Promise<void>>();
-  #settle: { readonly resolve: (outcome: FeedOutcome) => void; readonly reject: (error: unknown) => void } | undefined;
+  #settle: { readonly resolve: (outcome: ExitCode) => void; readonly reject: (error: unknown) => void } | undefined;
 
   constructor(options: FeedGroupOptions) {
     this.#o = options;
@@ -76,10 +76,10 @@ export class FeedGroup {
   }
 
   /** Resolves when the last feed has ended; rejects with what ended one. */
-  async run(stop: AbortSignal): Promise<FeedOutcome> {
+  async run(stop: AbortSignal): Promise<ExitCode> {
     const looking = setInterval(() => this.#look(stop), LOOK_MS);
     try {
-      return await new Promise<FeedOutcome>((resolve, reject) => {
+      return await new Promise<ExitCode>((resolve, reject) => {
         this.#settle = { resolve, reject };
         this.#launch(this.shared, stop);
       });
@@ -111,7 +111,7 @@ export class FeedGroup {
     );
   }
 
-  async #runFeed(feed: Feed, stop: AbortSignal, quit: AbortSignal): Promise<FeedOutcome> {
+  async #runFeed(feed: Feed, stop: AbortSignal, quit: AbortSignal): Promise<ExitCode> {
     using either = new AnyOf([stop, quit]);
     const { signal } = either;
     try {

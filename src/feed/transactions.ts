@@ -16,7 +16,7 @@ import type { SourceConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { Ts } from '../source/position.ts';
 import type { RawBatch, Source } from '../source/source.ts';
-import { hidesFields } from '../worker/pool.ts';
+import { hidesFields } from '../worker/craft.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';

@@ -7,7 +7,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { RequestHandler } from '../api/app.ts';
 import { Guard } from '../api/guard.ts';
+import { API_PATH } from '../api/path.ts';
 import { PROBLEM_TYPE, problemBody, PROBLEMS } from '../api/problem.ts';
 import type { Problem } from '../api/problem.ts';
 import { withoutKnownSecrets } from '../config/known-secrets.ts';
@@ -37,8 +39,6 @@ export interface HttpHandlers {
   readonly api?: () => Promise<RequestHandler>;
 }
 
-type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void;
-
 export interface HttpServer {
   readonly url: string;
   close(): Promise<void>;
@@ -49,10 +49,8 @@ const CLOSE_GRACE_MS = 1_000;
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 
-/** Below it everything is the API's. */
-const API = '/api/v1/';
 /** Of the API, what tells of no installation: what it is, for people and for programs. */
-const OPEN = new Set([`${API}openapi.json`, `${API}docs`]);
+const OPEN = new Set([`${API_PATH}/openapi.json`, `${API_PATH}/docs`]);
 
 export async function startHttp({ host, port, token, handlers, log }: HttpOptions): Promise<HttpServer> {
   // Requests have no body and answers are small: whoever is slower than this only occupies a socket.
@@ -83,7 +81,7 @@ export async function startHttp({ host, port, token, handlers, log }: HttpOption
       .catch((error: unknown) => log.warn({ code: 'http-failed', err: error }, 'An HTTP answer could not be sent.'));
 
     async function answer(): Promise<Answer | 'answered'> {
-      const isApi = api !== undefined && path.startsWith(API);
+      const isApi = api !== undefined && path.startsWith(`${API_PATH}/`);
       if (isApi || path === '/status') {
         const refusal = guard.refusal(request, { open: OPEN.has(path) });
         if (refusal) return problem(refusal);

@@ -14,7 +14,7 @@ import { documentField, jsonText, textField } from './event-fields.ts';
 import type { EventView } from './event.ts';
 import { putJsonDocument } from './json-writer.ts';
 import { Output, SLACK } from './output.ts';
-import type { MessageHeaders, ParkReason, SubscriptionPlan } from './protocol.ts';
+import type { CraftPlan, MessageHeaders, ParkReason, SubscriptionPlan } from './protocol.ts';
 import { Shaper } from './shape.ts';
 import { compileTemplate, renderTemplate } from './template.ts';
 import type { Template, TemplateEvent } from './template.ts';
@@ -52,6 +52,11 @@ export function isCrafted({ format, craft }: SubscriptionPlan): boolean {
   return craft !== undefined || format === 'debezium' || format === 'cloudevents';
 }
 
+/** What its events may not show must not be set aside either. */
+export function hidesFields(craft: Pick<CraftPlan, 'fields' | 'mask'> | undefined): boolean {
+  return craft?.fields !== undefined || craft?.mask !== undefined;
+}
+
 let raw = new Output(64 * 1024);
 
 export class Crafter {
@@ -71,7 +76,7 @@ export class Crafter {
     const { fields, mask, headers = {}, cloudEvents } = plan.craft ?? {};
     this.#plan = plan;
     this.#source = source;
-    this.shapes = fields !== undefined || mask !== undefined;
+    this.shapes = hidesFields(plan.craft);
     this.#shaper = this.shapes ? new Shaper({ fields, mask }) : undefined;
     this.#routingKey = template(plan.routingKey);
     this.#headers = Object.entries(headers).map(([name, text]) => ({ name, template: template(text) }));

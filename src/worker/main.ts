@@ -10,9 +10,9 @@ import type { BatchReply, ThreadJob } from './protocol.ts';
 
 const plans = new KnownPlans();
 
-export default function run({ plan, ...job }: ThreadJob): BatchReply {
+export default function run(job: ThreadJob): BatchReply {
   try {
-    const result = encodeBatch(plans.of(plan), job);
+    const result = encodeBatch(plans.of(job.plan), job);
     const { bytes, room } = job;
     const spare: ArrayBuffer[] = [];
     if (bytes.buffer.byteLength >= LEAST_BYTES) spare.push(bytes.buffer as ArrayBuffer);

@@ -17,6 +17,7 @@ import type { LanePosition } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import type { RawBatch } from '../source/source.ts';
 import { copyBytes } from './bson.ts';
+import { hidesFields } from './craft.ts';
 import { encodeBatch } from './encode-batch.ts';
 import { eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
@@ -24,7 +25,7 @@ import { GROW_AFTER_MS, ThreadCount } from './thread-count.ts';
 import type { ThreadRange } from './thread-count.ts';
 import { EMPTY_BATCH, Threads } from './threads.ts';
 import type { SharedPlan } from './plan.ts';
-import type { BatchJob, BatchResult, CraftPlan } from './protocol.ts';
+import type { BatchJob, BatchResult } from './protocol.ts';
 
 export interface WorkerPoolOptions {
   /** As many as the load asks for, between the two. */
@@ -50,11 +51,6 @@ const ROOM_TO_SPARE = 1.05;
 const LOG_EVERY_TRIES = 30;
 
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url).href;
-
-/** What its events may not show must not be set aside either. */
-export function hidesFields(craft: Pick<CraftPlan, 'fields' | 'mask'> | undefined): boolean {
-  return craft?.fields !== undefined || craft?.mask !== undefined;
-}
 
 export class WorkerPool {
   /** Whether main does anything itself. */
@@ -147,9 +143,9 @@ export class WorkerPool {
     await this.#threads.close();
   }
 
-  #encodeHere({ plan: { plan }, ...job }: PoolJob): BatchResult | undefined {
+  #encodeHere(job: PoolJob): BatchResult | undefined {
     try {
-      const result = encodeBatch(plan, job);
+      const result = encodeBatch(job.plan.plan, job);
       this.#lastResultAt = performance.now();
       return result;
     } catch (error) {

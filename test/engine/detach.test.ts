@@ -20,27 +20,31 @@ describe('a subscription that holds the others of its source', () => {
       await channel.assertQueue(name, { durable: true });
       await channel.bindQueue(name, name, '#');
     });
-  const isDetached = async (engine: EngineProcess, name: string): Promise<boolean> =>
-    (await engine.status()).subscriptions[name]!.detached;
-
-  test('goes on by itself, and joins them once it has caught up: nothing is missing or repeated on either', async () => {
-    const db = 'detach';
+  /** Two that want the same; no queue is bound for the second. `more`: another database of theirs. */
+  async function two(db: string, detachAfter: string, more: readonly string[] = []) {
     const [well, stuck] = [`${db}-well`, `${db}-stuck`];
     const start = await endOfOplog(servers.client);
     await onBroker(servers.rabbit.uri, async (channel) => {
       for (const name of [well, stuck]) await channel.assertExchange(name, 'topic', { durable: true });
     });
     await bind(well);
-    await using place = await EngineFolder.create({
+    const namespaces = [db, ...more].map((name) => `${name}.*`);
+    const place = await EngineFolder.create({
       sources: { src: { uri: servers.mongo.uri, start } },
       sinks: { mq: { uri: servers.rabbit.uri } },
-      subscriptions: [well, stuck].map((name) => ({
-        name,
-        namespaces: [`${db}.*`, `${db}-more.*`],
-        to: { exchange: name },
-      })),
-      pipeline: { partitions: 4, inFlight: '256KiB', detachAfter: '2s' },
+      subscriptions: [well, stuck].map((name) => ({ name, namespaces, to: { exchange: name } })),
+      pipeline: { partitions: 4, inFlight: '256KiB', detachAfter },
     });
+    return { well, stuck, place, [Symbol.asyncDispose]: async () => place[Symbol.asyncDispose]() };
+  }
+
+  const isDetached = async (engine: EngineProcess, name: string): Promise<boolean> =>
+    (await engine.status()).subscriptions[name]!.detached;
+
+  test('goes on by itself, and joins them once it has caught up: nothing is missing or repeated on either', async () => {
+    const db = 'detach';
+    await using both = await two(db, '2s', [`${db}-more`]);
+    const { well, stuck, place } = both;
     await writeHistory(servers.client, { db, collections: 4, events: 5_000, padding: 200 });
     const engine = place.start();
     await until('it is read by itself', async () => isDetached(engine, stuck), 60_000);
@@ -74,18 +78,8 @@ describe('a subscription that holds the others of its source', () => {
 
   test('a kill while it reads by itself loses nothing of either', async () => {
     const db = 'detach-killed';
-    const [well, stuck] = [`${db}-well`, `${db}-stuck`];
-    const start = await endOfOplog(servers.client);
-    await onBroker(servers.rabbit.uri, async (channel) => {
-      for (const name of [well, stuck]) await channel.assertExchange(name, 'topic', { durable: true });
-    });
-    await bind(well);
-    await using place = await EngineFolder.create({
-      sources: { src: { uri: servers.mongo.uri, start } },
-      sinks: { mq: { uri: servers.rabbit.uri } },
-      subscriptions: [well, stuck].map((name) => ({ name, namespaces: [`${db}.*`], to: { exchange: name } })),
-      pipeline: { partitions: 4, inFlight: '256KiB', detachAfter: '1s' },
-    });
+    await using both = await two(db, '1s');
+    const { well, stuck, place } = both;
     await writeHistory(servers.client, { db, collections: 4, events: 4_000, padding: 200 });
     const engine = place.start();
     await until('it is read by itself', async () => isDetached(engine, stuck), 60_000);

@@ -115,7 +115,7 @@ export class Trial implements AsyncDisposable {
 
   static async begin(options: TrialOptions): Promise<Trial> {
     // Hours of it leave a machine room for more than one run.
-    const { arena, backlog = 0, eventsPerSecond = options.arena.pick(2_000, 600) } = options;
+    const { arena, backlog = 0, eventsPerSecond = arena.pick(2_000, 600) } = options;
     const mongo: Server = options.mongo ?? (await arena.mongo());
     const rabbit: Server = options.rabbit ?? (await arena.rabbit());
     const name = arena.uniqueName();

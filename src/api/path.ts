@@ -1,0 +1,2 @@
+/** Below it everything is the API's. */
+export const API_PATH = '/api/v1';
