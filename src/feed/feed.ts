@@ -319,7 +319,11 @@ export class Feed {
         this.#observe(results, readAt, encodedAt);
         // The batch's own bytes and the worker's copy make room for what was made of them.
         this.#o.budget.give(costOf(batch));
-        for (const result of results) await this.#put(result, batch, job);
+        for (const result of results) {
+          await this.#put(result, batch, job);
+          // A lane that is new by now would not be drained.
+          if (this.#halt.signal.aborted) return;
+        }
         // A change stream's batches say themselves how far they reach; the events do not.
         if (batch.last?.token) this.#settleAt(batch.last);
         batch.letGo?.();

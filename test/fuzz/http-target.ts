@@ -1,7 +1,14 @@
 /** Requests that are none, or nearly: the server answers or hangs up, and answers the next sound one as if nothing had been. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createApi } from '../../src/api/app.ts';
+import { CheckpointStore } from '../../src/checkpoint/store.ts';
+import { ParkingStore } from '../../src/checkpoint/parking.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { startHttp } from '../../src/observe/http.ts';
 import { sampleStatus } from '../observe/sample-status.ts';
 import { noLog } from '../../src/library/no-log.ts';
@@ -19,6 +26,8 @@ const PIECES = [
   '\n',
   ' ',
   'Host: x\r\n',
+  'Origin: http://x\r\n',
+  ...'/api/v1/ /api/v1/parked/ ?limit=1 &limit=-1 &reason=%ff ?from=x&from=y __proto__ %2e%2e'.split(' '),
   'Host: \u0000\r\n',
   'Content-Length: 5\r\n',
   'Content-Length: -1\r\n',
@@ -32,9 +41,30 @@ const PIECES = [
   '\u0016\u0003\u0001\u0002',
 ];
 
+const PATHS = [
+  '/metrics',
+  '/healthz',
+  '/readyz',
+  '/status',
+  '/nothing',
+  '/api/v1/openapi.json',
+  '/api/v1/docs',
+  '/api/v1/codes',
+  '/api/v1/subscriptions',
+  '/api/v1/sources/src',
+  '/api/v1/sinks/mq',
+  '/api/v1/checkpoint',
+  '/api/v1/parked?limit=3',
+];
+const CONFIG = `
+sources: { src: { uri: "mongodb://nowhere.invalid/?replicaSet=rs" } }
+sinks: { mq: { uri: "amqp://nowhere.invalid" } }
+subscriptions: [{ name: all, namespaces: ["a.b"], to: { queue: q } }]
+`;
+
 function request(random: Random): Buffer {
-  const path = random.of(['/metrics', '/healthz', '/readyz', '/status', '/nothing']);
-  let text = `${random.of(['GET', 'HEAD', 'POST', 'GET'])} ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
+  const path = random.of(PATHS);
+  let text = `${random.of(['GET', 'HEAD', 'POST', 'GET'])} ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
   for (let times = random.below(4); times > 0; times--) {
     const at = random.below(text.length + 1);
     text = text.slice(0, at) + random.of(PIECES) + text.slice(at + random.below(4));
@@ -43,10 +73,10 @@ function request(random: Random): Buffer {
 }
 
 /** Ends when the server has answered and closed; what is still waited for behind the last byte ends with our own end. */
-function send(port: number, bytes: Buffer): Promise<string> {
+function send(port: number, bytes: Buffer, from = '127.0.0.1'): Promise<string> {
   return new Promise((resolve) => {
     let said = '';
-    const socket = connect({ port, host: '127.0.0.1' }, () => socket.end(bytes));
+    const socket = connect({ port, host: '127.0.0.1', localAddress: from }, () => socket.end(bytes));
     socket.on('data', (chunk) => (said += chunk.toString('latin1')));
     socket.on('error', () => {});
     socket.on('close', () => resolve(said));
@@ -57,6 +87,12 @@ export const httpTarget: Target = {
   name: 'HTTP requests',
   share: 1,
   async open() {
+    const folder = await mkdtemp(join(tmpdir(), 'tailrace-fuzz-'));
+    const path = join(folder, 'data');
+    await writeFile(join(folder, 'tailrace.yaml'), CONFIG);
+    const config = await loadConfig(join(folder, 'tailrace.yaml'), {});
+    const checkpoints = await CheckpointStore.open({ path, log: noLog });
+    const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log: noLog });
     const server = await startHttp({
       host: '127.0.0.1',
       port: 0,
@@ -65,15 +101,23 @@ export const httpTarget: Target = {
         liveness: () => [],
         readiness: () => [],
         status: () => sampleStatus,
+        api: async () => createApi({ config, status: () => sampleStatus, checkpoints, parking }, noLog),
       },
       log: noLog,
     });
     const port = Number(new URL(server.url).port);
     return {
       async round({ random }) {
-        const answers = await Promise.all(Array.from({ length: REQUESTS }, () => send(port, request(random))));
+        const answers = await Promise.all(
+          // Each address may ask so often and no more.
+          Array.from({ length: REQUESTS }, () => send(port, request(random), `127.0.0.${2 + random.below(250)}`)),
+        );
         for (const answer of answers) {
-          assert.match(answer, /^($|HTTP\/1\.1 (100|200|400|404|405|413|414|417|431|501|505) )/, answer.slice(0, 200));
+          assert.match(
+            answer,
+            /^($|HTTP\/1\.1 (100|200|400|403|404|405|413|414|415|417|429|431|501|505) )/,
+            answer.slice(0, 200),
+          );
         }
         const sound = await send(port, Buffer.from('GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'));
         assert.match(sound, /^HTTP\/1\.1 200 [^]*fine 1\n$/);
@@ -81,7 +125,12 @@ export const httpTarget: Target = {
         await sleep(0);
         return REQUESTS;
       },
-      [Symbol.asyncDispose]: () => server.close(),
+      async [Symbol.asyncDispose]() {
+        await server.close();
+        await parking.close();
+        await checkpoints.close();
+        await rm(folder, { recursive: true, force: true });
+      },
     };
   },
 };
