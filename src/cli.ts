@@ -42,10 +42,14 @@ function commandLine(outcome: Outcome): Command {
     .description('Run until SIGTERM or SIGINT: then stop reading, wait for confirms, write the checkpoint, exit 0.')
     .option('--repartition', 'accept other partitions than the checkpoint has, although queues are named after them')
     .option('--fail-fast', 'exit with 3 as soon as one source has lost its position')
-    .action(async (options: { config: string; repartition?: true; failFast?: true }) => {
+    .option('--no-live', 'at a terminal: only the log, without the lines below it that show how it is going')
+    .option('--json', 'the log as JSON lines at a terminal too')
+    .action(async (options: { config: string; repartition?: true; failFast?: true; live: boolean; json?: true }) => {
       const { run } = await import('./commands/run.ts');
-      const { config, repartition = false, failFast = false } = options;
-      outcome.exitCode = await run({ config, repartition, failFast, exitCodeOf: endOf });
+      const { config, repartition = false, failFast = false, json = false } = options;
+      // Lines that programs read have none below them that are for people.
+      const live = options.live && !json;
+      outcome.exitCode = await run({ config, repartition, failFast, live, json, exitCodeOf: endOf });
     });
 
   withConfig(program.command('check'))

@@ -293,6 +293,7 @@ export class Engine {
       pool: this.#pool,
       checkpointer: this.#checkpointer,
       stores: this.#o.stores,
+      metrics: this.metrics,
     };
   }
 }

@@ -9,7 +9,15 @@ import type { Stores } from './feed/route.ts';
 import type { Lane } from './lanes/lane.ts';
 import type { HealthFacts } from './observe/health.ts';
 import { readiness } from './observe/health.ts';
-import type { GapReason, LaneStatus, SourceStatus, StatusReport, SubscriptionStatus } from './observe/status.ts';
+import type { Metrics } from './observe/metrics.ts';
+import type {
+  GapReason,
+  LaneStatus,
+  ProcessStatus,
+  SourceStatus,
+  StatusReport,
+  SubscriptionStatus,
+} from './observe/status.ts';
 import type { AmqpSink } from './sinks/amqp-sink.ts';
 import type { SinkLock } from './sinks/lock.ts';
 import type { Ts } from './source/position.ts';
@@ -27,17 +35,20 @@ export interface EngineParts {
   readonly pool: WorkerPool;
   readonly checkpointer: Checkpointer;
   readonly stores: Stores;
+  readonly metrics: Pick<Metrics, 'readBy' | 'sentBy'>;
 }
 
 export function statusReport(
   parts: EngineParts & { readonly version: string; readonly uptimeMs: number },
 ): StatusReport {
-  const { groups, sinks, stores, pool, config, version, uptimeMs } = parts;
+  const { groups, sinks, stores, pool, config, metrics, version, uptimeMs } = parts;
   return {
     version,
     uptimeSeconds: Math.floor(uptimeMs / 1000),
     notReady: readiness(healthFacts(parts), performance.now()).map(({ text }) => text),
-    sources: Object.fromEntries(groups.map((group) => [group.name, sourceStatus(group)])),
+    sources: Object.fromEntries(
+      groups.map((group) => [group.name, { ...sourceStatus(group), ...metrics.readBy(group.name) }]),
+    ),
     subscriptions: Object.fromEntries(
       groups.flatMap((group) =>
         eachRoute(group, (feed, s, name) => [
@@ -45,6 +56,7 @@ export function statusReport(
           subscriptionStatus(feed, s, {
             detached: feed !== group.shared,
             parked: stores.parking.count(name),
+            ...metrics.sentBy(name),
           }),
         ]),
       ),
@@ -53,6 +65,7 @@ export function statusReport(
       sinks.map((sink) => [sink.name, { state: sink.state, blocked: sink.blockedFor ?? null }]),
     ),
     workers: { threads: pool.threadsUp },
+    process: processStatus(),
     parking: { bytes: stores.parking.totalBytes, maxBytes: config.parked.maxBytes },
     gaps: stores.checkpoints.gaps().map(({ source, from, to, reason, at }) => ({
       source,
@@ -117,7 +130,7 @@ function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
   return trouble === undefined ? {} : { trouble };
 }
 
-function sourceStatus(group: FeedGroup): SourceStatus {
+function sourceStatus(group: FeedGroup): Omit<SourceStatus, 'entriesRead' | 'bytesRead'> {
   const { source, position, heldBy, lost } = group.shared;
   const { window } = source;
   const resumes = eachRoute(group, (feed, s) => feed.resume(s)?.ts ?? []).flat();
@@ -137,6 +150,15 @@ function sourceStatus(group: FeedGroup): SourceStatus {
   };
 }
 
+function processStatus(): ProcessStatus {
+  const { user, system } = process.cpuUsage();
+  return {
+    residentBytes: process.memoryUsage.rss(),
+    cpuSeconds: (user + system) / 1_000_000,
+    eventLoopBusySeconds: performance.eventLoopUtilization().active / 1_000,
+  };
+}
+
 function lagOf(source: Feed['source'], reached: Ts | undefined): number | null {
   const { window } = source;
   if (!window || !reached) return null;
@@ -153,18 +175,17 @@ function headroomOf({ window }: Feed['source'], resumes: Ts | undefined): number
 function subscriptionStatus(
   feed: Feed,
   subscription: number,
-  { detached, parked }: Pick<SubscriptionStatus, 'detached' | 'parked'>,
+  counts: Pick<SubscriptionStatus, 'detached' | 'parked' | 'eventsPublished' | 'messagesConfirmed'>,
 ): SubscriptionStatus {
   const lanes = feed.lanesOf(subscription);
   const resume = feed.resume(subscription);
   return {
     source: feed.name,
     state: subscriptionState(feed, lanes),
-    detached,
     watermark: resume && resume.kind !== 'from' ? formatTs(resume.ts) : null,
     lagSeconds: lagOf(feed.source, resume?.ts),
     headroomSeconds: headroomOf(feed.source, resume?.ts),
-    parked,
+    ...counts,
     lanes: lanes.map(laneStatus),
   };
 }

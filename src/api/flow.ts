@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import type { Config, SubscriptionConfig } from '../config/config.ts';
 import type { Declared } from '../config/declared.ts';
-import type { LaneStatus, StatusReport, SubscriptionStatus } from '../observe/status.ts';
+import { holdsByReason, underWay } from '../observe/lanes-summary.ts';
+import type { StatusReport, SubscriptionStatus } from '../observe/status.ts';
 import { endpoint, found, NOTHING } from './endpoint.ts';
 import type { Endpoint } from './endpoint.ts';
 import { sinkAnswer, sourceAnswer, subscriptionAnswer, subscriptionDetail } from './schemas.ts';
@@ -140,25 +141,7 @@ function declared({ declared: written }: Config): Declared {
   return written;
 }
 
-function summary(status: SubscriptionStatus): z.input<typeof subscriptionAnswer>['status'] {
-  const { state, watermark, lagSeconds, headroomSeconds, parked, lanes } = status;
-  let queued = 0;
-  let unconfirmed = 0;
-  for (const lane of lanes) {
-    queued += lane.queued;
-    unconfirmed += lane.unconfirmed;
-  }
-  return { state, watermark, lagSeconds, headroomSeconds, parked, queued, unconfirmed, holds: holds(lanes) };
-}
-
-/** By reason: a broker that is away holds all lanes for the same one. */
-function holds(lanes: readonly LaneStatus[]): z.input<typeof subscriptionAnswer>['status']['holds'] {
-  const byReason = new Map<string, z.input<typeof subscriptionAnswer>['status']['holds'][number]>();
-  for (const { held } of lanes) {
-    if (!held) continue;
-    const same = byReason.get(held.reason);
-    const longest = same && same.forSeconds >= held.forSeconds ? same : held;
-    byReason.set(held.reason, { ...held, ...longest, lanes: (same?.lanes ?? 0) + 1 });
-  }
-  return [...byReason.values()].sort((a, b) => b.forSeconds - a.forSeconds);
+function summary({ source: from, lanes, ...status }: SubscriptionStatus): z.input<typeof subscriptionAnswer>['status'] {
+  void from;
+  return { ...status, ...underWay(lanes), holds: holdsByReason(lanes) };
 }

@@ -59,6 +59,8 @@ const sourceStatus = name(
       description: "From the watermark of the subscription furthest behind to the member's newest entry.",
     }),
     inFlightBytes: count().meta({ description: 'Read and not yet confirmed.' }),
+    entriesRead: count().meta({ description: 'Since the engine started; who asks twice has the rate.' }),
+    bytesRead: count().meta({ description: 'Since the engine started.' }),
     heldBy: z.array(z.string()).readonly().meta({
       description: 'Subscriptions whose unconfirmed bytes keep this source from reading on.',
     }),
@@ -114,6 +116,11 @@ const subscriptionStatus = {
   lagSeconds: seconds().meta({ description: "From the watermark to the member's newest entry." }),
   headroomSeconds: seconds().meta({ description: 'From the oldest entry in the oplog to the watermark.' }),
   parked: count().meta({ description: 'Events that lie in the parking store now.' }),
+  detached: z.boolean().meta({
+    description: 'It held its source for too long, and reads by itself until it has caught up with the others.',
+  }),
+  eventsPublished: count().meta({ description: 'Since the engine started, those sent again included.' }),
+  messagesConfirmed: count().meta({ description: 'Since the engine started.' }),
   queued: count().meta({ description: 'Messages of all lanes that wait for their turn.' }),
   unconfirmed: count().meta({ description: 'Messages of all lanes that were sent and not yet confirmed.' }),
   holds: z

@@ -11,6 +11,7 @@ import { compareTs, formatTs } from '../source/position.ts';
 import { ReplicaSet } from '../source/replica-set.ts';
 import type { Ts } from '../source/position.ts';
 import { compilePatterns } from '../worker/pattern.ts';
+import { formatSpan } from '../terminal/amounts.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';
 
@@ -242,23 +243,6 @@ function tsOf(entry: Document | null): Ts | undefined {
 
 function withTime(ts: Ts): string {
   return `${new Date(ts.seconds * 1000).toISOString().replace('.000', '')} (${formatTs(ts)})`;
-}
-
-function formatSpan(seconds: number): string {
-  const units = [
-    [86_400, 'd'],
-    [3_600, 'h'],
-    [60, 'min'],
-    [1, 's'],
-  ] as const;
-  const parts: string[] = [];
-  let rest = seconds;
-  for (const [size, unit] of units) {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    if (count > 0 && parts.length < 2) parts.push(`${count} ${unit}`);
-  }
-  return parts.join(' ') || '0 s';
 }
 
 function codeOf(error: unknown): unknown {

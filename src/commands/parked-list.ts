@@ -3,6 +3,7 @@ import { readParked } from '../checkpoint/read-only.ts';
 import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
 import { loadConfig } from '../config/load.ts';
+import { formatBytes } from '../terminal/amounts.ts';
 import { NOTHING_PARKED } from './parked-counts.ts';
 import { table } from './table.ts';
 import { toStdout } from './output.ts';
@@ -36,15 +37,7 @@ export async function parkedList({ config, json, write = toStdout, ...flags }: P
     ]);
     write(table([['SUBSCRIPTION', 'EVENT', 'NAMESPACE', 'REASON', 'PARKED AT', 'DETAIL'], ...rows]));
     write(`\n${parked.length} parked.\n`);
-    write(`The store holds ${inUnits(storeBytes)} of ${inUnits(bound.maxBytes)} (parked.maxBytes).\n`);
+    write(`The store holds ${formatBytes(storeBytes)} of ${formatBytes(bound.maxBytes)} (parked.maxBytes).\n`);
   }
   return 0;
-}
-
-function inUnits(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let amount = bytes;
-  let unit = 0;
-  for (; amount >= 1024 && unit < units.length - 1; unit += 1) amount /= 1024;
-  return `${Number(amount.toFixed(1))} ${units[unit]}`;
 }

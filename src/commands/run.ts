@@ -1,16 +1,25 @@
 /** `tailrace run`: the engine over a configuration file, until it is told to stop. */
+import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { PositionLostError, UserError } from '../errors.ts';
 import { createEngine } from '../library/engine.ts';
 import { createLog } from '../observe/log.ts';
 import type { Log } from '../observe/log.ts';
+import { terminalLog } from '../terminal/terminal-log.ts';
+import type { TerminalLog } from '../terminal/terminal-log.ts';
 import { tellServiceManager } from './service-manager.ts';
 import { stopOnSignals } from './signals.ts';
+
+const STDOUT = 1;
 
 export interface RunOptions {
   readonly config: string;
   readonly repartition: boolean;
   readonly failFast: boolean;
+  /** The log, at a terminal too. */
+  readonly json: boolean;
+  /** At a terminal: how it is going, below the log. */
+  readonly live: boolean;
   /** Of a run that failed. */
   readonly exitCodeOf: (error: unknown) => number;
 }
@@ -26,12 +35,13 @@ const COLLECT_AT = '--heap-growing-percent=100';
  * Returns the exit code. Why a run failed is a line of its log like any other, so that whoever collects the lines has it too:
  * level `fatal`, and for what only the user can mend its `code`.
  */
-export async function run({ exitCodeOf, ...options }: RunOptions): Promise<number> {
+export async function run({ exitCodeOf, json, live, ...options }: RunOptions): Promise<number> {
+  const terminal = terminalLog({ json, live });
   try {
-    return await runEngine(options);
+    return await runEngine(options, terminal);
   } catch (error) {
     const exitCode = exitCodeOf(error);
-    const log = createLog('info');
+    const log = createLog('info', terminal);
     if (error instanceof UserError) log.fatal({ code: error.code, exitCode }, error.message);
     else if (error instanceof PositionLostError)
       log.fatal({ code: `position-${error.reason}`, exitCode }, error.message);
@@ -41,18 +51,23 @@ export async function run({ exitCodeOf, ...options }: RunOptions): Promise<numbe
   }
 }
 
-async function runEngine({ config, repartition, failFast }: Omit<RunOptions, 'exitCodeOf'>): Promise<number> {
+async function runEngine(
+  { config, repartition, failFast }: Pick<RunOptions, 'config' | 'repartition' | 'failFast'>,
+  terminal: TerminalLog,
+): Promise<number> {
   setFlagsFromString(COLLECT_AT);
   let heard: (ReturnType<typeof stopOnSignals> & { readonly log: Log }) | undefined;
   // From here on signals are heard: whatever is being opened is closed again.
   const log = (level: string): Log => {
-    const made = createLog(level);
+    const made = createLog(level, terminal);
     heard = { ...stopOnSignals(made), log: made };
     return made;
   };
   try {
     const engine = await createEngine({ config, log, repartition, failFast });
     await using _manager = heard && tellServiceManager({ engine, ...heard });
+    // Not between events that are printed there.
+    await using _live = engine.writesToStdout && isatty(STDOUT) ? undefined : terminal.showLive?.(engine);
     return await engine.run(heard?.stop);
   } finally {
     heard?.[Symbol.dispose]();

@@ -108,6 +108,11 @@ export class EmbeddedEngine {
     await this.#close();
   }
 
+  /** Whether a subscription prints its events. */
+  get writesToStdout(): boolean {
+    return this.#parts.config.subscriptions.some(({ to }) => to.kind === 'stdout');
+  }
+
   /** What `GET /status` says. */
   status(): StatusReport {
     return this.#parts.engine.status();

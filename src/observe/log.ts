@@ -25,15 +25,21 @@ export interface Log extends Pick<Logger, 'info' | 'debug'> {
 /** Lines that wait for a full disk; later ones are dropped. */
 const MOST_WAITING = 10_000;
 
+/** Takes whole lines. */
+export interface LogOutput {
+  write(line: string): void;
+}
+
 /** `fatal`: why a run ends. */
-export function createLog(level: string): Log & { readonly fatal: LogCoded } {
+export function createLog(level: string, output: LogOutput = stderrLines()): Log & { readonly fatal: LogCoded } {
   // The level by its name: whoever alerts on `error` should not have to know that it is 50.
   const formatters = { level: (label: string) => ({ level: label }) };
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters }, patientStderr());
+  const safe = { write: (line: string) => output.write(withoutKnownSecrets(line)) };
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters }, safe);
 }
 
 /** Unheard, an error of it would end the process: deliveries would stop for a disk that only the log is on. */
-function patientStderr(): { write(line: string): void } {
+export function stderrLines(): LogOutput {
   const stderr = destination({ dest: 2, sync: true });
   let waiting = 0;
   let failing = false;
@@ -43,7 +49,7 @@ function patientStderr(): { write(line: string): void } {
     write(line) {
       waiting = failing ? waiting + 1 : 0;
       // Writing nothing tries again what waits.
-      stderr.write(waiting > MOST_WAITING ? '' : withoutKnownSecrets(line));
+      stderr.write(waiting > MOST_WAITING ? '' : line);
     },
   };
 }

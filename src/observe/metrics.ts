@@ -39,6 +39,17 @@ export interface SinkMeter {
   reconnected(): void;
 }
 
+/** What the status repeats of the counters, which prom-client hands out only later. */
+export interface SourceTotals {
+  entriesRead: number;
+  bytesRead: number;
+}
+
+export interface LaneTotals {
+  eventsPublished: number;
+  messagesConfirmed: number;
+}
+
 interface MetricsOptions {
   readonly version: string;
   /** Asked once a scrape. */
@@ -55,6 +66,8 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #status: () => StatusReport;
   readonly #all: Instruments;
+  readonly #sourceTotals = new Map<string, SourceTotals>();
+  readonly #laneTotals = new Map<string, LaneTotals>();
 
   constructor({ version, status }: MetricsOptions) {
     this.#status = status;
@@ -74,12 +87,23 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
+  /** Of a source, since its meter was made. */
+  readBy(source: string): Readonly<SourceTotals> {
+    return kept(this.#sourceTotals, source, { entriesRead: 0, bytesRead: 0 });
+  }
+
+  /** Of a subscription, since its meter was made. */
+  sentBy(subscription: string): Readonly<LaneTotals> {
+    return kept(this.#laneTotals, subscription, { eventsPublished: 0, messagesConfirmed: 0 });
+  }
+
   source(name: string): SourceMeter {
     const source = { source: name };
     const end = { end: 'source', name };
     const { entriesRead, readBytes, eventsFiltered, reconnects, workerBatchSeconds } = this.#all;
     for (const counter of [entriesRead, readBytes, eventsFiltered]) counter.inc(source, 0);
     reconnects.inc(end, 0);
+    const totals = kept(this.#sourceTotals, name, { entriesRead: 0, bytesRead: 0 });
     const phases = {
       wait: workerBatchSeconds.labels({ source: name, phase: 'wait' }),
       decode: workerBatchSeconds.labels({ source: name, phase: 'decode' }),
@@ -87,6 +111,8 @@ export class Metrics {
     };
     return {
       read: (entries, bytes) => {
+        totals.entriesRead += entries;
+        totals.bytesRead += bytes;
         entriesRead.inc(source, entries);
         readBytes.inc(source, bytes);
       },
@@ -102,9 +128,16 @@ export class Metrics {
     for (const counter of [eventsPublished, messagesConfirmed, messagesReturned, messagesNacked])
       counter.inc(labels, 0);
     for (const reason of PARK_REASONS) eventsParked.inc({ subscription, reason }, 0);
+    const totals = kept(this.#laneTotals, subscription, { eventsPublished: 0, messagesConfirmed: 0 });
     return {
-      published: (events) => eventsPublished.inc(labels, events),
-      confirmed: (messages) => messagesConfirmed.inc(labels, messages),
+      published: (events) => {
+        totals.eventsPublished += events;
+        eventsPublished.inc(labels, events);
+      },
+      confirmed: (messages) => {
+        totals.messagesConfirmed += messages;
+        messagesConfirmed.inc(labels, messages);
+      },
       returned: (messages) => messagesReturned.inc(labels, messages),
       nacked: (messages) => messagesNacked.inc(labels, messages),
       parked: (reason, events) => eventsParked.inc({ subscription, reason }, events),
@@ -118,6 +151,12 @@ export class Metrics {
     reconnects.inc(end, 0);
     return { reconnected: () => reconnects.inc(end) };
   }
+}
+
+function kept<T>(all: Map<string, T>, name: string, fresh: T): T {
+  const totals = all.get(name) ?? fresh;
+  all.set(name, totals);
+  return totals;
 }
 
 /** Sets every metric that mirrors live state. What the report does not know has no series, rather than a wrong 0. */

@@ -15,6 +15,7 @@ export interface StatusReport {
   readonly subscriptions: Readonly<Record<string, SubscriptionStatus>>;
   readonly sinks: Readonly<Record<string, SinkStatus>>;
   readonly workers: WorkersStatus;
+  readonly process: ProcessStatus;
   readonly parking: ParkingStatus;
   /** Every gap on record, oldest first; they outlive the process. */
   readonly gaps: readonly GapStatus[];
@@ -38,6 +39,9 @@ export interface SourceStatus {
   readonly checkpointLagSeconds: number | null;
   /** Read and not yet confirmed. */
   readonly inFlightBytes: number;
+  /** Since the engine started; who asks twice has the rate. */
+  readonly entriesRead: number;
+  readonly bytesRead: number;
   /** Subscriptions whose unconfirmed bytes keep this source from reading on; empty while it reads. */
   readonly heldBy: readonly string[];
 }
@@ -55,6 +59,10 @@ export interface SubscriptionStatus {
   readonly headroomSeconds: number | null;
   /** Events that lie in the parking store now. */
   readonly parked: number;
+  /** Since the engine started, those sent again included. */
+  readonly eventsPublished: number;
+  /** Since the engine started. */
+  readonly messagesConfirmed: number;
   readonly lanes: readonly LaneStatus[];
 }
 
@@ -102,6 +110,16 @@ export type SinkState = 'connecting' | 'connected' | 'reconnecting' | 'stopped';
 export interface WorkersStatus {
   /** Those that are up; with `auto` their number follows the load. */
   readonly threads: number;
+}
+
+/** Totals since the process started: who asks twice knows how busy it was in between. */
+export interface ProcessStatus {
+  /** Memory it holds now. */
+  readonly residentBytes: number;
+  /** Of all its threads. */
+  readonly cpuSeconds: number;
+  /** That the main thread's event loop had something to do; near one a second it is the bottleneck. */
+  readonly eventLoopBusySeconds: number;
 }
 
 export interface ParkingStatus {

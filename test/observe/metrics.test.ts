@@ -192,3 +192,19 @@ test("the README's table names exactly the metrics of the list", () => {
     specs.map(({ name }) => name),
   );
 });
+
+test('the totals that the status repeats are what the counters say', async () => {
+  const metrics = metricsOf(() => sampleStatus);
+  const source = metrics.source('shop');
+  source.read(10, 5_000);
+  source.read(5, 2_500);
+  const lane = metrics.lane('orders');
+  lane.published(20);
+  lane.confirmed(2);
+  assert.deepEqual(metrics.readBy('shop'), { entriesRead: 15, bytesRead: 7_500 });
+  assert.deepEqual(metrics.sentBy('orders'), { eventsPublished: 20, messagesConfirmed: 2 });
+  assert.deepEqual(metrics.readBy('other'), { entriesRead: 0, bytesRead: 0 });
+  const text = await metrics.text();
+  assert.match(text, /tailrace_entries_read_total\{source="shop"\} 15/);
+  assert.match(text, /tailrace_messages_confirmed_total\{subscription="orders"\} 2/);
+});

@@ -16,6 +16,8 @@ export const sampleStatus: StatusReport = {
       headroomSeconds: 86_000,
       checkpointLagSeconds: 6,
       inFlightBytes: 67_108_864,
+      entriesRead: 2_400_000,
+      bytesRead: 1_322_400_000,
       heldBy: ['orders'],
     },
     fresh: {
@@ -28,6 +30,8 @@ export const sampleStatus: StatusReport = {
       headroomSeconds: null,
       checkpointLagSeconds: null,
       inFlightBytes: 0,
+      entriesRead: 0,
+      bytesRead: 0,
       heldBy: [],
     },
   },
@@ -40,6 +44,8 @@ export const sampleStatus: StatusReport = {
       lagSeconds: 6,
       headroomSeconds: 86_000,
       parked: 2,
+      eventsPublished: 2_000_000,
+      messagesConfirmed: 10_000,
       lanes: [
         { partition: 0, queued: 0, unconfirmed: 7 },
         {
@@ -58,11 +64,14 @@ export const sampleStatus: StatusReport = {
       lagSeconds: null,
       headroomSeconds: null,
       parked: 0,
+      eventsPublished: 0,
+      messagesConfirmed: 0,
       lanes: [{ partition: 0, queued: 0, unconfirmed: 0 }],
     },
   },
   sinks: { rabbit: { state: 'connected', blocked: 'low on memory' }, spare: { state: 'connecting', blocked: null } },
   workers: { threads: 3 },
+  process: { residentBytes: 209_715_200, cpuSeconds: 120.5, eventLoopBusySeconds: 60.25 },
   parking: { bytes: 2048, maxBytes: 1_073_741_824 },
   gaps: [
     { source: 'shop', from: '1:1', to: '2:1', reason: 'truncated', at: '2026-11-22T06:06:55.756Z' },
