@@ -52,6 +52,23 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await run({ config, repartition, failFast, live, json, exitCodeOf: endOf });
     });
 
+  program
+    .command('init')
+    .description('Write a first tailrace.yaml: from these flags, from answers at a terminal, or from defaults.')
+    .option('--mongodb <uri>', 'the replica set to read; a password goes to the environment, not into the file')
+    .option('--amqp <uri>', 'the RabbitMQ to deliver to; likewise')
+    .option('--namespaces <patterns>', 'with commas between them, such as "shop.*,!shop.tmp_*"')
+    .option('--exchange <name>', 'publish to this exchange, with a queue of its name')
+    .addOption(new Option('--queue <name>', 'publish to this queue instead').conflicts('exchange'))
+    .option('--file <file>', 'what to write', 'tailrace.yaml')
+    .option('--force', 'replace the file if it is there', false)
+    .option('--yes', 'ask nothing', false)
+    .option('--json', 'as JSON', false)
+    .action(async (options: InitFlags) => {
+      const { init } = await import('./commands/init.ts');
+      outcome.exitCode = await init(options);
+    });
+
   withConfig(program.command('check'))
     .description(
       'Validate the file, connect to both ends, check rights; show the oplog and what each subscription matches.',
@@ -204,6 +221,18 @@ function commandLine(outcome: Outcome): Command {
     });
 
   return program;
+}
+
+interface InitFlags {
+  readonly mongodb?: string;
+  readonly amqp?: string;
+  readonly namespaces?: string;
+  readonly queue?: string;
+  readonly exchange?: string;
+  readonly file: string;
+  readonly force: boolean;
+  readonly yes: boolean;
+  readonly json: boolean;
 }
 
 interface EngineFlags {

@@ -1,33 +1,18 @@
 /** Asks before something that cannot be undone: at a terminal; anywhere else `--yes` must have been said. */
-import { createInterface } from 'node:readline';
-import type { ReadStream, WriteStream } from 'node:tty';
 import { InterruptedError, UserError } from '../errors.ts';
-
-export interface Terminal {
-  readonly input: Pick<ReadStream, 'isTTY'> & NodeJS.ReadableStream;
-  readonly output: Pick<WriteStream, 'isTTY'> & NodeJS.WritableStream;
-}
+import { ask, canAsk, ownTerminal } from './ask.ts';
+import type { Terminal } from './ask.ts';
 
 /** Throws `InterruptedError` when Ctrl-C or the end of the input comes instead of an answer. */
-export async function confirmed(
-  question: string,
-  yes: boolean,
-  { input, output }: Terminal = { input: process.stdin, output: process.stderr },
-): Promise<boolean> {
+export async function confirmed(question: string, yes: boolean, terminal: Terminal = ownTerminal()): Promise<boolean> {
   if (yes) return true;
-  if (!input.isTTY || !output.isTTY) {
+  if (!canAsk(terminal)) {
     throw new UserError('usage', `Nothing was changed: say \`--yes\` to go on where nobody can be asked.`);
   }
-  const terminal = createInterface({ input, output });
-  const answer = await new Promise<string | undefined>((resolve) => {
-    // Ctrl-C closes it too, as nobody listens to its `SIGINT`.
-    terminal.once('close', () => resolve(undefined));
-    terminal.question(`${question} [y/N] `, resolve);
-  });
-  terminal.close();
+  const answer = await ask(`${question} [y/N] `, terminal);
   if (answer === undefined) {
-    output.write('\nNothing was changed.\n');
+    terminal.output.write('\nNothing was changed.\n');
     throw new InterruptedError();
   }
-  return /^y(es)?$/i.test(answer.trim());
+  return /^y(es)?$/i.test(answer);
 }

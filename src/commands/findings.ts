@@ -1,36 +1,63 @@
 /**
- * What `tailrace check` found, line by line under the end it was found at. A fault is something that would stop `run`, or
- * leave it waiting; everything else is no reason not to start.
+ * What a look at both ends found, under the end it was found at. A fault is something that would stop `run`, or leave it waiting; everything
+ * else is no reason not to start.
  */
 import { withoutKnownSecrets } from '../config/known-secrets.ts';
+
+export interface Finding {
+  readonly kind: 'ok' | 'info' | 'warning' | 'fault';
+  readonly text: string;
+}
+
+export interface Found {
+  /** What was looked at. */
+  readonly at: string;
+  readonly findings: readonly Finding[];
+}
+
+const HEADS: Readonly<Record<Finding['kind'], string>> = { ok: 'ok', info: '', warning: 'warning', fault: 'FAULT' };
 
 export class Findings {
   faults = 0;
   readonly #write: (text: string) => void;
+  readonly #all: { at: string; findings: Finding[] }[] = [];
 
+  /** `write`: as lines for a person, one by one as they are found. */
   constructor(write: (text: string) => void) {
-    this.#write = (text) => write(withoutKnownSecrets(text));
+    this.#write = write;
+  }
+
+  get all(): readonly Found[] {
+    return this.#all;
   }
 
   title(text: string): void {
-    this.#write(`${text}\n`);
+    const at = withoutKnownSecrets(text);
+    this.#all.push({ at, findings: [] });
+    this.#write(`${at}\n`);
   }
 
   ok(text: string): void {
-    this.#write(`  ok       ${text}\n`);
+    this.#add('ok', text);
   }
 
   info(text: string): void {
-    this.#write(`           ${text}\n`);
+    this.#add('info', text);
   }
 
   warning(text: string): void {
-    this.#write(`  warning  ${text}\n`);
+    this.#add('warning', text);
   }
 
   fault(text: string): void {
     this.faults++;
-    this.#write(`  FAULT    ${text}\n`);
+    this.#add('fault', text);
+  }
+
+  #add(kind: Finding['kind'], said: string): void {
+    const text = withoutKnownSecrets(said);
+    this.#all.at(-1)!.findings.push({ kind, text });
+    this.#write(`  ${HEADS[kind].padEnd(9)}${text}\n`);
   }
 }
 

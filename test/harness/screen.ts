@@ -72,6 +72,9 @@ export class FakeScreen {
       case 'A':
         this.#row = Math.max(this.#top, this.#row - number);
         return;
+      case 'G':
+        this.#column = number - 1;
+        return;
       case 'H':
         [this.#row, this.#column] = [this.#top, 0];
         return;
