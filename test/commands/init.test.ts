@@ -97,7 +97,8 @@ describe('tailrace init', () => {
   });
 });
 
-const ERASURE = new RegExp(`${'\x1b'}\\[[\\d;]*[A-Za-z]`, 'g');
+const ESC = '\x1b';
+const ERASURE = new RegExp(`${ESC}\\[[\\d;]*[A-Za-z]`, 'g');
 
 test(
   'ends that are away are said, and stop nothing; a password is in neither the file nor what it says',
