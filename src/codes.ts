@@ -45,6 +45,7 @@ export const NOTICE_CODES = [
   'shutdown-late',
   'sink-away',
   'sink-blocked',
+  'sink-refused',
   'source-away',
   'source-refused',
   'source-stopped',

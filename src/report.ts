@@ -99,7 +99,7 @@ export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }
       name: sink.name,
       connected: sink.state === 'connected',
       ...(sink.blockedFor !== undefined && { blocked: sink.blockedFor }),
-      ...(sink.downFor !== undefined && { trouble: sink.downFor }),
+      ...(sink.down && { down: sink.down }),
     })),
     subscriptions: groups.flatMap((group) =>
       eachRoute(group, (feed, s, name) => ({

@@ -33,7 +33,7 @@ const COLLECT_AT = '--heap-growing-percent=100';
 
 /**
  * Returns the exit code. Why a run failed is a line of its log like any other, so that whoever collects the lines has it too:
- * level `fatal`, and for what only the user can mend its `code`.
+ * level `fatal`, with its `code`.
  */
 export async function run({ exitCodeOf, json, live, ...options }: RunOptions): Promise<number> {
   const terminal = terminalLog({ json, live });
@@ -68,7 +68,10 @@ async function runEngine(
     await using _manager = heard && tellServiceManager({ engine, ...heard });
     // Not between events that are printed there.
     await using _live = engine.writesToStdout && isatty(STDOUT) ? undefined : terminal.showLive?.(engine);
-    return await engine.run(heard?.stop);
+    const exitCode = await engine.run(heard?.stop);
+    // A run that failed by itself says why in its last line, as one that could not start does.
+    if (exitCode !== 0 && engine.lost) throw engine.lost;
+    return exitCode;
   } finally {
     heard?.[Symbol.dispose]();
   }

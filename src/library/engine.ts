@@ -12,6 +12,7 @@ import type { Config } from '../config/config.ts';
 import type { Engine } from '../engine.ts';
 import type { ExitCode } from '../feed/feed-group.ts';
 import { UserError } from '../errors.ts';
+import type { PositionLostError } from '../errors.ts';
 import { liveness, readiness } from '../observe/health.ts';
 import type { HealthFacts } from '../observe/health.ts';
 import { startHttp } from '../observe/http.ts';
@@ -113,6 +114,11 @@ export class EmbeddedEngine {
     return this.#parts.config.subscriptions.some(({ to }) => to.kind === 'stdout');
   }
 
+  /** Why a source was given up, the first of them; undefined while none was. */
+  get lost(): PositionLostError | undefined {
+    return this.#parts.engine.lost;
+  }
+
   /** What `GET /status` says. */
   status(): StatusReport {
     return this.#parts.engine.status();
@@ -142,9 +148,9 @@ export class EmbeddedEngine {
     let http: HttpServer | undefined;
     try {
       if (config.http) http = await startHttp({ ...config.http, handlers, log });
-      const code = await engine.run(stop);
-      log.info({ code }, 'Stopped.');
-      return code;
+      const exitCode = await engine.run(stop);
+      log.info({ exitCode }, 'Stopped.');
+      return exitCode;
     } finally {
       await engine.close();
       await http?.close();

@@ -42,8 +42,8 @@ export interface SinkFacts {
   readonly connected: boolean;
   /** The broker's words for taking no more. */
   readonly blocked?: string;
-  /** The last connection error, for people. */
-  readonly trouble?: string;
+  /** Why it is not connected, where that is known: the last error, for people. */
+  readonly down?: { readonly code: 'sink-away' | 'sink-refused'; readonly reason: string };
 }
 
 export interface SubscriptionFacts {
@@ -176,11 +176,10 @@ function parkingReasons({ failing, full }: ParkingFacts): Reason[] {
   return reasons;
 }
 
-function sinkReasons({ name, connected, blocked, trouble }: SinkFacts): Reason[] {
+function sinkReasons({ name, connected, blocked, down }: SinkFacts): Reason[] {
   if (!connected) {
-    return [
-      { code: 'sink-away', text: `sink "${name}" is not connected${trouble === undefined ? '' : `: ${trouble}`}` },
-    ];
+    const because = down === undefined ? '' : `: ${down.reason}`;
+    return [{ code: down?.code ?? 'sink-away', text: `sink "${name}" is not connected${because}` }];
   }
   if (blocked !== undefined)
     return [{ code: 'sink-blocked', text: `sink "${name}" is blocked by the broker: ${blocked}` }];

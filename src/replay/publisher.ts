@@ -61,7 +61,7 @@ export class Publisher implements AsyncDisposable {
     }
     const sink = 'sink' in to ? this.#sinks.get(to.sink) : undefined;
     if (sink && !(await this.#start(sink))) {
-      return { kind: 'unavailable', detail: `RabbitMQ cannot be reached (${sink.downFor ?? 'no answer'})` };
+      return { kind: 'unavailable', detail: `RabbitMQ cannot be reached (${sink.down?.reason ?? 'no answer'})` };
     }
     const way = this.#way(subscription, as);
     return await way.send(

@@ -4,7 +4,7 @@
  * losses are each connection's own.
  */
 import { Backoff, sleep } from '../backoff.ts';
-import { connectFault, connectTo } from './connect.ts';
+import { connectFault, connectTo, connectTrouble } from './connect.ts';
 import { Outbox } from './outbox.ts';
 import type { ChannelModel } from 'amqplib';
 import type { SinkConfig } from '../config/config.ts';
@@ -20,9 +20,16 @@ export interface AmqpConnectionOptions {
   readonly meter: SinkMeter;
 }
 
+/** Why nothing can be sent, for people. `sink-refused` is what only somebody can mend. */
+export interface SinkDown {
+  readonly code: 'sink-away' | 'sink-refused';
+  readonly reason: string;
+}
+
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 const LOG_EVERY_TRIES = 30;
+
 export class AmqpConnection {
   /** The channels that are open on it; which comes first changes, see `#writable`. */
   readonly ports = new Set<AmqpPort>();
@@ -38,7 +45,7 @@ export class AmqpConnection {
   readonly #losses = new WeakMap<ChannelModel, Promise<never>>();
   #ensured = new Map<string, Promise<void>>();
   #blockedFor: string | undefined;
-  #lastFault: string | undefined = 'not connected yet';
+  #lastFault: SinkDown | undefined = { code: 'sink-away', reason: 'not connected yet' };
   #wasConnected = false;
   #refused = false;
   #loop: Promise<void> | undefined;
@@ -65,9 +72,9 @@ export class AmqpConnection {
     return this.#ensured;
   }
 
-  /** Why nothing can be sent; undefined while connected. */
-  get downFor(): string | undefined {
-    return this.#model ? undefined : (this.#lastFault ?? 'not connected');
+  /** Undefined while connected. */
+  get down(): SinkDown | undefined {
+    return this.#model ? undefined : (this.#lastFault ?? { code: 'sink-away', reason: 'not connected' });
   }
 
   /** The broker's reason while it blocks publishers (memory or disk alarm). */
@@ -172,17 +179,28 @@ export class AmqpConnection {
           this.#giveUp(error);
           return undefined;
         }
-        this.#lastFault = fault?.message ?? (error instanceof Error ? error.message : String(error));
-        if (backoff.tries % LOG_EVERY_TRIES === 0) {
-          this.#log.warn(
-            { code: 'sink-away', ...this.#name, reason: this.#lastFault },
-            'RabbitMQ cannot be reached; trying on.',
-          );
-        }
+        const isNews = this.#failed(error);
+        if (isNews || backoff.tries % LOG_EVERY_TRIES === 0) this.#sayDown();
         await sleep(backoff.next(), stop);
       }
     }
     return undefined;
+  }
+
+  /** Whether it is of another kind than before: who was away for minutes may refuse the login once it is there. */
+  #failed(error: unknown): boolean {
+    const before = this.#lastFault?.code;
+    const trouble = connectTrouble(error, this.#config);
+    this.#lastFault = trouble
+      ? { code: 'sink-refused', reason: trouble.text }
+      : { code: 'sink-away', reason: error instanceof Error ? error.message : String(error) };
+    return this.#lastFault.code !== before;
+  }
+
+  #sayDown(): void {
+    const { code, reason } = this.#lastFault!;
+    if (code === 'sink-refused') this.#log.error({ code, ...this.#name, reason }, 'RabbitMQ refuses; trying on.');
+    else this.#log.warn({ code, ...this.#name, reason }, 'RabbitMQ cannot be reached; trying on.');
   }
 
   #giveUp(error: unknown): void {
@@ -231,7 +249,7 @@ export class AmqpConnection {
         // After a missed heartbeat amqplib waits for what it has still to send, on a link where nothing is taken any more.
         internals(model).stream.destroy();
         this.#blockedFor = undefined;
-        this.#lastFault = reason;
+        this.#lastFault = { code: 'sink-away', reason };
         if (!this.stopped) this.#log.warn({ code: 'sink-away', ...this.#name, reason }, 'Connection to RabbitMQ lost.');
         reject(new Error('the connection was lost'));
       });

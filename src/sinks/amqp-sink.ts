@@ -6,6 +6,7 @@
  */
 import { Backoff, sleep } from '../backoff.ts';
 import { AmqpConnection } from './amqp-connection.ts';
+import type { SinkDown } from './amqp-connection.ts';
 import { AmqpPort, bodyPropertiesOf } from './amqp-port.ts';
 import { amqpCode, checkTopology, declareTopology, topologyFault, topologyOf } from './topology.ts';
 import type { BodyProperties } from './amqp-port.ts';
@@ -51,8 +52,9 @@ export class AmqpSink {
   }
 
   /** Why some lanes can send nothing; undefined while all connections stand. */
-  get downFor(): string | undefined {
-    return this.#had.find(({ model }) => !model)?.downFor;
+  get down(): SinkDown | undefined {
+    const down = this.#had.flatMap((connection) => connection.down ?? []);
+    return down.find(({ code }) => code === 'sink-refused') ?? down[0];
   }
 
   get state(): SinkState {
@@ -177,7 +179,7 @@ export class AmqpSink {
 
   async #apply(connection: AmqpConnection, topology: Topology): Promise<void> {
     const { model } = connection;
-    if (!model) throw new Error(connection.downFor ?? 'not connected');
+    if (!model) throw new Error(connection.down?.reason ?? 'not connected');
     const channel = await connection.whileOpen(model, model.createChannel());
     // The refusal reaches us through the call that caused it.
     channel.on('error', () => {});

@@ -4,6 +4,7 @@
  */
 import { connect, credentials } from 'amqplib';
 import { UserError } from '../errors.ts';
+import type { UserErrorCode } from '../errors.ts';
 import { readTlsFile } from '../tls-file.ts';
 import { explainTls, tlsTrouble } from '../tls-trouble.ts';
 import { withoutSecrets } from '../config/redact.ts';
@@ -73,9 +74,22 @@ function withHeartbeat(uri: string, heartbeatMs: number): string {
   return url.href;
 }
 
-/** What only the user can mend; undefined for what may pass by itself. */
-export function connectFault(error: unknown, { name: sink, uri, tls }: SinkConfig): UserError | undefined {
+/** What only the user can mend, and what to do about it, for people. */
+export interface ConnectTrouble {
+  readonly code: UserErrorCode;
+  readonly text: string;
+}
+
+/** As it ends a start; undefined for what may pass by itself. */
+export function connectFault(error: unknown, sink: SinkConfig): UserError | undefined {
   if (error instanceof UserError) return error;
+  const trouble = connectTrouble(error, sink);
+  return trouble && new UserError(trouble.code, `sink "${sink.name}": ${trouble.text}`, { cause: error });
+}
+
+/** Undefined for what may pass by itself. */
+export function connectTrouble(error: unknown, { name: sink, uri, tls }: SinkConfig): ConnectTrouble | undefined {
+  if (error instanceof UserError) return { code: error.code, text: error.message };
   const said = error instanceof Error ? error.message : '';
   const trouble = tlsTrouble(error);
   if (trouble) {
@@ -89,41 +103,41 @@ export function connectFault(error: unknown, { name: sink, uri, tls }: SinkConfi
     // OpenSSL's own words end in places of its source.
     const reason = error instanceof Error && 'reason' in error ? String(error.reason) : said;
     const detail = withoutSecrets(reason.trim(), uri);
-    return new UserError('tls-failed', `sink "${sink}": ${explained} (${detail})`, { cause: error });
+    return { code: 'tls-failed', text: `${explained} (${detail})` };
   }
-  return handshakeFault(error, sink, tls?.login);
+  return handshakeTrouble(error, sink, tls?.login);
 }
 
 /**
  * Wrong credentials, or a virtual host that is not there, not ours, or full. amqplib gives the code only inside its message, and of the
  * last three nothing that would tell them apart.
  */
-function handshakeFault(
+function handshakeTrouble(
   error: unknown,
   sink: string,
   login: SinkTlsConfig['login'] = 'password',
-): UserError | undefined {
+): ConnectTrouble | undefined {
   const said = error instanceof Error ? error.message : '';
   const code = /^Handshake terminated by server: (?<code>\d{3})/.exec(said)?.groups?.['code'];
   if (code === '403') {
-    return new UserError(
-      'credentials-refused',
-      login === 'certificate'
-        ? `sink "${sink}": RabbitMQ refused the login by certificate. It needs the plugin rabbitmq_auth_mechanism_ssl, EXTERNAL ` +
-            'among its auth_mechanisms, and a user named after the certificate (`ssl_cert_login_from` says after what of it).'
-        : `sink "${sink}": RabbitMQ refused the user or password. Check them in \`sinks.${sink}.uri\`.`,
-      { cause: error },
-    );
+    return {
+      code: 'credentials-refused',
+      text:
+        login === 'certificate'
+          ? 'RabbitMQ refused the login by certificate. It needs the plugin rabbitmq_auth_mechanism_ssl, EXTERNAL among its ' +
+            'auth_mechanisms, and a user named after the certificate (`ssl_cert_login_from` says after what of it).'
+          : `RabbitMQ refused the user or password. Check them in \`sinks.${sink}.uri\`.`,
+    };
   }
   // Where the virtual host is refused, amqplib (2.3) says only that it had expected something else.
   if (code === '530' || said.startsWith('Expected ConnectionOpenOk; got <ConnectionClose')) {
-    return new UserError(
-      'rights-missing',
-      `sink "${sink}": RabbitMQ does not let this user into the virtual host, or there is none of that name, or it or the user ` +
-        `has as many connections as it may have. Check the path of \`sinks.${sink}.uri\` ("/" is written %2F), create it, ` +
-        'grant the user rights on it, or raise the limit (`rabbitmqctl list_vhost_limits`, `list_user_limits`).',
-      { cause: error },
-    );
+    return {
+      code: 'rights-missing',
+      text:
+        'RabbitMQ does not let this user into the virtual host, or there is none of that name, or it or the user has as many ' +
+        `connections as it may have. Check the path of \`sinks.${sink}.uri\` ("/" is written %2F), create it, grant the user rights ` +
+        'on it, or raise the limit (`rabbitmqctl list_vhost_limits`, `list_user_limits`).',
+    };
   }
   return undefined;
 }

@@ -349,7 +349,9 @@ export class MemberReader {
   }
 
   #reason(error: unknown): string {
-    return withoutSecrets(error instanceof Error ? error.message : String(error), this.#o.uri);
+    const said = error instanceof Error ? error.message : String(error);
+    // Behind its name the server repeats the whole command, cluster time and session included.
+    return withoutSecrets(said.replace(/( to execute command) \{ (\w+).*$/s, '$1 $2'), this.#o.uri);
   }
 
   #become(state: SourceState): void {

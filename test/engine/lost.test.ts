@@ -106,6 +106,13 @@ describe('a position that has left the oplog', () => {
     await rollOver();
     const stopped = place.start();
     assert.equal(await stopped.ended(), 3, stopped.log());
+    const { code, exitCode, msg } = stopped.fatal();
+    assert.deepEqual({ code, exitCode }, { code: 'position-truncated', exitCode: 3 });
+    assert.match(
+      msg,
+      /changes between them are gone\. Take a new copy of the data, then go on with `onPositionLost: earliest`/,
+    );
+    assert.doesNotMatch(stopped.log(), /"code":\d/);
     const said = /position (?<from>\d+:\d+) has left the oplog, whose oldest entry is (?<to>\d+:\d+)/.exec(
       stopped.log(),
     );

@@ -109,9 +109,9 @@ export class EngineProcess {
   }
 
   /** Why it ended, from its last line; of one that failed. */
-  fatal(): { readonly level: string; readonly code: string; readonly msg: string } {
+  fatal(): Fatal {
     const line = this.log().trimEnd().split('\n').at(-1) ?? '';
-    const said = JSON.parse(line) as { level: string; code: string; msg: string };
+    const said = JSON.parse(line) as Fatal & { level: string };
     if (said.level !== 'fatal') throw new Error(`the last line is not why it ended: ${line}`);
     return said;
   }
@@ -164,6 +164,12 @@ export class EngineProcess {
     }
     return this.#url;
   }
+}
+
+interface Fatal {
+  readonly code: string;
+  readonly exitCode: number;
+  readonly msg: string;
 }
 
 /** There is nobody to ask any more. */

@@ -104,9 +104,10 @@ test('back pressure alone is ready; held without a batch for ten seconds is not,
 });
 
 test('a sink that is away or blocked is not ready, in the words of whoever knows why', () => {
-  assert.deepEqual(readiness(withSink({ connected: false, trouble: 'ECONNREFUSED' }), NOW), [
-    'sink "rabbit" is not connected: ECONNREFUSED',
-  ]);
+  assert.deepEqual(
+    readiness(withSink({ connected: false, down: { code: 'sink-away', reason: 'ECONNREFUSED' } }), NOW),
+    ['sink "rabbit" is not connected: ECONNREFUSED'],
+  );
   assert.deepEqual(readiness(withSink({ blocked: 'low on disk' }), NOW), [
     'sink "rabbit" is blocked by the broker: low on disk',
   ]);
@@ -185,6 +186,8 @@ test('each reason has a code, which has a page', () => {
   assert.deepEqual(codes(withSource({ state: 'position_lost', lost: 'diverged' })), ['position-diverged']);
   assert.deepEqual(codes(withSource({ state: 'reconnecting' })), ['source-away']);
   assert.deepEqual(codes(withSink({ connected: false })), ['sink-away']);
+  const down = { code: 'sink-refused', reason: 'wrong password' } as const;
+  assert.deepEqual(codes(withSink({ connected: false, down })), ['sink-refused']);
   assert.deepEqual(
     codes({ ...well, checkpoint: { failing: 'ENOSPC' }, parking: { failing: 'EIO', full: 'raise parked.maxBytes' } }),
     ['checkpoint-failing', 'parking-failing', 'parking-full'],

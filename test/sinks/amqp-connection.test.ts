@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { readConfig } from '../../src/config/load.ts';
+import type { Coded } from '../../src/observe/log.ts';
 import { noLog } from '../../src/library/no-log.ts';
 import { AmqpConnection } from '../../src/sinks/amqp-connection.ts';
 import { until } from '../harness/engine-process.ts';
@@ -25,7 +26,7 @@ describe('what a broker says in one breath with its greeting', () => {
 
   test('that it closes: the connection is made again', async () => {
     await using it = await connected([CLOSE, CLOSE]);
-    await until('it is connected', () => it.connection.downFor === undefined);
+    await until('it is connected', () => it.connection.down === undefined);
     const model = await it.connection.connected(it.stop.signal);
     const channel = await model!.createChannel();
     await channel.close();
@@ -34,7 +35,7 @@ describe('what a broker says in one breath with its greeting', () => {
 
   test('that it blocks publishers: it is known', async () => {
     await using it = await connected([BLOCKED]);
-    await until('it is connected', () => it.connection.downFor === undefined);
+    await until('it is connected', () => it.connection.down === undefined);
     assert.equal(it.connection.blockedFor, 'the broker blocks publishers');
   });
 
@@ -70,6 +71,44 @@ describe('what a broker says in one breath with its greeting', () => {
       },
     };
   }
+});
+
+describe('a login that is refused while running', () => {
+  test('is an error of its own, at once and in words for people, and ends with the right password', async (t) => {
+    const rabbit = await startRabbit();
+    t.after(async () => rabbit.stop());
+    await rabbit.ctl(['add_user', 'engine', 'open-sesame']);
+    await rabbit.ctl(['set_permissions', 'engine', '.*', '.*', '.*']);
+    const { sinks } = await readConfig(
+      {
+        sources: { src: { uri: 'mongodb://localhost/?replicaSet=none' } },
+        sinks: { mq: { uri: rabbit.uri.replace('://', '://engine:open-sesame@') } },
+        subscriptions: [{ name: 'all', namespaces: ['*'], to: { queue: 'q' } }],
+      },
+      {},
+    );
+    const lines: { level: string; fields: Coded }[] = [];
+    const log = {
+      ...noLog,
+      warn: (fields: Coded) => void lines.push({ level: 'warn', fields }),
+      error: (fields: Coded) => void lines.push({ level: 'error', fields }),
+    };
+    const connection = new AmqpConnection({ config: sinks[0]!, number: 0, log, meter: { reconnected: () => {} } });
+    t.after(async () => connection.close());
+    await connection.start(new AbortController().signal);
+    await rabbit.ctl(['change_password', 'engine', 'another']);
+    await rabbit.closeConnections('a test');
+    await until('it is refused', () => connection.down?.code === 'sink-refused');
+    const { reason } = connection.down!;
+    assert.equal(reason, 'RabbitMQ refused the user or password. Check them in `sinks.mq.uri`.');
+    const told = lines.filter(({ fields }) => fields.code === 'sink-refused');
+    assert.deepEqual(
+      told.map(({ level, fields }) => [level, fields['reason']]),
+      [['error', reason]],
+    );
+    await rabbit.ctl(['change_password', 'engine', 'open-sesame']);
+    await until('it is connected', () => connection.down === undefined);
+  });
 });
 
 /** A method on channel 0. */

@@ -54,7 +54,7 @@ describe('a sink with two connections', () => {
       for (const lane of kept) lane.publish();
       await until('the others are confirmed', () => kept.every(({ confirmed }) => confirmed === 2));
 
-      await until('it is connected again', () => sink.state === 'connected' && sink.downFor === undefined);
+      await until('it is connected again', () => sink.state === 'connected' && sink.down === undefined);
       assert.equal(reconnected, 1);
       const again = await Promise.all(cut.map(({ partition }) => openLane(sink, partition)));
       for (const lane of again) lane.publish();
@@ -131,7 +131,7 @@ describe('a broker that limits connections', () => {
       });
       const lanes = Promise.allSettled(opening);
       await sink.start(stop.signal);
-      assert.deepEqual([sink.state, sink.downFor], ['connected', undefined]);
+      assert.deepEqual([sink.state, sink.down], ['connected', undefined]);
       await lanes;
       await until('all lanes are confirmed', () => confirmed === PARTITIONS);
       return logged;
