@@ -8,7 +8,7 @@ import { inspect } from 'node:util';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Code } from './codes.ts';
 import { withoutKnownSecrets } from './config/known-secrets.ts';
-import { InterruptedError, PositionLostError, UserError } from './errors.ts';
+import { EngineAnswerError, InterruptedError, PositionLostError, UserError } from './errors.ts';
 import type { FilterFlags } from './checkpoint/parked-filter.ts';
 import type { Shell } from './commands/completion.ts';
 import { VERSION } from './version.ts';
@@ -155,6 +155,15 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await parkedDrop({ ...options, dryRun, yes });
     });
 
+  withEngine(program.command('top'))
+    .description('Watch a running engine: sources, subscriptions, what is held; `q` quits.')
+    .option('-c, --config <file>', "take address and token from the engine's configuration")
+    .option('--once', 'print one picture and end', false)
+    .action(async (options: EngineFlags & { config?: string; once: boolean }) => {
+      const { top } = await import('./commands/top.ts');
+      outcome.exitCode = await top(options);
+    });
+
   const control = program
     .command('ctl')
     .description('Ask a running engine over its API: http.listen of its configuration.');
@@ -270,7 +279,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
   if (error instanceof InterruptedError) return EXIT.interrupted;
   const message = error instanceof Error ? error.message : String(error);
-  const known = error instanceof UserError || error instanceof PositionLostError;
+  const known = error instanceof UserError || error instanceof PositionLostError || error instanceof EngineAnswerError;
   // What nobody foresaw comes with its stack, for the one who has to find it.
   const text = withoutKnownSecrets(known || !(error instanceof Error) ? message : (error.stack ?? message));
   const code = codeOf(error);
@@ -278,13 +287,14 @@ function exitCodeOf(error: unknown): number {
   return endOf(error);
 }
 
-function codeOf(error: unknown): Code {
-  if (error instanceof UserError) return error.code;
+function codeOf(error: unknown): Code | (string & {}) {
+  if (error instanceof UserError || error instanceof EngineAnswerError) return error.code;
   return error instanceof PositionLostError ? `position-${error.reason}` : 'unexpected';
 }
 
 function endOf(error: unknown): number {
   if (error instanceof UserError) return EXIT.usage;
+  if (error instanceof EngineAnswerError && error.isRefusal) return EXIT.usage;
   if (error instanceof PositionLostError) return EXIT.positionLost;
   return EXIT.failed;
 }

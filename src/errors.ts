@@ -16,6 +16,21 @@ export class UserError extends Error {
   }
 }
 
+/** A running engine could not be asked, or refused an answer. */
+export class EngineAnswerError extends Error {
+  override readonly name = 'EngineAnswerError';
+  /** Of the catalogue, maybe of a newer version's. */
+  readonly code: string;
+  /** Another request would be answered. */
+  readonly isRefusal: boolean;
+
+  constructor(code: string, message: string, { isRefusal }: { readonly isRefusal: boolean }) {
+    super(message);
+    this.code = code;
+    this.isRefusal = isRefusal;
+  }
+}
+
 /** The user ended a command instead of answering it, which has changed nothing and said so: exit code 130. */
 export class InterruptedError extends Error {
   override readonly name = 'InterruptedError';

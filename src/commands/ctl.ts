@@ -3,25 +3,18 @@
  * only its address, and, where one is configured, its token.
  */
 import { API_PATH } from '../api/path.ts';
-import { UserError } from '../errors.ts';
 import { isMapping } from '../config/salvage.ts';
+import { askEngine } from './ask-engine.ts';
+import type { EngineAddress } from './ask-engine.ts';
 import { table } from './table.ts';
-import { toStderr, toStdout } from './output.ts';
+import { toStdout } from './output.ts';
 
-export interface CtlOptions {
-  /** `http://host:port` */
-  readonly url: string;
-  readonly token?: string | undefined;
+export interface CtlOptions extends EngineAddress {
   readonly json: boolean;
   readonly write?: (text: string) => void;
-  readonly writeError?: (text: string) => void;
 }
 
 export type CtlQuery = Readonly<Record<string, string | undefined>>;
-
-const ANSWER_MS = 30_000;
-const FAILED = 1;
-const REFUSED = 2;
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -83,49 +76,12 @@ const GAP_COLUMNS = [
 
 /** One of the lists, or one thing of it. Resolves with the exit code. */
 export async function ctl(options: CtlOptions, path: string, query: CtlQuery = {}): Promise<number> {
-  const { json, write = toStdout, writeError = toStderr } = options;
+  const { json, write = toStdout } = options;
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
-  const answer = await ask(options, `${API_PATH}/${path}?${search.toString()}`);
-  if (!answer.ok) {
-    writeError(`tailrace: ${answer.detail}\n[code: ${answer.code}; \`tailrace explain ${answer.code}\` says more]\n`);
-    return answer.code === 'api-unreachable' || answer.status >= 500 ? FAILED : REFUSED;
-  }
-  write(json ? `${JSON.stringify(answer.body, undefined, 2)}\n` : readable(path, answer.body));
+  const body = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`);
+  write(json ? `${JSON.stringify(body, undefined, 2)}\n` : readable(path, body));
   return 0;
-}
-
-type Asked =
-  | { readonly ok: true; readonly body: unknown }
-  | { readonly ok: false; readonly status: number; readonly code: string; readonly detail: string };
-
-async function ask({ url, token }: CtlOptions, path: string): Promise<Asked> {
-  const at = addressOf(url, path);
-  try {
-    const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
-    const response = await fetch(at, { headers, redirect: 'error', signal: AbortSignal.timeout(ANSWER_MS) });
-    const body: unknown = await response.json();
-    if (response.ok) return { ok: true, body };
-    if (isMapping(body) && typeof body['code'] === 'string') {
-      return { ok: false, status: response.status, code: body['code'], detail: String(body['detail']) };
-    }
-    return unreachable(at, `it answers ${response.status}, not as a Tailrace does`);
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return unreachable(at, cause instanceof Error ? cause.message || cause.name : String(cause));
-  }
-}
-
-function addressOf(url: string, path: string): URL {
-  if (URL.canParse(url) && /^https?:\/\//.test(url)) return new URL(path, url);
-  throw new UserError(
-    'usage',
-    `--url ${JSON.stringify(url)}: expected http://host:port, as the engine logs it at its start`,
-  );
-}
-
-function unreachable({ origin }: URL, why: string): Asked {
-  return { ok: false, status: 0, code: 'api-unreachable', detail: `no answer from an engine at ${origin} (${why})` };
 }
 
 function readable(path: string, body: unknown): string {

@@ -1,0 +1,50 @@
+/** A running engine is asked over HTTP: all it takes is its address and, where one is configured, its token. */
+import { EngineAnswerError, UserError } from '../errors.ts';
+import { isMapping } from '../config/salvage.ts';
+
+export interface EngineAddress {
+  /** `http://host:port` */
+  readonly url: string;
+  readonly token?: string | undefined;
+}
+
+const ANSWER_MS = 30_000;
+
+/** Its JSON. Throws `EngineAnswerError` where it gives none, or refuses. */
+export async function askEngine({ url, token }: EngineAddress, path: string, signal?: AbortSignal): Promise<unknown> {
+  const at = addressOf(url, path);
+  const patience = AbortSignal.timeout(ANSWER_MS);
+  let response: Response;
+  let body: unknown;
+  try {
+    const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+    response = await fetch(at, {
+      headers,
+      redirect: 'error',
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+    body = await response.json();
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    throw unreachable(at, cause instanceof Error ? cause.message || cause.name : String(cause));
+  }
+  if (response.ok) return body;
+  if (isMapping(body) && typeof body['code'] === 'string') {
+    throw new EngineAnswerError(body['code'], String(body['detail']), { isRefusal: response.status < 500 });
+  }
+  throw unreachable(at, `it answers ${response.status}, not as a Tailrace does`);
+}
+
+function addressOf(url: string, path: string): URL {
+  if (URL.canParse(url) && /^https?:\/\//.test(url)) return new URL(path, url);
+  throw new UserError(
+    'usage',
+    `--url ${JSON.stringify(url)}: expected http://host:port, as the engine logs it at its start`,
+  );
+}
+
+function unreachable({ origin }: URL, why: string): EngineAnswerError {
+  return new EngineAnswerError('api-unreachable', `no answer from an engine at ${origin} (${why})`, {
+    isRefusal: false,
+  });
+}
