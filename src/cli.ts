@@ -15,6 +15,9 @@ import { VERSION } from './version.ts';
 
 const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3, interrupted: 130 } as const;
 
+/** Before the command line is understood: it may be what is wrong. */
+const WANTS_JSON = process.argv.includes('--json');
+
 const EXIT_CODES = `
 Exit codes:
   0    fine
@@ -35,6 +38,8 @@ function commandLine(outcome: Outcome): Command {
     .exitOverride()
     .configureOutput({
       outputError: (text, write) => write(withoutKnownSecrets(text.replace(/^error: /, 'tailrace: '))),
+      // What is wrong with the command line is then an object on standard output.
+      ...(WANTS_JSON && { writeErr: () => undefined }),
     })
     .showHelpAfterError('`tailrace --help` shows what there is.');
 
@@ -52,8 +57,7 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await run({ config, repartition, failFast, live, json, exitCodeOf: endOf });
     });
 
-  program
-    .command('init')
+  withJson(program.command('init'))
     .description('Write a first tailrace.yaml: from these flags, from answers at a terminal, or from defaults.')
     .option('--mongodb <uri>', 'the replica set to read; a password goes to the environment, not into the file')
     .option('--amqp <uri>', 'the RabbitMQ to deliver to; likewise')
@@ -63,17 +67,16 @@ function commandLine(outcome: Outcome): Command {
     .option('--file <file>', 'what to write', 'tailrace.yaml')
     .option('--force', 'replace the file if it is there', false)
     .option('--yes', 'ask nothing', false)
-    .option('--json', 'as JSON', false)
     .action(async (options: InitFlags) => {
       const { init } = await import('./commands/init.ts');
       outcome.exitCode = await init(options);
     });
 
-  withConfig(program.command('check'))
+  withJson(withConfig(program.command('check')))
     .description(
       'Validate the file, connect to both ends, check rights; show the oplog and what each subscription matches.',
     )
-    .action(async (options: { config: string }) => {
+    .action(async (options: { config: string; json: boolean }) => {
       const { check } = await import('./commands/check.ts');
       outcome.exitCode = await check(options);
     });
@@ -98,55 +101,56 @@ function commandLine(outcome: Outcome): Command {
     });
 
   const checkpoint = program.command('checkpoint').description('Where reading goes on after a stop.');
-  withConfig(checkpoint.command('show'))
+  withJson(withConfig(checkpoint.command('show')))
     .description('Show the positions; works beside a running engine.')
-    .option('--json', 'as JSON, with the gap records')
-    .action(async ({ config, json = false }: { config: string; json?: boolean }) => {
+    .action(async ({ config, json }: { config: string; json: boolean }) => {
       const { checkpointShow } = await import('./commands/checkpoint-show.ts');
       outcome.exitCode = await checkpointShow({ config, json });
     });
 
-  withConfig(checkpoint.command('set'))
+  withJson(withConfig(checkpoint.command('set')))
     .description('Say where a subscription reads on; on a stopped engine.')
     .argument('<subscription>')
     .argument('<position>', 'latest, earliest, an ISO date, or seconds:increment for what came after it')
     .option('--yes', 'do not ask')
-    .action(async (subscription: string, position: string, options: { config: string; yes?: boolean }) => {
-      const { checkpointSet } = await import('./commands/checkpoint-set.ts');
-      const { config, yes = false } = options;
-      outcome.exitCode = await checkpointSet({ config, subscription, position, yes });
-    });
-  withConfig(checkpoint.command('forget'))
+    .action(
+      async (subscription: string, position: string, options: { config: string; yes?: boolean; json: boolean }) => {
+        const { checkpointSet } = await import('./commands/checkpoint-set.ts');
+        const { config, json, yes = false } = options;
+        outcome.exitCode = await checkpointSet({ config, subscription, position, yes, json });
+      },
+    );
+  withJson(withConfig(checkpoint.command('forget')))
     .description("Let a subscription begin at its source's start; on a stopped engine.")
     .argument('<subscription>')
     .option('--yes', 'do not ask')
-    .action(async (subscription: string, { config, yes = false }: { config: string; yes?: boolean }) => {
+    .action(async (subscription: string, options: { config: string; yes?: boolean; json: boolean }) => {
       const { checkpointForget } = await import('./commands/checkpoint-forget.ts');
-      outcome.exitCode = await checkpointForget({ config, subscription, yes });
+      const { config, json, yes = false } = options;
+      outcome.exitCode = await checkpointForget({ config, subscription, yes, json });
     });
-  withConfig(checkpoint.command('restore'))
+  withJson(withConfig(checkpoint.command('restore')))
     .description('Rebuild a damaged store from its copy; on a stopped engine.')
-    .action(async (options: { config: string }) => {
+    .action(async (options: { config: string; json: boolean }) => {
       const { checkpointRestore } = await import('./commands/checkpoint-restore.ts');
       outcome.exitCode = await checkpointRestore(options);
     });
 
   const parked = program.command('parked').description('Events that were set aside instead of delivered.');
-  withFilter(withConfig(parked.command('list')))
+  withJson(withFilter(withConfig(parked.command('list'))))
     .description('List them, and why; works beside a running engine.')
-    .option('--json', 'as JSON')
-    .action(async ({ json = false, ...options }: ParkedFlags & { json?: boolean }) => {
+    .action(async (options: ParkedFlags) => {
       const { parkedList } = await import('./commands/parked-list.ts');
-      outcome.exitCode = await parkedList({ ...options, json });
+      outcome.exitCode = await parkedList(options);
     });
-  withFilter(withConfig(parked.command('replay')))
+  withJson(withFilter(withConfig(parked.command('replay'))))
     .description("Deliver them after all, by today's configuration; on a stopped engine.")
     .option('--dry-run', 'say what would become of them, and do nothing')
     .action(async ({ dryRun = false, ...options }: ParkedFlags & { dryRun?: boolean }) => {
       const { parkedReplay } = await import('./commands/parked-replay.ts');
       outcome.exitCode = await parkedReplay({ ...options, dryRun });
     });
-  withFilter(withConfig(parked.command('drop')))
+  withJson(withFilter(withConfig(parked.command('drop'))))
     .description('Give them up for good; on a stopped engine.')
     .option('--dry-run', 'say which, and do nothing')
     .option('--yes', 'do not ask')
@@ -211,13 +215,12 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await ctl({ ...options, json: true }, path.replace(/^\/(?:api\/v1\/)?/, ''));
     });
 
-  program
-    .command('explain')
+  withJson(program.command('explain'))
     .description('What a code in a message or the log means, and what to do.')
     .argument('<code>', 'such as held-unroutable')
-    .action(async (code: string) => {
+    .action(async (code: string, { json }: { json: boolean }) => {
       const { explain } = await import('./commands/explain.ts');
-      outcome.exitCode = await explain(code);
+      outcome.exitCode = await explain(code, undefined, json);
     });
 
   program
@@ -261,6 +264,10 @@ function withConfig(command: Command): Command {
   return command.option('-c, --config <file>', 'the configuration', './tailrace.yaml');
 }
 
+function withJson(command: Command): Command {
+  return command.option('--json', 'one JSON object on standard output, of an error too', false);
+}
+
 function withFilter(command: Command): Command {
   return command
     .option('--subscription <name>', 'only of this subscription')
@@ -274,17 +281,31 @@ function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
 
-function exitCodeOf(error: unknown): number {
+async function exitCodeOf(error: unknown): Promise<number> {
   // Commander has written its own message, and counts help that was asked for as an "error" with the code 0.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return EXIT.fine;
+    if (WANTS_JSON) await writeJsonError('usage', withoutKnownSecrets(error.message.replace(/^error: /, '')));
+    return EXIT.usage;
+  }
   if (error instanceof InterruptedError) return EXIT.interrupted;
   const message = error instanceof Error ? error.message : String(error);
   const known = error instanceof UserError || error instanceof PositionLostError || error instanceof EngineAnswerError;
   // What nobody foresaw comes with its stack, for the one who has to find it.
   const text = withoutKnownSecrets(known || !(error instanceof Error) ? message : (error.stack ?? message));
   const code = codeOf(error);
-  process.stderr.write(`tailrace: ${text}\n[code: ${code}; \`tailrace explain ${code}\` says more]\n`);
+  if (WANTS_JSON) await writeJsonError(code, text);
+  else process.stderr.write(`tailrace: ${text}\n[code: ${code}; \`tailrace explain ${code}\` says more]\n`);
   return endOf(error);
+}
+
+/** What happened, and the next step: what the code's page says is to be done. */
+async function writeJsonError(code: string, message: string): Promise<void> {
+  const [{ CODES }, { readCode }] = await Promise.all([import('./codes.ts'), import('./code-page.ts')]);
+  const known = CODES.find((one) => one === code);
+  const next = known === undefined ? undefined : (await readCode(known)).whatToDo;
+  const error = { code, message, next, explain: `tailrace explain ${code}` };
+  process.stdout.write(`${JSON.stringify({ error }, undefined, 2)}\n`);
 }
 
 function codeOf(error: unknown): Code | (string & {}) {
@@ -315,11 +336,12 @@ try {
   await commandLine(outcome).parseAsync();
   process.exitCode = outcome.exitCode;
 } catch (error) {
-  process.exitCode = exitCodeOf(error);
+  process.exitCode = await exitCodeOf(error);
 }
 
 interface ParkedFlags extends FilterFlags {
   readonly config: string;
+  readonly json: boolean;
 }
 
 interface TailFlags {

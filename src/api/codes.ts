@@ -1,8 +1,7 @@
 /** `/codes`: the catalogue, as `tailrace explain` has it. */
 import { z } from 'zod';
-import { readCodePage } from '../code-page.ts';
+import { readCode } from '../code-page.ts';
 import { CODES } from '../codes.ts';
-import type { Code } from '../codes.ts';
 import { endpoint, found, NOTHING } from './endpoint.ts';
 import type { Endpoint } from './endpoint.ts';
 import { codeAnswer, codeDetail } from './schemas.ts';
@@ -17,7 +16,7 @@ export const codeEndpoints: readonly Endpoint[] = [
     query: NOTHING,
     answer: z.strictObject({ codes: z.array(codeAnswer) }),
     async handle() {
-      const pages = await Promise.all(CODES.toSorted().map(pageOf));
+      const pages = await Promise.all(CODES.toSorted().map(readCode));
       return { codes: pages.map(({ code, title }) => ({ code, title })) };
     },
   }),
@@ -31,7 +30,7 @@ export const codeEndpoints: readonly Endpoint[] = [
     query: NOTHING,
     answer: codeDetail,
     handle: async (_, { path: { code } }) =>
-      pageOf(
+      readCode(
         found(
           'code',
           code,
@@ -41,26 +40,3 @@ export const codeEndpoints: readonly Endpoint[] = [
       ),
   }),
 ];
-
-type Page = z.input<typeof codeDetail>;
-
-const pages = new Map<Code, Promise<Page>>();
-
-/** They do not change while this version runs. */
-function pageOf(code: Code): Promise<Page> {
-  let page = pages.get(code);
-  if (page === undefined) {
-    page = readCodePage(code).then((text) => parsePage(code, text));
-    page.catch(() => pages.delete(code));
-    pages.set(code, page);
-  }
-  return page;
-}
-
-/** The pages have these parts, in this order: a test sees to it. */
-function parsePage(code: Code, text: string): Page {
-  const [, title = '', why = '', whatToDo = '', meanwhile = '', lostOrRepeated = ''] = text
-    .split(/^#.*$/m)
-    .map((part) => part.trim());
-  return { code, title, why, whatToDo, meanwhile, lostOrRepeated };
-}

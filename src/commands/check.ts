@@ -6,21 +6,24 @@ import { loadConfig } from '../config/load.ts';
 import { checkSink } from './check-sink.ts';
 import { checkSource } from './check-source.ts';
 import { Findings } from './findings.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
 export interface CheckOptions {
   /** The configuration file. */
   readonly config: string;
+  readonly json?: boolean;
   readonly write?: (text: string) => void;
 }
 
-export async function check({ config: path, write = toStdout }: CheckOptions): Promise<number> {
+export async function check({ config: path, json = false, write = toStdout }: CheckOptions): Promise<number> {
   const config = await loadConfig(path, process.env);
-  const findings = new Findings(write);
+  const findings = new Findings(json ? () => undefined : write);
   findings.title(path);
   findings.ok('the file has no faults');
   for (const source of config.sources) await checkSource(source, config, findings);
   for (const sink of config.sinks) await checkSink(sink, config, findings);
-  write(findings.faults === 0 ? 'All is well.\n' : `${findings.faults} to mend.\n`);
-  return findings.faults === 0 ? 0 : 2;
+  const { faults, all: found } = findings;
+  if (json) write(asJson({ ok: faults === 0, faults, found }));
+  else write(faults === 0 ? 'All is well.\n' : `${faults} to mend.\n`);
+  return faults === 0 ? 0 : 2;
 }

@@ -5,20 +5,23 @@ import { UserError } from '../errors.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { noLog } from '../library/no-log.ts';
 import { confirmed } from './confirm.ts';
+import { formatTs } from '../source/position.ts';
 import { withTime } from './positions.ts';
 import { lockStopped } from './stopped-folder.ts';
-import { toStdout } from './output.ts';
+import { asJson, talk, toStdout } from './output.ts';
 
 export interface CheckpointForgetOptions {
   /** The configuration file. */
   readonly config: string;
   readonly subscription: string;
   readonly yes: boolean;
+  readonly json?: boolean;
   readonly write?: (text: string) => void;
 }
 
 export async function checkpointForget(options: CheckpointForgetOptions): Promise<number> {
-  const { subscription: name, yes, write = toStdout } = options;
+  const { subscription: name, yes, json = false, write = toStdout } = options;
+  const say = talk({ json, yes, write });
   const config = await loadConfig(options.config, process.env);
   const { path } = config.checkpoint;
   await using lock = await lockStopped(path, 'checkpoint forget');
@@ -32,24 +35,23 @@ export async function checkpointForget(options: CheckpointForgetOptions): Promis
       `There is no checkpoint of "${name}"; there are those of ${known.join(', ') || 'none'}.`,
     );
   }
-  write(`${name} stands at ${withTime(floorOf(stored).ts)}.\n`);
+  say(`${name} stands at ${withTime(floorOf(stored).ts)}.\n`);
   const subscription = config.subscriptions.find((one) => one.name === name);
-  if (subscription === undefined) write('It is not configured.\n');
+  let start: string | null = null;
+  if (subscription === undefined) say('It is not configured.\n');
   else {
-    const { start } = config.sources.find((one) => one.name === subscription.source)!;
-    const written = start.kind === 'from' ? start.written : start.kind;
-    write(
-      `Forgotten, it begins at \`start: ${written}\` of source "${subscription.source}": ` +
-        (start.kind === 'latest'
+    const { start: found } = config.sources.find((one) => one.name === subscription.source)!;
+    start = found.kind === 'from' ? found.written : found.kind;
+    say(
+      `Forgotten, it begins at \`start: ${start}\` of source "${subscription.source}": ` +
+        (start === 'latest'
           ? 'what is written between that position and the next start is SKIPPED.\n'
           : 'what is before that position is delivered again, what start lies behind of is SKIPPED.\n'),
     );
   }
-  if (!(await confirmed('Forget it?', yes))) {
-    write('Nothing was changed.\n');
-    return 0;
-  }
-  await store.forget(name);
-  write('Forgotten. Its gap records and parked events stay.\n');
+  const changed = await confirmed('Forget it?', yes);
+  if (changed) await store.forget(name);
+  if (json) write(asJson({ subscription: name, changed, from: formatTs(floorOf(stored).ts), start }));
+  else write(changed ? 'Forgotten. Its gap records and parked events stay.\n' : 'Nothing was changed.\n');
   return 0;
 }

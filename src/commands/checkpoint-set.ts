@@ -9,7 +9,7 @@ import { parseStart } from '../config/start.ts';
 import { UserError } from '../errors.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { noLog } from '../library/no-log.ts';
-import { compareTs } from '../source/position.ts';
+import { compareTs, formatTs } from '../source/position.ts';
 import type { ResumePoint, Ts } from '../source/position.ts';
 import type { Config, SubscriptionConfig } from '../config/config.ts';
 import { confirmed } from './confirm.ts';
@@ -17,7 +17,7 @@ import { withTime } from './positions.ts';
 import { lookAtStart } from './source-look.ts';
 import type { Look } from './source-look.ts';
 import { lockStopped } from './stopped-folder.ts';
-import { toStdout } from './output.ts';
+import { asJson, talk, toStdout } from './output.ts';
 
 export interface CheckpointSetOptions {
   /** The configuration file. */
@@ -26,11 +26,13 @@ export interface CheckpointSetOptions {
   /** As `start` is written. */
   readonly position: string;
   readonly yes: boolean;
+  readonly json?: boolean;
   readonly write?: (text: string) => void;
 }
 
 export async function checkpointSet(options: CheckpointSetOptions): Promise<number> {
-  const { subscription: name, position, yes, write = toStdout } = options;
+  const { subscription: name, position, yes, json = false, write = toStdout } = options;
+  const say = talk({ json, yes, write });
   const config = await loadConfig(options.config, process.env);
   const subscription = config.subscriptions.find((one) => one.name === name);
   if (subscription === undefined) {
@@ -74,20 +76,23 @@ export async function checkpointSet(options: CheckpointSetOptions): Promise<numb
     updatedAt: Date.now(),
   };
   const change = changeOf(stored, record);
-  write(change.text);
-  write(
+  say(change.text);
+  say(
     look.kind === 'seen'
       ? 'The position is in what the source still has.\n'
       : `Whether the position is in the oplog is not known: source "${source.name}" cannot be reached.\n`,
   );
-  if (!(await confirmed('Set it?', yes))) {
-    write('Nothing was changed.\n');
-    return 0;
+  const changed = await confirmed('Set it?', yes);
+  if (changed) {
+    // First: a skip must not go unsaid.
+    if (change.gap) await store.addGap(change.gap);
+    await store.set(record);
   }
-  // First: a skip must not go unsaid.
-  if (change.gap) await store.addGap(change.gap);
-  await store.set(record);
-  write('Set.\n');
+  if (json) {
+    const { from, effect } = change;
+    const isInSource = look.kind === 'seen' ? true : null;
+    write(asJson({ subscription: name, changed, from, to: formatTs(resume.ts), effect, isInSource }));
+  } else write(changed ? 'Set.\n' : 'Nothing was changed.\n');
   return 0;
 }
 
@@ -124,12 +129,25 @@ function checkedId({ config, subscription, stored, look }: Found): string {
   );
 }
 
-function changeOf(stored: CheckpointRecord | undefined, record: CheckpointRecord): { text: string; gap?: GapRecord } {
+interface Change {
+  /** For a person. */
+  readonly text: string;
+  /** Of what was written between the two positions. */
+  readonly effect: 'none' | 'skipped' | 'repeated';
+  /** null where there was no checkpoint. */
+  readonly from: string | null;
+  readonly gap?: GapRecord;
+}
+
+function changeOf(stored: CheckpointRecord | undefined, record: CheckpointRecord): Change {
   const { subscription, source, resume } = record;
   const to = withTime(resume.ts);
-  if (stored === undefined) return { text: `${subscription} has no checkpoint yet; it would begin at ${to}.\n` };
+  if (stored === undefined) {
+    return { text: `${subscription} has no checkpoint yet; it would begin at ${to}.\n`, effect: 'none', from: null };
+  }
   const floor = floorOf(stored);
   const done = floor.ts;
+  const from = formatTs(done);
   const head = `${subscription} stands at ${withTime(done)}; it would go on at ${to}.\n`;
   const next = floorOf(record);
   // Within one time, too: a token may stand in the middle of a transaction.
@@ -137,8 +155,8 @@ function changeOf(stored: CheckpointRecord | undefined, record: CheckpointRecord
   if (order > 0) {
     const gap = { source, subscription, from: done, to: resume.ts, reason: 'skipped', at: Date.now() };
     const text = `SKIPPED: what was written between them is not delivered; a gap record will say so.\n`;
-    return { text: head + text, gap };
+    return { text: head + text, effect: 'skipped', from, gap };
   }
-  if (order === 0) return { text: `${head}Nothing is skipped.\n` };
-  return { text: `${head}Repeated: what was written between them is delivered again.\n` };
+  if (order === 0) return { text: `${head}Nothing is skipped.\n`, effect: 'none', from };
+  return { text: `${head}Repeated: what was written between them is delivered again.\n`, effect: 'repeated', from };
 }

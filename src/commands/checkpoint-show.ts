@@ -6,7 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import type { ResumePoint } from '../source/position.ts';
 import { withTime } from './positions.ts';
 import { table } from './table.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
 export interface CheckpointShowOptions {
   /** The configuration file. */
@@ -24,7 +24,7 @@ export async function checkpointShow({ config, json, write = toStdout }: Checkpo
       subscriptions: records.map((record) => shownCheckpoint(record, configured)),
       gaps: gaps.map(shownGap),
     };
-    write(`${JSON.stringify(shown, undefined, 2)}\n`);
+    write(asJson(shown));
     return 0;
   }
   write(records.length === 0 ? `No checkpoints in ${checkpoint.path} yet.\n` : checkpointTable(records, configured));

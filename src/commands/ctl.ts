@@ -7,7 +7,7 @@ import { isMapping } from '../config/salvage.ts';
 import { askEngine } from './ask-engine.ts';
 import type { EngineAddress } from './ask-engine.ts';
 import { table } from './table.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
 export interface CtlOptions extends EngineAddress {
   readonly json: boolean;
@@ -80,12 +80,12 @@ export async function ctl(options: CtlOptions, path: string, query: CtlQuery = {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
   const body = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`);
-  write(json ? `${JSON.stringify(body, undefined, 2)}\n` : readable(path, body));
+  write(json ? asJson(body) : readable(path, body));
   return 0;
 }
 
 function readable(path: string, body: unknown): string {
-  if (!isMapping(body)) return `${JSON.stringify(body, undefined, 2)}\n`;
+  if (!isMapping(body)) return asJson(body);
   if (path === 'checkpoint') {
     const gaps = rowsOf(body['gaps']);
     const shown = columns(CHECKPOINT_COLUMNS, rowsOf(body['subscriptions']));
@@ -94,7 +94,7 @@ function readable(path: string, body: unknown): string {
       : `${shown}\nGaps (changes that were not delivered and never will be):\n${columns(GAP_COLUMNS, gaps)}`;
   }
   const list = COLUMNS[path];
-  if (list === undefined) return `${JSON.stringify(body, undefined, 2)}\n`;
+  if (list === undefined) return asJson(body);
   const next = body['next'];
   const more = typeof next === 'string' ? `\nThere is more: --after ${next}\n` : '';
   return columns(list, rowsOf(body[path])) + more;

@@ -1,11 +1,11 @@
 /** `tailrace explain CODE`: the page of a code. */
-import { readCodePage } from '../code-page.ts';
+import { readCode, readCodePage } from '../code-page.ts';
 import { CODES } from '../codes.ts';
 import { nearest } from '../config/nearest.ts';
 import { UserError } from '../errors.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
-export async function explain(code: string, write = toStdout): Promise<number> {
+export async function explain(code: string, write = toStdout, json = false): Promise<number> {
   // Only what is in the list becomes a path.
   const known = CODES.find((one) => one === code);
   if (known === undefined) {
@@ -15,6 +15,6 @@ export async function explain(code: string, write = toStdout): Promise<number> {
       `there is no code "${code}"${close === undefined ? '.' : `; did you mean "${close}"?`} There are: ${CODES.toSorted().join(', ')}`,
     );
   }
-  write(await readCodePage(known));
+  write(json ? asJson(await readCode(known)) : await readCodePage(known));
   return 0;
 }

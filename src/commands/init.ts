@@ -18,7 +18,7 @@ import type { Terminal } from './ask.ts';
 import { checkSink } from './check-sink.ts';
 import { checkSource } from './check-source.ts';
 import { Findings } from './findings.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
 export interface InitOptions {
   readonly mongodb?: string | undefined;
@@ -83,7 +83,7 @@ export async function init(options: InitOptions): Promise<number> {
       found: found.flatMap(({ all }) => all),
       next: `tailrace check${next}`,
     };
-    write(`${JSON.stringify(said, undefined, 2)}\n`);
+    write(asJson(said));
     return 0;
   }
   for (const { text: said } of found) write(said);

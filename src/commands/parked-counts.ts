@@ -9,20 +9,28 @@ interface Counted {
   readonly detail?: string;
 }
 
+export interface Count extends Counted {
+  readonly events: number;
+}
+
 /** By subscription and reason; `detail` is that of the first. */
-export function countedBy(events: Iterable<Counted>): string {
-  const groups = new Map<string, { count: number; readonly first: Counted }>();
-  for (const event of events) {
-    const key = JSON.stringify([event.subscription, event.reason]);
-    const group = groups.get(key);
-    if (group) group.count += 1;
-    else groups.set(key, { count: 1, first: event });
+export function countBy(events: Iterable<Counted>): Count[] {
+  const counts = new Map<string, Count>();
+  for (const { subscription, reason, detail } of events) {
+    const key = JSON.stringify([subscription, reason]);
+    const count = counts.get(key);
+    if (count) counts.set(key, { ...count, events: count.events + 1 });
+    else counts.set(key, { events: 1, subscription, reason, ...(detail !== undefined && { detail }) });
   }
-  const rows = [...groups.values()].map(({ count, first }) => [
-    String(count),
-    first.subscription,
-    first.reason,
-    ...(first.detail === undefined ? [] : [first.detail.replaceAll(/\s+/g, ' ')]),
+  return [...counts.values()];
+}
+
+export function countTable(counts: readonly Count[]): string {
+  const rows = counts.map(({ events, subscription, reason, detail }) => [
+    String(events),
+    subscription,
+    reason,
+    ...(detail === undefined ? [] : [detail.replaceAll(/\s+/g, ' ')]),
   ]);
   const isDetailed = rows.some((row) => row.length > 3);
   return table([['EVENTS', 'SUBSCRIPTION', 'REASON', ...(isDetailed ? ['FOR EXAMPLE'] : [])], ...rows]);

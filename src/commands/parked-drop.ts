@@ -3,58 +3,45 @@ import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
 import { loadConfig } from '../config/load.ts';
 import { confirmed } from './confirm.ts';
-import { countedBy, NOTHING_PARKED } from './parked-counts.ts';
+import { countBy, countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { parkedOfStopped } from './stopped-folder.ts';
-import { toStdout } from './output.ts';
+import { asJson, talk, toStdout } from './output.ts';
 
 export interface ParkedDropOptions extends FilterFlags {
   /** The configuration file. */
   readonly config: string;
   readonly dryRun: boolean;
   readonly yes: boolean;
+  readonly json?: boolean;
   readonly write?: (text: string) => void;
 }
 
 /** Of so many records the disk is awaited once. */
 const CHUNK = 1_000;
 
-export async function parkedDrop({
-  config,
-  dryRun,
-  yes,
-  write = toStdout,
-  ...flags
-}: ParkedDropOptions): Promise<number> {
+export async function parkedDrop(options: ParkedDropOptions): Promise<number> {
+  const { config, dryRun, yes, json = false, write = toStdout, ...flags } = options;
+  const say = talk({ json, yes: yes || dryRun, write });
   const filter = parseFilter(flags);
   await using stopped = await parkedOfStopped(await loadConfig(config, process.env), 'parked drop');
-  if (stopped === undefined) {
-    write(NOTHING_PARKED);
-    return 0;
-  }
-  const { store } = stopped;
-  const chosen = [...store.list(filter)].map(({ subscription, id, reason, origin }) => ({
+  const chosen = [...(stopped?.store.list(filter) ?? [])].map(({ subscription, id, reason, origin }) => ({
     subscription,
     id,
     reason,
     origin,
   }));
-  if (chosen.length === 0) {
-    write(NOTHING_PARKED);
+  const counts = countBy(chosen);
+  const done = (dropped: number, text: string): number => {
+    write(json ? asJson({ dryRun, asked: chosen.length, dropped, counts }) : text);
     return 0;
-  }
-  write(countedBy(chosen));
-  if (dryRun) {
-    write(`\n${chosen.length} would be dropped for good.\n`);
-    return 0;
-  }
-  if (!(await confirmed(`Drop these ${chosen.length} for good?`, yes))) {
-    write('Nothing was dropped.\n');
-    return 0;
-  }
+  };
+  if (stopped === undefined || chosen.length === 0) return done(0, NOTHING_PARKED);
+  say(countTable(counts));
+  if (dryRun) return done(0, `\n${chosen.length} would be dropped for good.\n`);
+  if (!(await confirmed(`Drop these ${chosen.length} for good?`, yes))) return done(0, 'Nothing was dropped.\n');
   let dropped = 0;
   for (let from = 0; from < chosen.length; from += CHUNK) {
-    dropped += await store.settle({ gone: chosen.slice(from, from + CHUNK), kept: [] });
+    dropped += await stopped.store.settle({ gone: chosen.slice(from, from + CHUNK), kept: [] });
   }
-  write(`\nDropped ${dropped}.\n`);
-  return 0;
+  return done(dropped, `\nDropped ${dropped}.\n`);
 }

@@ -6,7 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { formatBytes } from '../terminal/amounts.ts';
 import { NOTHING_PARKED } from './parked-counts.ts';
 import { table } from './table.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
 export interface ParkedListOptions extends FilterFlags {
   /** The configuration file. */
@@ -21,9 +21,7 @@ export async function parkedList({ config, json, write = toStdout, ...flags }: P
   const { parked, storeBytes } = await readParked(checkpoint.path, filter);
   if (json) {
     const shown = parked.map((event) => ({ ...event, at: new Date(event.at).toISOString() }));
-    write(
-      `${JSON.stringify({ parked: shown, store: { bytes: storeBytes, maxBytes: bound.maxBytes } }, undefined, 2)}\n`,
-    );
+    write(asJson({ parked: shown, store: { bytes: storeBytes, maxBytes: bound.maxBytes } }));
   } else if (parked.length === 0) {
     write(storeBytes === 0 ? 'Nothing is parked.\n' : NOTHING_PARKED);
   } else {

@@ -14,15 +14,16 @@ import type { Sent } from '../replay/publisher.ts';
 import { Remaker } from '../replay/remake.ts';
 import type { Remade } from '../replay/remake.ts';
 import type { ParkReason } from '../worker/protocol.ts';
-import { countedBy, NOTHING_PARKED } from './parked-counts.ts';
+import { countBy, countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { stopOnSignals } from './signals.ts';
 import { parkedOfStopped } from './stopped-folder.ts';
-import { toStderr, toStdout } from './output.ts';
+import { asJson, toStderr, toStdout } from './output.ts';
 
 export interface ParkedReplayOptions extends FilterFlags {
   /** The configuration file. */
   readonly config: string;
   readonly dryRun: boolean;
+  readonly json?: boolean;
   /** Of the report; standard error where events go to standard output. */
   readonly write?: (text: string) => void;
 }
@@ -32,12 +33,14 @@ const CHUNK = 100;
 const FAILED = 1;
 
 /** 0 when all that was asked for was delivered, or could be. */
-export async function parkedReplay({ config: file, dryRun, write, ...flags }: ParkedReplayOptions): Promise<number> {
+export async function parkedReplay(options: ParkedReplayOptions): Promise<number> {
+  const { config: file, dryRun, json = false, write, ...flags } = options;
+  const nothing = json ? asJson({ dryRun, asked: 0, replayed: 0, kept: [], untouched: 0 }) : NOTHING_PARKED;
   const filter = parseFilter(flags);
   const config = await loadConfig(file, process.env);
   await using stopped = await parkedOfStopped(config, 'parked replay');
   if (stopped === undefined) {
-    (write ?? toStdout)(NOTHING_PARKED);
+    (write ?? toStdout)(nothing);
     return 0;
   }
   const { store } = stopped;
@@ -49,7 +52,7 @@ export async function parkedReplay({ config: file, dryRun, write, ...flags }: Pa
   }
   const report = write ?? (usesStdout(config, names) ? toStderr : toStdout);
   if (chosen.length === 0) {
-    report(NOTHING_PARKED);
+    report(nothing);
     return 0;
   }
   await using remaker = new Remaker(config, noLog);
@@ -65,7 +68,7 @@ export async function parkedReplay({ config: file, dryRun, write, ...flags }: Pa
     }
   } finally {
     await replay.settle();
-    report(replay.summary(chosen.length));
+    report(json ? asJson(replay.outcome(chosen.length)) : replay.summary(chosen.length));
   }
   return replay.replayed === chosen.length ? 0 : FAILED;
 }
@@ -133,15 +136,20 @@ class Replay {
     await this.#o.store.settle(settlement);
   }
 
-  summary(asked: number): string {
-    const { dryRun } = this.#o;
+  /** For a program; with `dryRun`, what would become of them. */
+  outcome(asked: number) {
     const untouched = asked - this.replayed - this.#kept.length;
+    return { dryRun: this.#o.dryRun, asked, replayed: this.replayed, kept: countBy(this.#kept), untouched };
+  }
+
+  summary(asked: number): string {
+    const { dryRun, kept, untouched } = this.outcome(asked);
     const parts = [
       dryRun ? `${this.replayed} would be replayed` : `Replayed ${this.replayed}`,
       ...(this.#kept.length > 0 ? [`${dryRun ? 'would stay' : 'still'} parked ${this.#kept.length}`] : []),
       ...(untouched > 0 ? [`not come to ${untouched}`] : []),
     ];
-    const counts = this.#kept.length > 0 ? `:\n${countedBy(this.#kept)}` : '.\n';
+    const counts = kept.length > 0 ? `:\n${countTable(kept)}` : '.\n';
     return `${parts.join(', ')}${counts}`;
   }
 

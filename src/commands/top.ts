@@ -11,7 +11,7 @@ import { styleOf, terminalKind } from '../terminal/style.ts';
 import { topView, withinRows } from '../terminal/top-view.ts';
 import { askEngine } from './ask-engine.ts';
 import type { EngineAddress } from './ask-engine.ts';
-import { toStdout } from './output.ts';
+import { asJson, toStdout } from './output.ts';
 
 export interface TopOptions extends EngineAddress {
   /** The engine's own configuration file, instead of its address. */
@@ -30,7 +30,7 @@ export async function top(options: TopOptions): Promise<number> {
     (await askEngine(engine, '/status', signal)) as StatusReport;
   const first = await look();
   if (options.json) {
-    toStdout(`${JSON.stringify(first, undefined, 2)}\n`);
+    toStdout(asJson(first));
     return 0;
   }
   const { colours, redraws } = terminalKind(process.stdout, process.env);
