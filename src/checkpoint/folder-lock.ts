@@ -24,10 +24,34 @@ const MAX_SOCKET_PATH = 100;
 const ANSWER_MS = 500;
 const RETRY_MS = 20;
 
-type Answer = { readonly kind: 'dead' | 'unclear' } | { readonly kind: 'candidate' | 'owner'; readonly pid: string };
+type Answer = { readonly kind: 'dead' | 'unclear' } | (FolderOwner & { readonly kind: 'candidate' | 'owner' });
 
-/** Throws `UserError` `folder-locked` when another process has it. Disposing gives it back. */
-export async function lockFolder(path: string): Promise<AsyncDisposable> {
+/** Who has a data folder. */
+export interface FolderOwner {
+  /** In its own container, perhaps. */
+  readonly pid: string;
+  /** The configuration file that it runs on; empty where it does not say. */
+  readonly config: string;
+}
+
+/** Nothing is made or changed. Undefined where nobody has it. */
+export async function ownerOf(path: string): Promise<FolderOwner | undefined> {
+  const folder = resolve(path);
+  const names = (await readdir(folder)).filter((name) => SOCKET_NAME.test(name));
+  if (names.length === 0) return undefined;
+  await using short = await shortPath(folder);
+  for (const name of names) {
+    const answer = await decided(join(short.path, name), true);
+    if (answer.kind === 'owner') return { pid: pidOf(answer, name), config: answer.config };
+  }
+  return undefined;
+}
+
+/**
+ * Throws `UserError` `folder-locked` when another process has it. Disposing gives it back. `config`: the file that this one runs
+ * on, for whoever asks.
+ */
+export async function lockFolder(path: string, config = ''): Promise<AsyncDisposable> {
   const folder = resolve(path);
   await makeFolder(folder);
   await using short = await shortPath(folder);
@@ -36,7 +60,7 @@ export async function lockFolder(path: string): Promise<AsyncDisposable> {
   let role: 'candidate' | 'owner' = 'candidate';
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
-    socket.end(`${role} ${process.pid}`, () => socket.destroy());
+    socket.end(`${role} ${process.pid} ${config}`, () => socket.destroy());
   });
   await new Promise<void>((listening, failed) => {
     server.once('error', failed);
@@ -53,7 +77,7 @@ export async function lockFolder(path: string): Promise<AsyncDisposable> {
     for (const other of (await readdir(folder)).filter((other) => SOCKET_NAME.test(other) && other !== name)) {
       const answer = await decided(join(short.path, other), name < other);
       if (answer.kind === 'owner' || answer.kind === 'candidate') {
-        throw locked(folder, answer.pid === '' ? (SOCKET_NAME.exec(other)?.[1] ?? '?') : answer.pid);
+        throw locked(folder, pidOf(answer, other));
       }
       dead.push(other);
     }
@@ -84,12 +108,12 @@ function ask(socketPath: string): Promise<Answer> {
       socket.destroy();
       resolve(answer);
     };
-    const timer = setTimeout(() => done({ kind: 'owner', pid: '' }), ANSWER_MS);
+    const timer = setTimeout(() => done({ kind: 'owner', pid: '', config: '' }), ANSWER_MS);
     socket.on('data', (chunk) => (text += chunk.toString()));
     // Cut off without an answer: it is just closing, or dying, and the next question finds nobody.
     socket.on('end', () => {
-      const [kind, pid = ''] = text.split(' ');
-      done(kind === 'owner' || kind === 'candidate' ? { kind, pid } : { kind: 'unclear' });
+      const [kind, pid = '', ...config] = text.split(' ');
+      done(kind === 'owner' || kind === 'candidate' ? { kind, pid, config: config.join(' ') } : { kind: 'unclear' });
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') done({ kind: 'dead' });
@@ -113,7 +137,12 @@ async function shortPath(folder: string): Promise<AsyncDisposable & { readonly p
   return { path: join(link, 'd'), [Symbol.asyncDispose]: () => rm(link, { recursive: true, force: true }) };
 }
 
-function locked(folder: string, pid: string): UserError {
+/** One that gives no answer has it in its socket's name. */
+function pidOf({ pid }: FolderOwner, socketName: string): string {
+  return pid === '' ? (SOCKET_NAME.exec(socketName)?.[1] ?? '?') : pid;
+}
+
+export function locked(folder: string, pid: string): UserError {
   return new UserError(
     'folder-locked',
     `The data folder ${folder} is in use by the engine with process id ${pid}: two of them would deliver everything twice ` +

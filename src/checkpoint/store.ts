@@ -12,6 +12,7 @@ import type { RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
 import { UserError } from '../errors.ts';
 import { missingFrom, readCopy, removeCopy, writeCopy } from './copy.ts';
+import type { CheckpointCopy } from './copy.ts';
 import {
   CHECKPOINTS,
   COPY,
@@ -195,13 +196,7 @@ export class CheckpointStore implements AsyncDisposable {
     const copy = await readCopy(this.#path).catch((error: unknown) => {
       this.#log.warn({ code: 'copy-failing', err: error }, `${COPY} cannot be read; it is written anew.`);
     });
-    const missing = copy && missingFrom(copy, this.#records);
-    if (!copy || !missing || missing.length === 0) return;
-    throw new UserError(
-      'store-damaged',
-      `The checkpoints in ${join(this.#path, CHECKPOINTS)} lack those of ${missing.join(', ')}, which ${COPY} of ${copy.writtenAt} has. ` +
-        'Run `tailrace checkpoint restore` to bring them back; or, to begin anew, move the whole folder away.',
-    );
+    if (copy) refuseEmptied(this.#path, this.#records, copy);
   }
 
   #flush(): Promise<void> {
@@ -255,6 +250,17 @@ export class CheckpointStore implements AsyncDisposable {
   }
 }
 
+/** Throws `UserError` where the copy has subscriptions that the store has not. */
+export function refuseEmptied(path: string, records: ReadonlyMap<string, unknown>, copy: CheckpointCopy): void {
+  const missing = missingFrom(copy, records);
+  if (missing.length === 0) return;
+  throw new UserError(
+    'store-damaged',
+    `The checkpoints in ${join(path, CHECKPOINTS)} lack those of ${missing.join(', ')}, which ${COPY} of ${copy.writtenAt} has. ` +
+      'Run `tailrace checkpoint restore` to bring them back; or, to begin anew, move the whole folder away.',
+  );
+}
+
 interface StoreParts {
   readonly path: string;
   readonly log: Log;
@@ -263,7 +269,7 @@ interface StoreParts {
 }
 
 /** A store that has gone, while its copy tells of one, is no new folder: to begin at `start` could skip without a word. */
-async function refuseLostStore(path: string): Promise<void> {
+export async function refuseLostStore(path: string): Promise<void> {
   if (environmentExists(path, CHECKPOINTS)) return;
   const copy = await readCopy(path);
   if (copy === undefined || copy.records.length === 0) return;

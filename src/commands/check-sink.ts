@@ -1,4 +1,5 @@
 /** The sink's half of `tailrace check`: can we log in, and is what subscriptions publish to there, or will it be declared. */
+import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Config, SinkConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
@@ -49,15 +50,36 @@ async function checkDestinations(
         if (sink.declare) await channel.assertExchange(exchange, 'topic', { durable: true });
       });
       tell(presence, `${what}: exchange ${exchange}`, sink, findings);
+      if (presence === 'missing' && sink.declare) {
+        const mayDeclare = await isAllowed(connection, (channel) =>
+          channel.assertExchange(exchange, 'topic', { durable: true, arguments: { 'alternate-exchange': REFUSED } }),
+        );
+        if (!mayDeclare) findings.fault(`${what}: the user may not declare it: grant it \`configure\` on ${exchange}`);
+      }
+      if (queues.length === 0 && presence === 'missing' && sink.declare) {
+        findings.warning(
+          `${what}: nobody will have bound a queue to it then, and the first message is held: name one in \`to.queues\`, or bind one of yours`,
+        );
+      } else if (queues.length === 0) {
+        findings.info(`${what}: whether a queue is bound to it cannot be seen over AMQP`);
+      }
     }
+    const refused: string[] = [];
     const names: Record<Presence, string[]> = { there: [], missing: [], forbidden: [], different: [] };
-    for (const { name, arguments: args } of queues) {
+    for (const { name, arguments: args, bind } of queues) {
       const presence = await look(connection, async (channel) => {
         await channel.checkQueue(name);
         if (sink.declare) await channel.assertQueue(name, { durable: true, arguments: { ...args } });
       });
       names[presence].push(name);
+      const rights = await missingRights(
+        connection,
+        { name, bind, exchange, declares: sink.declare && presence === 'missing' },
+        sink,
+      );
+      refused.push(...rights);
     }
+    if (refused.length > 0) findings.fault(`${what}: the user may not ${some(refused)}`);
     for (const presence of ['there', 'missing', 'forbidden', 'different'] as const) {
       const found = names[presence];
       if (found.length > 0) tell(presence, `${what}: queue ${some(found)}`, sink, findings);
@@ -83,13 +105,50 @@ async function look(connection: ChannelModel, ask: (channel: Channel) => Promise
   }
 }
 
+interface Wanted {
+  readonly name: string;
+  readonly bind: string | undefined;
+  readonly exchange: string | undefined;
+  readonly declares: boolean;
+}
+
+async function missingRights(
+  connection: ChannelModel,
+  { name, bind, exchange, declares }: Wanted,
+  { declare }: SinkConfig,
+): Promise<string[]> {
+  if (!declare) return [];
+  const missing: string[] = [];
+  const arguments_ = { 'x-dead-letter-exchange': REFUSED };
+  if (declares && !(await isAllowed(connection, (channel) => channel.assertQueue(name, { arguments: arguments_ })))) {
+    missing.push(`declare queue ${name} (\`configure\` on it)`);
+  }
+  // A binding that nobody has is taken away: that needs the same rights, and changes nothing.
+  if (exchange === undefined || bind === undefined) return missing;
+  if (!(await isAllowed(connection, (channel) => channel.unbindQueue(name, exchange, randomUUID())))) {
+    missing.push(`bind queue ${name} (\`write\` on it, \`read\` on ${exchange})`);
+  }
+  return missing;
+}
+
+/** No name of an exchange: RabbitMQ refuses it, but looks at the rights before. */
+const REFUSED = 0;
+
+/** Asked for something that cannot be: what the broker minds first are the rights. */
+async function isAllowed(connection: ChannelModel, ask: (channel: Channel) => Promise<unknown>): Promise<boolean> {
+  return (await look(connection, ask)) !== 'forbidden';
+}
+
 function tell(presence: Presence, what: string, sink: SinkConfig, findings: Findings): void {
   if (presence === 'there') findings.ok(`${what}: there`);
   else if (presence === 'different') {
     findings.fault(
       `${what}: there, but with another type or other arguments than configured: \`run\` would stop (406)`,
     );
-  } else if (presence === 'forbidden') findings.fault(`${what}: the broker does not let this user look at it`);
+  } else if (presence === 'forbidden')
+    findings.fault(
+      `${what}: the broker does not let this user ${sink.declare ? 'declare it: grant it `configure` on it' : 'look at it'}`,
+    );
   else if (sink.declare) findings.ok(`${what}: not there yet, will be declared`);
   else findings.fault(`${what}: missing, and \`declare: false\` says not to create it`);
 }

@@ -7,13 +7,17 @@ import { sleep } from '../backoff.ts';
 import { timeSeriesFault } from '../feed/time-series.ts';
 import { UserError } from '../errors.ts';
 import { noLog } from '../library/no-log.ts';
-import { compareTs, formatTs } from '../source/position.ts';
+import { formatTs } from '../source/position.ts';
 import { ReplicaSet } from '../source/replica-set.ts';
 import type { Ts } from '../source/position.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { formatSpan } from '../terminal/amounts.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';
+import type { FolderLook } from './check-folder.ts';
+import { checkRouting } from './check-routing.ts';
+import { checkStarts } from './check-starts.ts';
+import { withSource } from './source-look.ts';
 
 const SHOWN_COLLECTIONS = 10;
 const INTERNAL_DATABASES = new Set(['admin', 'config', 'local']);
@@ -24,7 +28,11 @@ const USER_NOT_FOUND = 11;
 const IO_TIMEOUT_MS = 3_000;
 const PAUSE_MS = 200;
 
-export async function checkSource(source: SourceConfig, config: Config, findings: Findings): Promise<void> {
+export async function checkSource(
+  source: SourceConfig,
+  { config, stored }: { readonly config: Config; readonly stored: FolderLook['stored'] },
+  findings: Findings,
+): Promise<void> {
   findings.title(`source ${source.name}: ${redact(source.uri)}`);
   try {
     const trouble = await lookAsRunDoes(source);
@@ -40,12 +48,18 @@ export async function checkSource(source: SourceConfig, config: Config, findings
     });
     if (source.changeStream === undefined) {
       if (!(await isReplicaSet(client.db('admin'), findings))) return;
-      await checkOplog(client.db('local'), source, findings);
+      if (!(await checkOplog(client.db('local'), findings))) return;
       await checkIdentity(client.db('local'), findings);
     } else await checkStream(client, source.changeStream, findings);
     await showMatches(client, source, config, findings);
+    await withSource(config, source, async ({ source: opened, budget, stop }) => {
+      const identity = await opened.connect(stop);
+      const look = { config, of: source, source: opened, identity, budget };
+      if (stored) await checkStarts({ ...look, stored }, findings, stop);
+      await checkRouting(look, findings, stop);
+    });
   } catch (error) {
-    findings.fault(sayWhy(error, source.uri));
+    findings.fault(error instanceof UserError ? error.message : sayWhy(error, source.uri));
   }
 }
 
@@ -92,7 +106,8 @@ async function isReplicaSet(admin: Db, findings: Findings): Promise<boolean> {
   return true;
 }
 
-async function checkOplog(local: Db, source: SourceConfig, findings: Findings): Promise<void> {
+/** False where it cannot be read, which has been said then. */
+async function checkOplog(local: Db, findings: Findings): Promise<boolean> {
   const oplog = local.collection('oplog.rs', { readConcern: { level: 'majority' }, promoteValues: true });
   const end = async (direction: 1 | -1): Promise<Ts | undefined> => {
     const found = await oplog
@@ -110,21 +125,16 @@ async function checkOplog(local: Db, source: SourceConfig, findings: Findings): 
     findings.fault(
       'the user may not read the oplog: grant it `find` on local.oplog.rs (the role `read` on `local` has it)',
     );
-    return;
+    return false;
   }
   if (oldest === undefined || newest === undefined) {
     findings.fault('the oplog is empty');
-    return;
+    return false;
   }
   findings.ok('the oplog can be read with read concern majority');
   const span = formatSpan(newest.seconds - oldest.seconds);
   findings.info(`oldest entry ${withTime(oldest)}, newest ${withTime(newest)}: a window of ${span}`);
-  if (source.start.kind === 'from' && compareTs(source.start.ts, oldest) < 0) {
-    findings.warning(
-      `start ${source.start.written} is older than the oldest entry: without a checkpoint, a run would stop with exit code 3 ` +
-        'unless onPositionLost says otherwise',
-    );
-  }
+  return true;
 }
 
 /** What it takes to read a change stream: a server that has them, and the right to watch. */

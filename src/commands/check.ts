@@ -1,8 +1,9 @@
 /**
- * `tailrace check`: would `run` start, and on what? Looks at both ends and changes nothing at either. Every end is looked at
+ * `tailrace check`: would `run` start, and on what? Looks at this machine and at both ends, and changes nothing anywhere. Every end is looked at
  * even when another one fails, so that one run tells all there is to mend.
  */
 import { loadConfig } from '../config/load.ts';
+import { checkFiles, checkFolder, checkPort } from './check-folder.ts';
 import { checkSink } from './check-sink.ts';
 import { checkSource } from './check-source.ts';
 import { Findings } from './findings.ts';
@@ -20,7 +21,10 @@ export async function check({ config: path, json = false, write = toStdout }: Ch
   const findings = new Findings(json ? () => undefined : write);
   findings.title(path);
   findings.ok('the file has no faults');
-  for (const source of config.sources) await checkSource(source, config, findings);
+  const folder = await checkFolder(path, config, findings);
+  await checkPort(config, folder, findings);
+  await checkFiles(config, findings);
+  for (const source of config.sources) await checkSource(source, { config, stored: folder.stored }, findings);
   for (const sink of config.sinks) await checkSink(sink, config, findings);
   const { faults, all: found } = findings;
   if (json) write(asJson({ ok: faults === 0, faults, found }));

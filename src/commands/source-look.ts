@@ -6,7 +6,7 @@ import { makeSource } from '../source/make-source.ts';
 import { formatTs, isFuture } from '../source/position.ts';
 import type { Config, SourceConfig, Start } from '../config/config.ts';
 import type { ResumePoint, Ts } from '../source/position.ts';
-import type { SourceIdentity } from '../source/source.ts';
+import type { Source, SourceIdentity } from '../source/source.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 
 export type Look =
@@ -17,23 +17,16 @@ export type Look =
  * Where this start would begin. Throws `UserError` where it cannot: not in the oplog any more, or in the future, which this
  * machine's clock tells where the source does not.
  */
-export async function lookAtStart(config: Config, source: SourceConfig, start: Start): Promise<Look> {
-  const subscriptions = config.subscriptions.filter((one) => one.source === source.name);
-  const onReconnect = (): void => undefined;
-  const budget = new ByteBudget(config.pipeline.inFlightBytes);
-  const opened = makeSource({ config: source, subscriptions, budget, log: noLog, onReconnect });
-  const stop = AbortSignal.timeout(CHECK_TIMEOUT_MS);
-  const late = new Promise<never>((_, reject) => {
-    stop.addEventListener('abort', () => reject(new Error('no answer in time')), { once: true });
-  });
-  late.catch(() => undefined);
+export async function lookAtStart(config: Config, of: SourceConfig, start: Start): Promise<Look> {
   try {
-    const identity = await Promise.race([late, opened.connect(stop)]);
-    const newest = await Promise.race([late, opened.resolve({ kind: 'latest' }, stop)]);
-    refuseFuture(start, newest.ts, `the newest entry is ${formatTs(newest.ts)}`);
-    const resume = start.kind === 'latest' ? newest : await Promise.race([late, opened.resolve(start, stop)]);
-    await Promise.race([late, opened.verify(resume, stop)]);
-    return { kind: 'seen', identity, resume };
+    return await withSource(config, of, async ({ source, stop }) => {
+      const identity = await source.connect(stop);
+      const newest = await source.resolve({ kind: 'latest' }, stop);
+      refuseFuture(start, newest.ts, `the newest entry is ${formatTs(newest.ts)}`);
+      const resume = start.kind === 'latest' ? newest : await source.resolve(start, stop);
+      await source.verify(resume, stop);
+      return { kind: 'seen', identity, resume };
+    });
   } catch (error) {
     if (error instanceof UserError) throw error;
     if (error instanceof PositionLostError) {
@@ -45,8 +38,33 @@ export async function lookAtStart(config: Config, source: SourceConfig, start: S
     const ts = { seconds: Math.floor(now.getTime() / 1000), increment: 0 };
     refuseFuture(start, ts, `it is ${now.toISOString()} here, and the source cannot be reached`);
     return { kind: 'unreachable' };
+  }
+}
+
+export interface Opened {
+  readonly source: Source;
+  readonly budget: ByteBudget;
+  /** There is no more time. */
+  readonly stop: AbortSignal;
+}
+
+/** As `run` reads it, for a moment; rejects when that takes longer than a person would wait. */
+export async function withSource<T>(config: Config, of: SourceConfig, use: (opened: Opened) => Promise<T>): Promise<T> {
+  const subscriptions = config.subscriptions.filter((one) => one.source === of.name);
+  const onReconnect = (): void => undefined;
+  const budget = new ByteBudget(config.pipeline.inFlightBytes);
+  const source = makeSource({ config: of, subscriptions, budget, log: noLog, onReconnect });
+  const stop = AbortSignal.timeout(CHECK_TIMEOUT_MS);
+  const late = new Promise<never>((_, reject) => {
+    stop.addEventListener('abort', () => reject(new Error('no answer in time')), { once: true });
+  });
+  late.catch(() => undefined);
+  try {
+    const used = use({ source, budget, stop });
+    used.catch(() => undefined);
+    return await Promise.race([late, used]);
   } finally {
-    await opened.close();
+    await source.close();
   }
 }
 

@@ -2,8 +2,9 @@
  * An engine with all that belongs to it (data folder, its lock, HTTP), for the `run` command and for programs that start and stop one
  * themselves. It touches neither signals nor the process's exit code, and writes nothing but to the log it is given.
  */
-import { access, constants } from 'node:fs/promises';
-import { makeFolder, removeStores, unmakeFolder } from '../checkpoint/data-folder.ts';
+import { resolve } from 'node:path';
+import { removeStores, unmakeFolder } from '../checkpoint/data-folder.ts';
+import { makeUsable } from '../checkpoint/usable-folder.ts';
 import { lockFolder } from '../checkpoint/folder-lock.ts';
 import { ParkingStore } from '../checkpoint/parking.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -11,7 +12,6 @@ import { loadConfig, readConfig } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
 import type { Engine } from '../engine.ts';
 import type { ExitCode } from '../feed/feed-group.ts';
-import { UserError } from '../errors.ts';
 import type { PositionLostError } from '../errors.ts';
 import { liveness, readiness } from '../observe/health.ts';
 import type { HealthFacts } from '../observe/health.ts';
@@ -40,7 +40,7 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     typeof options.config === 'string' ? await loadConfig(options.config, env) : await readConfig(options.config, env);
   const log = typeof options.log === 'function' ? options.log(config.log.level) : (options.log ?? noLog);
   const { path } = config.checkpoint;
-  const outermost = await usableFolder(path);
+  const outermost = await makeUsable(path);
   let isUsed = (): boolean => false;
   let unused = false;
   const opened: AsyncDisposable[] = [];
@@ -50,7 +50,7 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     if (outermost !== undefined && unused) await unmakeFolder(path, outermost);
   };
   try {
-    opened.push(await lockFolder(path));
+    opened.push(await lockFolder(path, typeof options.config === 'string' ? resolve(options.config) : ''));
     // A start that came to nothing leaves nothing behind; while the lock is held, since the next one may be waiting for it.
     opened.push({ [Symbol.asyncDispose]: async () => (unused ? removeStores(path) : undefined) });
     // Another process looks at the stores first: meanwhile the drivers are loaded, which takes longest of all (bench `restart`).
@@ -161,22 +161,6 @@ export class EmbeddedEngine {
   #close(): Promise<void> {
     this.#closed ??= this.#parts.close();
     return this.#closed;
-  }
-}
-
-/** As `makeFolder`. Throws `UserError` where it is no place to write to. */
-async function usableFolder(path: string): Promise<string | undefined> {
-  try {
-    const outermost = await makeFolder(path);
-    await access(path, constants.W_OK);
-    return outermost;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UserError(
-      'folder-unusable',
-      `the data folder cannot be used (${reason}). Give \`checkpoint.path\` a folder that this user may create and write to.`,
-      { cause: error },
-    );
   }
 }
 

@@ -52,6 +52,13 @@ const JSON_TYPE = 'application/json; charset=utf-8';
 /** Of the API, what tells of no installation: what it is, for people and for programs. */
 const OPEN = new Set([`${API_PATH}/openapi.json`, `${API_PATH}/docs`]);
 
+/** Whether one could listen there. Throws as `startHttp` does. */
+export async function tryListen({ host, port }: Pick<HttpOptions, 'host' | 'port'>): Promise<void> {
+  const server = createServer();
+  await listen(server, { host, port });
+  await close(server);
+}
+
 export async function startHttp({ host, port, token, handlers, log }: HttpOptions): Promise<HttpServer> {
   // Requests have no body and answers are small: whoever is slower than this only occupies a socket.
   const limits = {
@@ -93,17 +100,21 @@ export async function startHttp({ host, port, token, handlers, log }: HttpOption
   });
   server.maxConnections = 256;
 
+  await listen(server, { host, port });
+  server.on('error', (error) => log.warn({ code: 'http-failed', err: error }, 'The HTTP server reports an error.'));
+
+  const url = urlOf(server.address());
+  log.info({ url }, 'HTTP is listening.');
+  return { url, close: () => close(server) };
+}
+
+async function listen(server: Server, { host, port }: Pick<HttpOptions, 'host' | 'port'>): Promise<void> {
   server.listen(port, host);
   try {
     await once(server, 'listening');
   } catch (error) {
     throw listenError(error, host, port);
   }
-  server.on('error', (error) => log.warn({ code: 'http-failed', err: error }, 'The HTTP server reports an error.'));
-
-  const url = urlOf(server.address());
-  log.info({ url }, 'HTTP is listening.');
-  return { url, close: () => close(server) };
 }
 
 interface Answer {

@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect } from 'amqplib';
 import { MongoClient } from 'mongodb';
+import type { Timestamp } from 'mongodb';
+import { lockFolder } from '../../src/checkpoint/folder-lock.ts';
+import type { CheckpointRecord } from '../../src/checkpoint/record.ts';
+import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { check } from '../../src/commands/check.ts';
+import { noLog } from '../../src/library/no-log.ts';
+import { checkpoint } from '../checkpoint/fixtures.ts';
 import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
 import type { Shared } from '../servers/with-servers.ts';
 
@@ -31,8 +40,7 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function run(yaml: string): Promise<{ code: number; said: string }> {
-  const path = join(folder, `${randomUUID()}.yaml`);
+async function run(yaml: string, path = join(folder, `${randomUUID()}.yaml`)): Promise<{ code: number; said: string }> {
   await writeFile(path, yaml);
   let said = '';
   const code = await check({ config: path, write: (text) => void (said += text) });
@@ -46,12 +54,14 @@ function file({
   to = `{ queue: ${NAME} }`,
   start = 'latest',
   namespaces = `"${NAME}.*", "!*.items"`,
+  more = 'http: off',
 } = {}): string {
   return [
     `sources: { shop: { uri: ${JSON.stringify(mongoUri)}, start: "${start}" } }`,
     `sinks: { rabbit: { uri: ${JSON.stringify(amqpUri)}, declare: ${declare} } }`,
     `subscriptions: [{ name: orders, namespaces: [${namespaces}], to: ${to} }]`,
     'pipeline: { partitions: 8 }',
+    more,
   ].join('\n');
 }
 
@@ -113,10 +123,94 @@ test('a queue or exchange that is there with other properties is a fault, as it 
   }
 });
 
-test('a start before the oldest entry is a warning', async () => {
-  const { code, said } = await run(file({ start: '2020-01-01' }));
+test('a start that is not in the oplog, or not yet, is a fault, as it is when the engine starts', async () => {
+  const early = await run(file({ start: '2020-01-01' }));
+  assert.equal(early.code, 2, early.said);
+  assert.match(early.said, /FAULT +source "shop": position 1577836800:0 has left the oplog, whose oldest entry is/);
+  const late = await run(file({ start: '2100-01-01' }));
+  assert.match(late.said, /FAULT +source "shop": `start: 2100-01-01` lies in the future/);
+});
+
+test('what this machine does not have is a fault: a folder, a port, a file to write to', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  await writeFile(join(folder, 'no-folder'), '');
+  const { code, said } = await run(
+    file({
+      to: '{ file: ./nowhere/events }',
+      more: `checkpoint: { path: ./no-folder/data }\nhttp: { listen: "127.0.0.1:${port}" }`,
+    }),
+  );
+  assert.equal(code, 2, said);
+  assert.match(said, /FAULT +the data folder cannot be used \(.*no-folder/);
+  assert.match(said, /FAULT +http\.listen 127\.0\.0\.1:\d+: another process listens there already/);
+  assert.match(said, /FAULT +it cannot be written to \(ENOENT.*nowhere/);
+  assert.match(said, /3 to mend\.\n$/);
+});
+
+test('an engine that runs on this very file is told of, on another one it is a fault', async (t) => {
+  const path = join(folder, `data-${randomUUID()}`);
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  const config = file({ more: `checkpoint: { path: ${path} }\nhttp: { listen: "127.0.0.1:${port}" }` });
+  const own = join(folder, `${randomUUID()}.yaml`);
+  {
+    await using lock = await lockFolder(path, own);
+    void lock;
+    const { code, said } = await run(config, own);
+    assert.equal(code, 0, said);
+    assert.match(said, new RegExp(` an engine runs on this very file, with process id ${process.pid}\\n`));
+    assert.match(said, / in use, as it is by the engine that runs\n/);
+  }
+  await using lock = await lockFolder(path, join(folder, 'another.yaml'));
+  void lock;
+  const { code, said } = await run(config, own);
+  assert.equal(code, 2, said);
+  assert.match(said, /FAULT +The data folder \S+ is in use by the engine with process id \d+/);
+});
+
+test('what a start makes of a checkpoint is told: goes on, other partitions, a position that is lost, a damaged store', async () => {
+  await using client = new MongoClient(mongo.uri);
+  const { settings } = (await client.db('local').collection('system.replset').findOne())!;
+  const replicaSetId = String((settings as { replicaSetId: unknown }).replicaSetId);
+  const { operationTime } = (await client.db('admin').command({ ping: 1 })) as { operationTime: Timestamp };
+  const now = { seconds: operationTime.getHighBitsUnsigned(), increment: operationTime.getLowBitsUnsigned() };
+  const checked = async (change: Partial<CheckpointRecord>, to?: string, damage?: (path: string) => Promise<void>) => {
+    const path = join(folder, `data-${randomUUID()}`);
+    await using store = await CheckpointStore.open({ path, log: noLog });
+    const record = { ...checkpoint('orders', now.seconds), replicaSetId, resume: { kind: 'from', ts: now } as const };
+    await store.put([{ ...record, ...change }]);
+    await store.close();
+    await damage?.(path);
+    return await run(file({ more: `checkpoint: { path: ${path} }\nhttp: off`, ...(to !== undefined && { to }) }));
+  };
+  const well = await checked({});
+  assert.equal(well.code, 0, well.said);
+  assert.match(well.said, new RegExp(`ok +subscription orders goes on at its checkpoint, ${now.seconds}:`));
+  const other = await checked({ partitionQueues: true }, `{ queue: "${NAME}.{partition}" }`);
+  assert.match(other.said, /FAULT +`pipeline\.partitions` or .* changed \(3 partitions then, 8 now\)/);
+  const lost = await checked({ resume: { kind: 'from', ts: { seconds: 1_000, increment: 1 } } });
+  assert.match(lost.said, /FAULT +source "shop": position 1000:1 has left the oplog/);
+  const damaged = await checked({}, undefined, async (path) => truncate(join(path, 'checkpoints', 'data.mdb'), 8_192));
+  assert.equal(damaged.code, 2, damaged.said);
+  assert.match(damaged.said, /FAULT +The checkpoints in \S+ are damaged/);
+});
+
+test('an exchange that nobody will have bound, and a routing key that most events have no field for, are warnings', async () => {
+  await using client = new MongoClient(mongo.uri);
+  const some = client.db(NAME).collection<{ region?: string }>('regions');
+  await some.insertMany([{}, {}, { region: 'north' }]);
+  const to = `{ exchange: ${NAME}-new, routingKey: "{fullDocument.region}" }`;
+  const { code, said } = await run(file({ to, namespaces: `"${NAME}.regions"` }));
   assert.equal(code, 0, said);
-  assert.match(said, /warning +start 2020-01-01 is older than the oldest entry/);
+  assert.match(said, new RegExp(`warning +subscription orders: exchange ${NAME}-new: nobody will have bound a queue`));
+  assert.match(said, /warning +subscription orders: 2 of its last 3 events lack a field of "\{fullDocument\.region\}"/);
+  await some.insertMany([{ region: 'south' }, { region: 'east' }]);
+  assert.doesNotMatch((await run(file({ to, namespaces: `"${NAME}.regions"` }))).said, /lack a field/);
 });
 
 test('wrong credentials are said at both ends, and not shown', async () => {

@@ -77,7 +77,7 @@ describe('a user who may read one database and nothing else', () => {
       const findings = new Findings((text) => void (said += text));
       const uri = uriOf('reader', 'users');
       const config = tailConfig({ uri, namespaces: [], from: 'latest', format: 'json', mode: 'changeStream', watch });
-      await checkSource(config.sources[0]!, config, findings);
+      await checkSource(config.sources[0]!, { config, stored: new Map() }, findings);
       assert.match(said, expected);
     }
   });
