@@ -18,6 +18,7 @@ import { ByteBudget } from './source/byte-budget.ts';
 import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { SinkLock } from './sinks/lock.ts';
+import { Signal } from './sinks/signal.ts';
 import { StreamSinks } from './sinks/stream-sinks.ts';
 import { SharedPlan } from './worker/plan.ts';
 import { WorkerPool } from './worker/pool.ts';
@@ -43,6 +44,8 @@ export interface EngineOptions {
   readonly repartition?: boolean;
   /** End with the first source that stops, not with the last. */
   readonly failFast?: boolean;
+  /** What is said of a position that is lost, where that is not a configuration's; the error's message otherwise. */
+  readonly adviceOnLoss?: (error: PositionLostError) => string;
   /** For tests: how long another engine may hold a subscription's lock before that is an error. */
   readonly lockWaitMs?: number;
 }
@@ -60,6 +63,8 @@ export class Engine {
   /** By sink. */
   readonly #locks = new Map<string, SinkLock>();
   readonly #streams = new StreamSinks();
+  /** By subscription: its source is connected, and its start is stored. */
+  readonly #begun: ReadonlyMap<string, Signal>;
   /** By source. */
   readonly #groups: readonly FeedGroup[];
   readonly #checkpointer: Checkpointer;
@@ -71,12 +76,15 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { config, stores, log, version } = options;
     this.#o = options;
+    this.#begun = new Map(config.subscriptions.map(({ name }) => [name, new Signal()]));
     this.metrics = new Metrics({ version, status: () => this.status() });
     for (const sink of config.sinks) {
       const subscriptions = config.subscriptions.filter(({ to }) => 'sink' in to && to.sink === sink.name);
       const { partitions } = config.pipeline;
       const meter = this.metrics.sink(sink.name);
-      const made = new AmqpSink({ config: sink, subscriptions, partitions, log, meter });
+      // A start that fails at the source leaves nothing behind at the broker.
+      const mayDeclare = (name: string, stop: AbortSignal): Promise<void> => this.#begun.get(name)!.fired(stop);
+      const made = new AmqpSink({ config: sink, subscriptions, partitions, log, meter, mayDeclare });
       this.#sinks.set(sink.name, made);
       if (!sink.lock) continue;
       const names = subscriptions.map(({ name }) => name);
@@ -185,10 +193,12 @@ export class Engine {
       log,
       onStarted: (feed) => {
         const names = feed.routes.map((route) => route.config.name);
+        for (const name of names) this.#begun.get(name)!.fire();
         for (const lock of this.#locks.values()) for (const name of names) lock.identify(name, feed.replicaSetId);
       },
       onLost: async (feed, error, stop) => {
-        log.error({ code: `position-${error.reason}`, source: feed.name }, error.message);
+        const { adviceOnLoss = (): string => error.message } = this.#o;
+        log.error({ code: `position-${error.reason}`, source: feed.name }, adviceOnLoss(error));
         // What was read before is still delivered, however long it takes: the oplog may not have it any more.
         if (this.#o.failFast) this.#over.abort();
         else await feed.settle(stop);

@@ -8,9 +8,9 @@ import type { OpTime, ResumePoint } from './source/position.ts';
 /** The user must change something before a start can succeed: exit code 2. */
 export class UserError extends Error {
   override readonly name = 'UserError';
-  readonly code: UserErrorCode;
+  readonly code: RefusalCode;
 
-  constructor(code: UserErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: RefusalCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
   }
@@ -61,6 +61,9 @@ export const USER_ERROR_CODES = [
 ] as const;
 
 export type UserErrorCode = (typeof USER_ERROR_CODES)[number];
+
+/** A position that a user asks for may be lost, too. */
+export type RefusalCode = UserErrorCode | `position-${LostReason}`;
 
 /** Why a position is lost; also the reason of a gap record. */
 export const LOST_REASONS = ['truncated', 'diverged', 'transaction'] as const;

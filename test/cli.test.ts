@@ -81,6 +81,14 @@ test('bad usage exits 2 and says what is wrong on stderr', async () => {
     [['checkpoint', 'sat'], /^tailrace: unknown command 'sat'/],
     [['checkpoint', 'set', 'orders'], /^tailrace: missing required argument 'position'/],
     [['parked', 'forget'], /^tailrace: unknown command 'forget'/],
+    [
+      ['parked', 'list', '--reason', 'missing-feild'],
+      /^tailrace: --reason "missing-feild": nothing is parked for that; did you mean "missing-field"\? Known are undecodable, /,
+    ],
+    [
+      ['parked', 'drop', '--reason', 'bogus'],
+      /^tailrace: --reason "bogus": nothing is parked for that Known|Known are /,
+    ],
     [['parked', 'drop', '--since', 'lately'], /^tailrace: --since "lately": expected an ISO date/],
     [['tail'], /^tailrace: missing required argument 'uri'/],
     [['tail', 'mongodb://h', '--from', 'never'], /^tailrace: --from "never": expected latest, /],

@@ -45,5 +45,11 @@ test('explain prints the page, and for a code that there is not the nearest one;
     explain('held-nackd'),
     (error) => error instanceof UserError && error.code === 'usage' && /did you mean "held-nacked"/.test(error.message),
   );
+  // Who read "reason":"missing-field" in the log asks for that.
+  await assert.rejects(
+    explain('missing-field'),
+    /there is no code "missing-field"; did you mean "parked-missing-field"\?/,
+  );
+  await assert.rejects(explain('refused'), /did you mean "credentials-refused" or "sink-refused" or /);
   await assert.rejects(explain('../security'), UserError);
 });

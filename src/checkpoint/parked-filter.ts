@@ -1,8 +1,10 @@
 /** Which of the parked events a command is about. Time is the event's own, from its `_id`; of one so damaged that it has none, when it was parked. */
 import { UserError } from '../errors.ts';
+import { nearOnes } from '../config/nearest.ts';
 import { parseStart } from '../config/start.ts';
 import { compareTs } from '../source/position.ts';
 import type { Ts } from '../source/position.ts';
+import { PARK_REASONS } from '../worker/protocol.ts';
 import type { ParkedSummary } from './record.ts';
 
 export interface ParkedFilter {
@@ -28,11 +30,22 @@ export interface FilterFlags {
 export function parseFilter({ subscription, reason, since, until, event }: FilterFlags): ParkedFilter {
   return {
     subscription,
-    reason,
+    reason: reason === undefined ? undefined : knownReason(reason),
     since: since === undefined ? undefined : moment('--since', since),
     until: until === undefined ? undefined : moment('--until', until),
     ids: event && new Set(event),
   };
+}
+
+/** Of one that there is not nothing would be found, as if nothing were parked. */
+function knownReason(written: string): string {
+  if (PARK_REASONS.some((known) => known === written)) return written;
+  const near = nearOnes(written.replace(/^parked-/, ''), PARK_REASONS);
+  const suggestion = near.length === 0 ? '' : `; did you mean ${near.map((one) => JSON.stringify(one)).join(' or ')}?`;
+  throw new UserError(
+    'usage',
+    `--reason "${written}": nothing is parked for that${suggestion} Known are ${PARK_REASONS.join(', ')}`,
+  );
 }
 
 export function matches(summary: ParkedSummary, { subscription, reason, since, until, ids }: ParkedFilter): boolean {

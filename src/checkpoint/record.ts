@@ -54,6 +54,8 @@ export interface GapRecord {
   readonly reason: string;
   /** Milliseconds since 1970. */
   readonly at: number;
+  /** A checkpoint was forgotten at `from`; where its subscription begins anew, which `to` will be, is not known yet. */
+  readonly open?: true;
 }
 
 /** One event set aside instead of delivered, with what is needed to try again. */

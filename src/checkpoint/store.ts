@@ -8,7 +8,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RootDatabase } from 'lmdb';
+import type { Key, RootDatabase } from 'lmdb';
 import type { Log } from '../observe/log.ts';
 import { UserError } from '../errors.ts';
 import { missingFrom, readCopy, removeCopy, writeCopy } from './copy.ts';
@@ -28,6 +28,8 @@ import {
 import type { BinaryDatabase } from './data-folder.ts';
 import { probeStores } from './probe.ts';
 import { RecentPositions } from './recent.ts';
+import { floorOf } from '../lanes/floors.ts';
+import { compareTs } from '../source/position.ts';
 import { decodeCheckpoint, decodeGap, encodeCheckpoint, encodeGap, textOfSealed } from './record.ts';
 import type { CheckpointRecord, GapRecord } from './record.ts';
 
@@ -54,6 +56,8 @@ export class CheckpointStore implements AsyncDisposable {
   #copyDue: 'no' | 'soon' | 'urgent' = 'no';
   #copiedAt = -Infinity;
   #copyFailing = false;
+  /** By subscription that has no checkpoint since somebody forgot it. */
+  readonly #forgotten = new Map<string, GapRecord>();
 
   /** The folder's lock must be held. Throws `UserError` `store-damaged` or `store-newer`. */
   static async open({ path, log }: { readonly path: string; readonly log: Log }): Promise<CheckpointStore> {
@@ -99,6 +103,7 @@ export class CheckpointStore implements AsyncDisposable {
   /** Resolves once a kill of this process cannot undo it; not yet safe from a power cut. */
   async put(records: readonly CheckpointRecord[]): Promise<void> {
     if (records.length === 0) return;
+    if (this.#forgotten.size > 0) await this.#closeGaps(records);
     await this.#change((all) => {
       for (const record of records) all.set(record.subscription, record);
     });
@@ -117,7 +122,7 @@ export class CheckpointStore implements AsyncDisposable {
   /** On disk when it resolves. */
   async addGap(gap: GapRecord): Promise<void> {
     const bytes = encodeGap(gap);
-    await inOneTransaction(this.#durable, () => void this.#gaps.put([gap.at, gap.source, gap.subscription], bytes));
+    await inOneTransaction(this.#durable, () => void this.#gaps.put(keyOf(gap), bytes));
     this.#copyDue = 'urgent';
   }
 
@@ -126,8 +131,13 @@ export class CheckpointStore implements AsyncDisposable {
     return readGaps(this.#gaps);
   }
 
-  /** Nothing is left of the subscription when it resolves, except its gaps. */
-  async forget(subscription: string): Promise<void> {
+  /**
+   * Nothing is left of the subscription when it resolves, except its gaps. `beginsAnew`: it is delivered again one day, and what lies
+   * between is a gap, if it begins behind where it stood.
+   */
+  async forget(subscription: string, { beginsAnew }: { readonly beginsAnew: boolean }): Promise<void> {
+    const stood = this.#records.get(subscription);
+    if (stood && beginsAnew) await this.#openGap(stood);
     await this.flushed();
     await removeCopy(this.#path);
     await this.#changeForGood((all) => all.delete(subscription));
@@ -139,6 +149,7 @@ export class CheckpointStore implements AsyncDisposable {
 
   /** As a user decided: also to an earlier position, which the copy must not be ahead of. On disk when it resolves. */
   async set(record: CheckpointRecord): Promise<void> {
+    await this.#closeGaps([record]);
     await this.flushed();
     await removeCopy(this.#path);
     this.#copyDue = 'urgent';
@@ -160,6 +171,28 @@ export class CheckpointStore implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Before it is forgotten, so that a kill in between cannot leave a gap without a record. */
+  async #openGap({ source, subscription, ...stood }: CheckpointRecord): Promise<void> {
+    const from = floorOf(stood).ts;
+    const gap = { source, subscription, from, to: from, reason: 'skipped', at: Date.now(), open: true } as const;
+    await this.addGap(gap);
+    this.#forgotten.set(subscription, gap);
+  }
+
+  /** Before anything is delivered from there. */
+  async #closeGaps(records: readonly CheckpointRecord[]): Promise<void> {
+    for (const { subscription, resume } of records) {
+      const gap = this.#forgotten.get(subscription);
+      if (!gap) continue;
+      const { open, ...closed } = gap;
+      void open;
+      if (compareTs(resume.ts, gap.from) > 0) await this.addGap({ ...closed, to: resume.ts });
+      else await inOneTransaction(this.#durable, () => void this.#gaps.remove(keyOf(gap)));
+      this.#forgotten.delete(subscription);
+      this.#copyDue = 'urgent';
+    }
   }
 
   /** One after another, each on what the one before it left. */
@@ -184,6 +217,10 @@ export class CheckpointStore implements AsyncDisposable {
     const all = [...readRecords(this.#durableRecords), ...recent];
     this.#records = new Map(all.map((record) => [record.subscription, record]));
     await this.#refuseEmptied();
+    for (const gap of readAllGaps(this.#gaps)) {
+      // One that is there again was not forgotten, however that ended.
+      if (gap.open && !this.#records.has(gap.subscription)) this.#forgotten.set(gap.subscription, gap);
+    }
     // What a kill left in `recent` alone becomes safe before anything is built on it.
     for (const record of recent) this.#unflushed.set(record.subscription, record);
     for (const [name, record] of this.#records) this.#texts.set(name, textOfSealed(encodeCheckpoint(record)));
@@ -194,7 +231,11 @@ export class CheckpointStore implements AsyncDisposable {
   /** LMDB takes a file of no bytes for a new store. Before anything is written: the copy alone knows what was there. */
   async #refuseEmptied(): Promise<void> {
     const copy = await readCopy(this.#path).catch((error: unknown) => {
-      this.#log.warn({ code: 'copy-failing', err: error }, `${COPY} cannot be read; it is written anew.`);
+      const reason = error instanceof UserError ? error.code : error instanceof Error ? error.message : String(error);
+      this.#log.warn(
+        { code: 'copy-failing', reason },
+        `${COPY}, the copy of the checkpoints, cannot be read; the store is sound, and writes it anew.`,
+      );
     });
     if (copy) refuseEmptied(this.#path, this.#records, copy);
   }
@@ -229,7 +270,7 @@ export class CheckpointStore implements AsyncDisposable {
     this.#copyDue = 'no';
     this.#copiedAt = performance.now();
     try {
-      await writeCopy(this.#path, this.#texts.values(), this.gaps());
+      await writeCopy(this.#path, this.#texts.values(), readAllGaps(this.#gaps));
       if (this.#copyFailing) this.#log.info({}, 'The copy of the checkpoints is written again.');
       this.#copyFailing = false;
     } catch (error) {
@@ -299,6 +340,15 @@ export function readRecords(database: BinaryDatabase): CheckpointRecord[] {
   return [...database.getRange()].map(({ value }) => decodeCheckpoint(value));
 }
 
+/** Those whose end is known. */
 export function readGaps(database: BinaryDatabase): GapRecord[] {
+  return readAllGaps(database).filter(({ open }) => !open);
+}
+
+function keyOf({ at, source, subscription }: GapRecord): Key {
+  return [at, source, subscription];
+}
+
+function readAllGaps(database: BinaryDatabase): GapRecord[] {
   return [...database.getRange()].map(({ value }) => decodeGap(value));
 }

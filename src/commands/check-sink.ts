@@ -58,10 +58,10 @@ async function checkDestinations(
       }
       if (queues.length === 0 && presence === 'missing' && sink.declare) {
         findings.warning(
-          `${what}: nobody will have bound a queue to it then, and the first message is held: name one in \`to.queues\`, or bind one of yours`,
+          `${what}: exchange ${exchange}: nobody will have bound a queue to it then, and the first message is held: name one in \`to.queues\`, or bind one of yours`,
         );
       } else if (queues.length === 0) {
-        findings.info(`${what}: whether a queue is bound to it cannot be seen over AMQP`);
+        findings.info(`${what}: exchange ${exchange}: whether a queue is bound to it cannot be seen over AMQP`);
       }
     }
     const refused: string[] = [];

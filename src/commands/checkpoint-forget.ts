@@ -45,12 +45,12 @@ export async function checkpointForget(options: CheckpointForgetOptions): Promis
     say(
       `Forgotten, it begins at \`start: ${start}\` of source "${subscription.source}": ` +
         (start === 'latest'
-          ? 'what is written between that position and the next start is SKIPPED.\n'
-          : 'what is before that position is delivered again, what start lies behind of is SKIPPED.\n'),
+          ? 'what is written between that position and the next start is SKIPPED; a gap record will say so.\n'
+          : 'what is before that position is delivered again; what start lies behind of is SKIPPED, and a gap record will say so.\n'),
     );
   }
   const changed = await confirmed('Forget it?', yes);
-  if (changed) await store.forget(name);
+  if (changed) await store.forget(name, { beginsAnew: subscription !== undefined });
   if (json) write(asJson({ subscription: name, changed, from: formatTs(floorOf(stored).ts), start }));
   else write(changed ? 'Forgotten. Its gap records and parked events stay.\n' : 'Nothing was changed.\n');
   return 0;

@@ -8,6 +8,7 @@ import type { Config, SourceConfig, Start } from '../config/config.ts';
 import type { ResumePoint, Ts } from '../source/position.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
+import { withTime } from './positions.ts';
 
 export type Look =
   | { readonly kind: 'seen'; readonly identity: SourceIdentity; readonly resume: ResumePoint }
@@ -30,9 +31,13 @@ export async function lookAtStart(config: Config, of: SourceConfig, start: Start
   } catch (error) {
     if (error instanceof UserError) throw error;
     if (error instanceof PositionLostError) {
-      throw new UserError('usage', `${error.message} Nothing was changed; \`earliest\` is as far back as it goes.`, {
-        cause: error,
-      });
+      const at = start.kind === 'from' ? start.written : start.kind;
+      const oldest = error.oldest ? `, whose oldest entry is ${withTime(error.oldest.ts)}` : '';
+      throw new UserError(
+        `position-${error.reason}`,
+        `${at} is not in the oplog of source "${of.name}"${oldest}. Nothing was changed; \`earliest\` is as far back as it goes.`,
+        { cause: error },
+      );
     }
     const now = new Date();
     const ts = { seconds: Math.floor(now.getTime() / 1000), increment: 0 };

@@ -2,7 +2,7 @@
  * The file as YAML: its plain values, and where in the text each of them stands. A syntax fault is told in words of our
  * own, because the parser's quote the text, and a password may be in it.
  */
-import { LineCounter, isAlias, isMap, isNode, isScalar, isSeq, parseDocument } from 'yaml';
+import { LineCounter, isAlias, isMap, isNode, isScalar, isSeq, parseDocument, visit } from 'yaml';
 import type { Document, ErrorCode } from 'yaml';
 import { redactedKey } from './faults.ts';
 import type { ConfigFaults, Fault, Path } from './faults.ts';
@@ -65,6 +65,12 @@ export function readDocument(text: string, faults: ConfigFaults): ConfigDocument
   });
   // A tag that YAML does not know is a warning to the parser; here it is a pattern that lacks its quotes.
   for (const { code, pos } of [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0])) {
+    const open = code === 'BAD_INDENT' ? unclosedBefore(pos[0], text, document) : undefined;
+    if (open !== undefined) {
+      const { line } = lines.linePos(pos[0]);
+      faults.add({ path: [], at: place(lines, open), found: undefined, expected: unclosed(text[open]!, line) });
+      break;
+    }
     const known = code === 'DUPLICATE_KEY' ? duplicate(text.slice(pos[0])) : WORDS[code];
     faults.add({ path: [], at: place(lines, pos[0]), found: undefined, expected: known ?? UNREADABLE });
     // Behind it the parser guesses, and each of its guesses would be another fault.
@@ -72,6 +78,23 @@ export function readDocument(text: string, faults: ConfigFaults): ConfigDocument
   }
   if (faults.count > 0) return undefined;
   return new ConfigDocument(document, lines);
+}
+
+/** Of the innermost collection in braces or brackets that ends there, and without its own. */
+function unclosedBefore(end: number, text: string, document: Document.Parsed): number | undefined {
+  let open: number | undefined;
+  visit(document, {
+    Collection(_, { flow, range }) {
+      if (flow && range && range[0] < end && range[1] <= end && !/[}\]]/.test(text[range[1] - 1] ?? ''))
+        open = range[0];
+    },
+  });
+  return open;
+}
+
+function unclosed(bracket: string, line: number): string {
+  const closing = bracket === '{' ? '}' : ']';
+  return `a \`${closing}\` for the \`${bracket}\` that is opened here; there is none before line ${line}`;
 }
 
 function place(lines: LineCounter, offset: number): Fault['at'] {

@@ -12,6 +12,14 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   return best;
 }
 
+/** The same for names of several words, of which somebody may know one: those that have it, too. */
+export function nearOnes(word: string, known: readonly string[]): string[] {
+  const near = nearest(word, known);
+  const asked = word.toLowerCase();
+  const having = asked.length < 3 ? [] : known.filter((one) => one !== near && `-${one}-`.includes(`-${asked}-`));
+  return near === undefined ? having : [near, ...having];
+}
+
 /** Insertions, deletions, replacements, and two neighbours changing places. */
 function editDistance(a: string, b: string): number {
   let before: number[] = [];

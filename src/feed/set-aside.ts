@@ -16,6 +16,7 @@ import { shapeHash } from '../config/routing-hash.ts';
 import type { Lane } from '../lanes/lane.ts';
 import type { Ticket } from '../lanes/ledger.ts';
 import type { Log } from '../observe/log.ts';
+import { ParkedLog } from '../observe/parked-log.ts';
 import type { ParkReason, ParkedEvent } from '../worker/protocol.ts';
 import type { Parking, Route } from './route.ts';
 import type { Standing } from './starts.ts';
@@ -39,9 +40,11 @@ export class SetAside {
   readonly #o: SetAsideOptions;
   readonly #underWay = new Map<number, UnderWay>();
   readonly #closed = new AbortController();
+  readonly #told: ParkedLog;
 
   constructor(options: SetAsideOptions) {
     this.#o = options;
+    this.#told = new ParkedLog(options.log);
     // All that wait for room in a full store listen to it.
     setMaxListeners(0, this.#closed.signal);
   }
@@ -91,6 +94,7 @@ export class SetAside {
 
   close(): void {
     this.#closed.abort();
+    this.#told.close();
   }
 
   /** False for what lies before its subscription's start: those of one source begin at different positions. */
@@ -131,8 +135,7 @@ export class SetAside {
   async #park(subscription: number, record: Omit<ParkedRecord, 'subscription' | 'at'>, events: number): Promise<void> {
     const { config, meter } = this.#o.routes[subscription]!;
     const { id, ns, reason, detail } = record;
-    const code = `parked-${reason}` as const;
-    this.#o.log.error({ code, subscription: config.name, id, ns, reason, detail }, 'An event is parked.');
+    this.#told.parked({ subscription: config.name, id, ns, reason, detail }, events);
     const backoff = new Backoff();
     for (;;) {
       try {

@@ -139,7 +139,7 @@ export interface GapStatus {
   readonly at: string;
 }
 
-/** `skipped`: a user moved the checkpoint forward. */
+/** `skipped`: a user moved the checkpoint forward, or forgot it. */
 export const GAP_REASONS = [...LOST_REASONS, 'skipped'] as const;
 
 export type GapReason = (typeof GAP_REASONS)[number];

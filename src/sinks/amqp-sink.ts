@@ -5,6 +5,7 @@
  * Invariant: a lane stays on its connection, so that what it sends again leaves behind what it sent before.
  */
 import { Backoff, sleep } from '../backoff.ts';
+import { UserError } from '../errors.ts';
 import { AmqpConnection } from './amqp-connection.ts';
 import type { SinkDown } from './amqp-connection.ts';
 import { AmqpPort, bodyPropertiesOf } from './amqp-port.ts';
@@ -24,6 +25,8 @@ export interface AmqpSinkOptions {
   readonly partitions: number;
   readonly log: Log;
   readonly meter: SinkMeter;
+  /** Resolves once what a subscription needs may be declared; at once where left out. Rejects at `stop`. */
+  readonly mayDeclare?: (subscription: string, stop: AbortSignal) => Promise<void>;
 }
 
 export class AmqpSink {
@@ -32,9 +35,11 @@ export class AmqpSink {
   readonly #subscriptions: readonly SubscriptionConfig[];
   readonly #topologies: ReadonlyMap<string, Topology>;
   readonly #connections: readonly AmqpConnection[];
+  readonly #mayDeclare: NonNullable<AmqpSinkOptions['mayDeclare']>;
 
-  constructor({ config, subscriptions, partitions, log, meter }: AmqpSinkOptions) {
+  constructor({ config, subscriptions, partitions, log, meter, mayDeclare = atOnce }: AmqpSinkOptions) {
     this.name = config.name;
+    this.#mayDeclare = mayDeclare;
     this.#config = config;
     this.#subscriptions = subscriptions;
     this.#topologies = new Map(subscriptions.map((s) => [s.name, topologyOf(s, partitions)]));
@@ -73,7 +78,19 @@ export class AmqpSink {
     const [first, ...others] = this.#connections;
     await first!.start(stop);
     await Promise.all(others.map((connection) => connection.start(stop)));
-    for (const { name } of this.#subscriptions) await this.#ensureAtStart(name, stop);
+    // One after another, or many subscriptions would want many channels at once.
+    let before: Promise<unknown> = Promise.resolve();
+    const ensuring = this.#subscriptions.map(async ({ name }) => {
+      await this.#mayDeclare(name, stop);
+      const turn = before.then(() => this.#ensureAtStart(name, stop));
+      before = turn.catch(() => undefined);
+      await turn;
+    });
+    try {
+      await Promise.all(ensuring);
+    } catch (error) {
+      if (error instanceof UserError || !stop.aborted) throw error;
+    }
   }
 
   /** `as`: what its bodies are, where that is not what the subscription says now. */
@@ -188,3 +205,5 @@ export class AmqpSink {
     await connection.whileOpen(model, channel.close());
   }
 }
+
+async function atOnce(): Promise<void> {}

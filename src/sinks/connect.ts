@@ -4,7 +4,7 @@
  */
 import { connect, credentials } from 'amqplib';
 import { UserError } from '../errors.ts';
-import type { UserErrorCode } from '../errors.ts';
+import type { RefusalCode } from '../errors.ts';
 import { readTlsFile } from '../tls-file.ts';
 import { explainTls, tlsTrouble } from '../tls-trouble.ts';
 import { withoutSecrets } from '../config/redact.ts';
@@ -76,7 +76,7 @@ function withHeartbeat(uri: string, heartbeatMs: number): string {
 
 /** What only the user can mend, and what to do about it, for people. */
 export interface ConnectTrouble {
-  readonly code: UserErrorCode;
+  readonly code: RefusalCode;
   readonly text: string;
 }
 

@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { sleep } from '../backoff.ts';
+import { Signal } from './signal.ts';
 import { UserError } from '../errors.ts';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { amqpCode } from './topology.ts';
@@ -299,24 +300,4 @@ export function lockName(replicaSetId: string, subscription: string): string {
   const name = `${PREFIX}${replicaSetId}.${subscription}`;
   if (Buffer.byteLength(name) <= MAX_SHORT_STRING) return name;
   return PREFIX + createHash('sha256').update(name).digest('hex');
-}
-
-/** Something that happens once, and that many may wait for. */
-class Signal {
-  readonly #fired = new AbortController();
-
-  fire(): void {
-    this.#fired.abort();
-  }
-
-  /** Rejects at `stop`. */
-  async fired(stop: AbortSignal): Promise<void> {
-    await stopped(AbortSignal.any([this.#fired.signal, stop]));
-    if (!this.#fired.signal.aborted) throw new Error('stopped');
-  }
-}
-
-function stopped(stop: AbortSignal): Promise<void> {
-  if (stop.aborted) return Promise.resolve();
-  return new Promise((resolve) => stop.addEventListener('abort', () => resolve(), { once: true }));
 }

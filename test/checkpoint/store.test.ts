@@ -113,10 +113,35 @@ test('gaps are kept oldest first, and forgetting a subscription keeps them', asy
   await first.addGap(gap(1_700_000_000_000));
   await first.addGap(gap(900));
   await first.put([checkpoint('orders', 1), checkpoint('stock', 1)]);
-  await first.forget('orders');
+  await first.forget('orders', { beginsAnew: false });
   assert.deepEqual(first.all(), [checkpoint('stock', 1)]);
   await first.close();
   await using second = await CheckpointStore.open({ path, log });
   assert.deepEqual(second.all(), [checkpoint('stock', 1)]);
   assert.deepEqual(second.gaps(), [gap(900), gap(1_700_000_000_000)]);
+});
+
+test('what lies between a checkpoint that was forgotten and where its subscription begins anew is a gap, also after a restart', async (t) => {
+  const path = await temporaryFolder(t);
+  {
+    await using store = await CheckpointStore.open({ path, log });
+    await store.put([checkpoint('orders', 100), checkpoint('stock', 100)]);
+    await store.forget('orders', { beginsAnew: true });
+    await store.forget('stock', { beginsAnew: true });
+    assert.deepEqual(store.gaps(), []);
+  }
+  {
+    await using store = await CheckpointStore.open({ path, log });
+    await store.put([checkpoint('stock', 50)]);
+    assert.deepEqual(store.gaps(), [], 'it begins further back');
+    await store.put([checkpoint('orders', 200)]);
+    const found = store
+      .gaps()
+      .map(({ subscription, from, to, reason }) => [subscription, from.seconds, to.seconds, reason]);
+    assert.deepEqual(found, [['orders', 100, 200, 'skipped']]);
+    await store.put([checkpoint('orders', 300)]);
+  }
+  await using store = await CheckpointStore.open({ path, log });
+  assert.equal(store.gaps()[0]?.to.seconds, 200);
+  assert.equal(store.gaps().length, 1);
 });

@@ -370,6 +370,20 @@ test('text that is no YAML is reported with its lines, and none of it is quoted'
   assert.doesNotMatch(faults.join('\n'), /hunter2/);
 });
 
+test('a brace or bracket that is not closed is named where it is opened, not where that was noticed', async () => {
+  for (const [text, place, bracket] of [
+    ['sources:\n  shop: { uri: hunter2\nsinks:\n  mq: { uri: y }\n', '2:9', '`}` for the `{` .* before line 3'],
+    ['sources: {}\nsubscriptions:\n  - { name: a, to: { queue: q }\n  - { name: b }\n', '3:5', '`}` .* before line 4'],
+    ['namespaces:\n  [a, b\nformat: json\n', '2:3', '`]` for the `[` .* before line 3'],
+  ] as const) {
+    const faults = await faultsOf(text);
+    assert.equal(faults.length, 1, faults.join('\n'));
+    assert.ok(faults[0]!.startsWith(`(${place}): expected a `) || faults[0]!.startsWith(`(${place}): `), faults[0]);
+    assert.match(faults[0]!, new RegExp(bracket.replaceAll(/[[\]{}]/g, String.raw`\$&`)));
+    assert.doesNotMatch(faults[0]!, /hunter2/);
+  }
+});
+
 test('behind what the parser cannot make sense of, nothing is reported', async () => {
   const yaml = file([subscription('')]).replace('"mongodb://h/?replicaSet=rs"', '${MONGODB_URI}');
   await assertOneFault(yaml, /^\(1:26\): .*needs quotes \(`\$\{NAME\}` does, inside/);

@@ -136,6 +136,29 @@ describe('what only the user can mend ends a start with exit code 2 and the reas
     }
   });
 
+  test('a start that comes to nothing at the source has declared nothing at the broker', async () => {
+    await refusal({ start: '2100-01-01', to: { exchange: 'refused-early', queues: [{ name: 'refused-early' }] } });
+    const connection = await connect(rabbit.uri);
+    try {
+      const channel = await connection.createChannel();
+      channel.on('error', () => {});
+      await assert.rejects(channel.checkExchange('refused-early'), /NOT_FOUND/);
+    } finally {
+      await connection.close();
+    }
+  });
+
+  test('what `tail` cannot begin at is told in words of its own: it has no `start` and no policy', async () => {
+    await using place = await EngineFolder.create({});
+    const past = await place.command('tail', mongo.uri, '--from', '2020-01-01');
+    assert.equal(past.code, 3, past.stderr);
+    assert.match(past.stderr, /is not in the oplog any more: .*Go on with --from earliest \(\d+:\d+ /);
+    const future = await place.command('tail', mongo.uri, '--from', '2100-01-01');
+    assert.equal(future.code, 2, future.stderr);
+    assert.match(future.stderr, /^tailrace: --from 2100-01-01: that lies behind the newest entry/m);
+    assert.doesNotMatch(past.stderr + future.stderr, /onPositionLost|`start/);
+  });
+
   test('a data folder that cannot be one', async () => {
     const said = await refusal({ dataFolder: './tailrace.yaml', to: { queue: 'refused' } });
     assert.match(said, /the data folder cannot be used \(.*EEXIST/);
