@@ -44,18 +44,13 @@ async function checkDestinations(
     const { exchange, queues, dynamic } = topologyOf(subscription, config.pipeline.partitions);
     const what = `subscription ${subscription.name}`;
     if (exchange !== undefined) {
-      const presence = await look(connection, async (channel) => {
-        await channel.checkExchange(exchange);
-        // It is there, so that this creates nothing: it asks whether it is what the configuration says.
-        if (sink.declare) await channel.assertExchange(exchange, 'topic', { durable: true });
+      const presence = await presenceOf(connection, sink, {
+        look: (channel) => channel.checkExchange(exchange),
+        declare: (channel) => channel.assertExchange(exchange, 'topic', { durable: true }),
+        refused: (channel) =>
+          channel.assertExchange(exchange, 'topic', { arguments: { 'alternate-exchange': REFUSED } }),
       });
       tell(presence, `${what}: exchange ${exchange}`, sink, findings);
-      if (presence === 'missing' && sink.declare) {
-        const mayDeclare = await isAllowed(connection, (channel) =>
-          channel.assertExchange(exchange, 'topic', { durable: true, arguments: { 'alternate-exchange': REFUSED } }),
-        );
-        if (!mayDeclare) findings.fault(`${what}: the user may not declare it: grant it \`configure\` on ${exchange}`);
-      }
       if (queues.length === 0 && presence === 'missing' && sink.declare) {
         findings.warning(
           `${what}: exchange ${exchange}: nobody will have bound a queue to it then, and the first message is held: name one in \`to.queues\`, or bind one of yours`,
@@ -64,22 +59,25 @@ async function checkDestinations(
         findings.info(`${what}: exchange ${exchange}: whether a queue is bound to it cannot be seen over AMQP`);
       }
     }
-    const refused: string[] = [];
+    const unbindable: string[] = [];
     const names: Record<Presence, string[]> = { there: [], missing: [], forbidden: [], different: [] };
     for (const { name, arguments: args, bind } of queues) {
-      const presence = await look(connection, async (channel) => {
-        await channel.checkQueue(name);
-        if (sink.declare) await channel.assertQueue(name, { durable: true, arguments: { ...args } });
+      const presence = await presenceOf(connection, sink, {
+        look: (channel) => channel.checkQueue(name),
+        declare: (channel) => channel.assertQueue(name, { durable: true, arguments: { ...args } }),
+        refused: (channel) => channel.assertQueue(name, { arguments: { 'x-dead-letter-exchange': REFUSED } }),
       });
       names[presence].push(name);
-      const rights = await missingRights(
-        connection,
-        { name, bind, exchange, declares: sink.declare && presence === 'missing' },
-        sink,
-      );
-      refused.push(...rights);
+      if (!sink.declare || exchange === undefined || bind === undefined) continue;
+      // A binding that nobody has is taken away: that needs the rights of binding, and changes nothing.
+      const answer = await look(connection, (channel) => channel.unbindQueue(name, exchange, randomUUID()));
+      if (answer === 'forbidden') unbindable.push(name);
     }
-    if (refused.length > 0) findings.fault(`${what}: the user may not ${some(refused)}`);
+    if (unbindable.length > 0) {
+      findings.fault(
+        `${what}: the user may not bind queue ${some(unbindable)}: grant it \`write\` on them, and \`read\` on ${exchange}`,
+      );
+    }
     for (const presence of ['there', 'missing', 'forbidden', 'different'] as const) {
       const found = names[presence];
       if (found.length > 0) tell(presence, `${what}: queue ${some(found)}`, sink, findings);
@@ -105,38 +103,25 @@ async function look(connection: ChannelModel, ask: (channel: Channel) => Promise
   }
 }
 
-interface Wanted {
-  readonly name: string;
-  readonly bind: string | undefined;
-  readonly exchange: string | undefined;
-  readonly declares: boolean;
-}
-
-async function missingRights(
-  connection: ChannelModel,
-  { name, bind, exchange, declares }: Wanted,
-  { declare }: SinkConfig,
-): Promise<string[]> {
-  if (!declare) return [];
-  const missing: string[] = [];
-  const arguments_ = { 'x-dead-letter-exchange': REFUSED };
-  if (declares && !(await isAllowed(connection, (channel) => channel.assertQueue(name, { arguments: arguments_ })))) {
-    missing.push(`declare queue ${name} (\`configure\` on it)`);
-  }
-  // A binding that nobody has is taken away: that needs the same rights, and changes nothing.
-  if (exchange === undefined || bind === undefined) return missing;
-  if (!(await isAllowed(connection, (channel) => channel.unbindQueue(name, exchange, randomUUID())))) {
-    missing.push(`bind queue ${name} (\`write\` on it, \`read\` on ${exchange})`);
-  }
-  return missing;
+interface Asked {
+  readonly look: (channel: Channel) => Promise<unknown>;
+  readonly declare: (channel: Channel) => Promise<unknown>;
+  /** What cannot be declared. */
+  readonly refused: (channel: Channel) => Promise<unknown>;
 }
 
 /** No name of an exchange: RabbitMQ refuses it, but looks at the rights before. */
 const REFUSED = 0;
 
-/** Asked for something that cannot be: what the broker minds first are the rights. */
-async function isAllowed(connection: ChannelModel, ask: (channel: Channel) => Promise<unknown>): Promise<boolean> {
-  return (await look(connection, ask)) !== 'forbidden';
+/** Creates nothing. What is not there and may not be declared is forbidden. */
+async function presenceOf(connection: ChannelModel, sink: SinkConfig, asked: Asked): Promise<Presence> {
+  const presence = await look(connection, async (channel) => {
+    await asked.look(channel);
+    // It is there: this asks whether it is what the configuration says.
+    if (sink.declare) await asked.declare(channel);
+  });
+  if (presence !== 'missing' || !sink.declare) return presence;
+  return (await look(connection, asked.refused)) === 'forbidden' ? 'forbidden' : 'missing';
 }
 
 function tell(presence: Presence, what: string, sink: SinkConfig, findings: Findings): void {

@@ -123,7 +123,7 @@ async function lookAt(config: Config): Promise<(Pick<Findings, 'all'> & { readon
     return { all: findings.all, text };
   };
   return Promise.all([
-    ...config.sources.map((source) => look((findings) => checkSource(source, config, findings))),
+    ...config.sources.map((source) => look((findings) => checkSource(source, { config, stored: new Map() }, findings))),
     ...config.sinks.map((sink) => look((findings) => checkSink(sink, config, findings))),
   ]);
 }

@@ -26,9 +26,10 @@ export async function tail(options: TailOptions): Promise<number> {
   } catch (error) {
     // There is no configuration with a `start` in it.
     if (!(error instanceof UserError) || error.code !== 'start-in-future') throw error;
+    const { start } = config.sources[0]!;
     throw new UserError(
       error.code,
-      `--from ${options.from}: that lies behind the newest entry of the oplog. With \`--from latest\`, the default, what is written from now on is printed.`,
+      `--from ${start.kind === 'from' ? start.written : start.kind}: that lies behind the newest entry of the oplog. With \`--from latest\`, the default, what is written from now on is printed.`,
       { cause: error },
     );
   }
