@@ -17,7 +17,7 @@ export interface ToldParked {
 interface Untold {
   events: number;
   last: ToldParked;
-  readonly timer: NodeJS.Timeout;
+  timer: NodeJS.Timeout;
 }
 
 const EVERY_MS = 10_000;
@@ -42,28 +42,33 @@ export class ParkedLog {
       return;
     }
     this.#log.error({ code: `parked-${told.reason}`, ...told }, 'An event is parked.');
-    const timer = setInterval(() => this.#tell(key), this.#everyMs);
-    this.#untold.set(key, { events: 0, last: told, timer });
+    this.#untold.set(key, { events: 0, last: told, timer: this.#later(key) });
   }
 
   /** Tells what is left. */
   close(): void {
-    for (const [key, { timer }] of this.#untold) {
-      this.#tell(key);
-      clearInterval(timer);
+    for (const untold of this.#untold.values()) {
+      clearTimeout(untold.timer);
+      this.#tell(untold);
     }
     this.#untold.clear();
   }
 
-  #tell(key: string): void {
-    const untold = this.#untold.get(key)!;
-    const { events, last, timer } = untold;
-    if (events === 0) {
-      clearInterval(timer);
-      this.#untold.delete(key);
-      return;
-    }
-    untold.events = 0;
+  #later(key: string): NodeJS.Timeout {
+    return setTimeout(() => {
+      const untold = this.#untold.get(key)!;
+      if (untold.events === 0) {
+        this.#untold.delete(key);
+        return;
+      }
+      this.#tell(untold);
+      untold.events = 0;
+      untold.timer = this.#later(key);
+    }, this.#everyMs);
+  }
+
+  #tell({ events, last }: Untold): void {
+    if (events === 0) return;
     const { subscription, reason, id, ns, detail } = last;
     this.#log.error(
       { code: `parked-${reason}`, subscription, reason, events, last: { id, ns, detail } },

@@ -223,6 +223,22 @@ describe('with the rights that the documentation names', () => {
     assert.match(bound.run, /may not do this .*'orders'/);
     const binding = await refused({ granted: [configure, write, '^$'] });
     assert.match(binding.run, /may not do this .*'changes'.*`read` on the exchange/);
+    assert.match(exchange.check, /FAULT +.*exchange changes: the broker does not let this user declare it/);
+    assert.match(queue.check, /FAULT +.*queue orders: the broker does not let this user declare it/);
+    for (const { check } of [bound, binding]) {
+      assert.match(
+        check,
+        /FAULT +.*the user may not bind queue orders: grant it `write` on them, and `read` on changes/,
+      );
+    }
+    const to = { exchange: 'unmade', queues: [{ name: 'unmade' }] };
+    await using unmade = await setUp({ granted: ['^$', '.*', '.*'], to });
+    const { stdout } = await unmade.command('check');
+    assert.match(
+      stdout,
+      /FAULT +.*exchange unmade: the broker does not let this user declare it: grant it `configure`/,
+    );
+    assert.match(stdout, /FAULT +.*queue unmade: the broker does not let this user declare it/);
 
     const unlocked = await delivers({ granted: [configure.replace(/\|tailrace.*\*/, ''), write, read] });
     assert.ok(

@@ -6,7 +6,7 @@ import { ParkedLog } from '../../src/observe/parked-log.ts';
 import type { ParkReason } from '../../src/worker/protocol.ts';
 
 test('of a subscription and reason the first event is told at once, then how many came since, and a stop tells the rest', (t) => {
-  t.mock.timers.enable({ apis: ['setInterval'] });
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const lines: string[] = [];
   const error = (fields: Coded): void => {
     lines.push([fields.code, fields['subscription'], fields['id'] ?? fields['events']].join(' '));
