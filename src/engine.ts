@@ -190,9 +190,10 @@ export class Engine {
       detachAfterMs: routes.some(({ config: { to } }) => to.kind === 'port')
         ? undefined
         : config.pipeline.detachAfterMs,
+      inSteps: source.serverFilter || source.mode === 'changeStream',
       log,
       onStarted: (feed) => {
-        const names = feed.routes.map((route) => route.config.name);
+        const names = feed.members.map(({ route }) => route.config.name);
         for (const name of names) this.#begun.get(name)!.fire();
         for (const lock of this.#locks.values()) for (const name of names) lock.identify(name, feed.replicaSetId);
       },
@@ -213,7 +214,14 @@ export class Engine {
     const subscriptions = routes.map((route) => route.config);
     return new Feed({
       source: makeSource({ config: source, subscriptions, budget, log, onReconnect: () => meter.reconnected() }),
-      plan: new SharedPlan(workerPlan(config, source, subscriptions)),
+      planOf: (places) =>
+        new SharedPlan(
+          workerPlan(
+            config,
+            source,
+            places.map((route) => route?.config),
+          ),
+        ),
       config: source,
       routes,
       pipeline,

@@ -79,7 +79,7 @@ export function statusReport(
 
 /** Of every subscription of a source: its feed, its number there, and its name. */
 function eachRoute<T>({ feeds }: FeedGroup, use: (feed: Feed, subscription: number, name: string) => T): T[] {
-  return feeds.flatMap((feed) => feed.routes.map(({ config }, s) => use(feed, s, config.name)));
+  return feeds.flatMap((feed) => feed.members.map(({ number, route }) => use(feed, number, route.config.name)));
 }
 
 export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }: EngineParts): HealthFacts {

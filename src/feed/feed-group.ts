@@ -1,18 +1,17 @@
 /**
- * The feeds of one source. Its subscriptions share one, the first, whose reading the slowest of them holds up. One that has done so
- * for `detachAfter` gets a feed of its own, and joins the others again once it has caught up.
+ * The feeds of one source. Its subscriptions share one, whose reading the slowest of them holds up. Some have a feed of their own: one
+ * that has held the others for `detachAfter`, and one that begins where the others are no longer. It joins them once it has caught up.
  *
- *     one feed for all ──held by one for `detachAfter`──▶ the others' feed, and its own ──caught up──▶ one feed for all
+ *     shared ──held by one for `detachAfter`──▶ its own ──caught up──▶ shared
  *
- * Regrouping is what a stop and a start do: a feed ends reading, what is under way is answered, positions are stored, and the next
- * feeds begin there. So nothing is lost by it, and repeated is at most what was under way of one that gets no answers.
+ * Neither stops the others. One that leaves takes where it stands along, and what it was not answered for is read again. One that joins
+ * has read all that the shared feed has, which reads for it too from there on, and keeps what comes until the other has delivered the rest.
  */
 import { performance } from 'node:perf_hooks';
-import { sleep } from '../backoff.ts';
 import { PositionLostError, UserError } from '../errors.ts';
 import { AnyOf } from '../source/any-of.ts';
 import type { Log } from '../observe/log.ts';
-import { Apart } from './apart.ts';
+import { Apart, isFlowing } from './apart.ts';
 import type { Feed } from './feed.ts';
 import type { Checkpoints, Route } from './route.ts';
 
@@ -23,6 +22,8 @@ export interface FeedGroupOptions {
   readonly checkpoints: Checkpoints;
   /** Undefined: the slowest holds all. */
   readonly detachAfterMs: number | undefined;
+  /** Positions are not each entry's. */
+  readonly inSteps: boolean;
   readonly log: Log;
   /** The source is connected, and every start is stored. */
   readonly onStarted: (feed: Feed) => void;
@@ -39,21 +40,26 @@ interface Running {
 }
 
 const LOOK_MS = 250;
+/** One that held the others must have kept up for so long: it must not hold them again at once. */
+const STEADY_MS = 5_000;
 /** Longer, and another try later is better. */
 const PREPARE_MS = 10_000;
 const AGAIN_MS = 10_000;
-/** What is not answered by then is repeated: everybody waits for it. */
-const DRAIN_MS = 5_000;
+/** The others wait for one that joins to come as far as they are: it is a batch away at most. */
+const REACH_MS = 200;
+/** What it has read by then is to be delivered within this, or it goes on by itself. */
+const SETTLE_MS = 5_000;
 
 export class FeedGroup {
   readonly name: string;
   readonly #o: FeedGroupOptions;
   readonly #apart: Apart;
-  /** The first is the one that is shared. */
-  #feeds: readonly Feed[];
+  readonly #shared: Feed;
+  /** Each with one subscription. */
+  #alone: readonly Feed[] = [];
   readonly #running = new Map<Feed, Running>();
-  #regrouping: Promise<void> | undefined;
-  /** Not regrouped again before this, `performance.now()`. */
+  #changing: Promise<void> | undefined;
+  /** Nothing is changed before this, `performance.now()`. */
   #notBefore = 0;
   #outcome: ExitCode = 0;
   /** Of feeds that were left. */
@@ -63,16 +69,17 @@ export class FeedGroup {
   constructor(options: FeedGroupOptions) {
     this.#o = options;
     this.name = options.name;
-    this.#apart = new Apart(options.detachAfterMs);
-    this.#feeds = [options.makeFeed(options.routes)];
+    this.#apart = new Apart({ afterMs: options.detachAfterMs, inSteps: options.inSteps });
+    this.#shared = options.makeFeed(options.routes);
   }
 
+  /** The first is the one that is shared. */
   get feeds(): readonly Feed[] {
-    return this.#feeds;
+    return [this.#shared, ...this.#alone];
   }
 
   get shared(): Feed {
-    return this.#feeds[0]!;
+    return this.#shared;
   }
 
   /** Resolves when the last feed has ended; rejects with what ended one. */
@@ -81,20 +88,20 @@ export class FeedGroup {
     try {
       return await new Promise<ExitCode>((resolve, reject) => {
         this.#settle = { resolve, reject };
-        this.#launch(this.shared, stop);
+        this.#launch(this.#shared, stop);
       });
     } finally {
       clearInterval(looking);
-      await this.#regrouping;
+      await this.#changing;
     }
   }
 
   async drain(): Promise<void> {
-    await Promise.all(this.#feeds.map(async (feed) => feed.drain()));
+    await Promise.all(this.feeds.map(async (feed) => feed.drain()));
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#feeds.map(async (feed) => feed.close()), ...this.#closing]);
+    await Promise.all([...this.feeds.map(async (feed) => feed.close()), ...this.#closing]);
   }
 
   #launch(feed: Feed, stop: AbortSignal): void {
@@ -105,10 +112,14 @@ export class FeedGroup {
       (outcome) => {
         this.#running.delete(feed);
         if (outcome === 3) this.#outcome = 3;
-        if (this.#running.size === 0 && this.#regrouping === undefined) this.#settle?.resolve(this.#outcome);
+        this.#resolveIfOver();
       },
       (error: unknown) => this.#settle?.reject(error),
     );
+  }
+
+  #resolveIfOver(): void {
+    if (this.#running.size === 0 && this.#changing === undefined) this.#settle?.resolve(this.#outcome);
   }
 
   async #runFeed(feed: Feed, stop: AbortSignal, quit: AbortSignal): Promise<ExitCode> {
@@ -128,99 +139,128 @@ export class FeedGroup {
   }
 
   #look(stop: AbortSignal): void {
-    if (this.#regrouping !== undefined || stop.aborted) return;
+    if (this.#changing !== undefined || stop.aborted) return;
     const now = performance.now();
-    const change = this.#apart.change(this.#feeds, now);
-    if (change === undefined || now < this.#notBefore) return;
-    this.#regrouping = this.#regroup(change, stop)
+    const alone = this.#alone.map((feed) => ({ feed, steadyMs: STEADY_MS }));
+    const due = this.#apart.due(this.#shared, alone, now);
+    if (due === undefined || now < this.#notBefore) return;
+    this.#change(async () => ('join' in due ? this.#join(due.join, stop) : this.#detach(due.leave, stop)));
+  }
+
+  #change(change: () => Promise<boolean>): void {
+    this.#changing = change()
+      .then((changed) => {
+        if (!changed) this.#notBefore = performance.now() + AGAIN_MS;
+      })
       .catch((error: unknown) => this.#settle?.reject(error))
       .finally(() => {
-        this.#regrouping = undefined;
-        if (this.#running.size === 0) this.#settle?.resolve(this.#outcome);
+        this.#changing = undefined;
+        this.#resolveIfOver();
       });
   }
 
-  async #regroup({ ends, begins, stuck }: Regrouping, stop: AbortSignal): Promise<void> {
+  /** False where it cannot be now. */
+  async #detach(numbers: readonly number[], stop: AbortSignal): Promise<boolean> {
     const { makeFeed, checkpoints, log } = this.#o;
-    const fresh = begins.map((routes) => makeFeed(routes));
-    let begun = false;
-    try {
-      if (!(await this.#mayEnd(ends, fresh, stop))) {
-        this.#notBefore = performance.now() + AGAIN_MS;
-        return;
-      }
-      await Promise.all(ends.map(async (feed) => this.#end(feed, stuck)));
-      // At a stop the feeds of before have ended as they would have; the others never begin.
-      if (stop.aborted) return;
-      await checkpoints.put(ends.flatMap((feed) => feed.snapshot()));
-      begun = true;
-    } finally {
-      if (!begun) await Promise.all(fresh.map(async (feed) => feed.close()));
+    const shared = this.#shared;
+    const leaving = shared.members.filter(({ number }) => numbers.includes(number));
+    const fresh = leaving.map(({ number, route }) => ({ number, feed: makeFeed([route]) }));
+    if (!(await this.#canBegin(fresh, stop)) || !this.#mayChange(shared) || stop.aborted) {
+      await Promise.all(fresh.map(async ({ feed }) => feed.close()));
+      return false;
     }
-    this.#feeds = [...fresh, ...this.#feeds.filter((feed) => !ends.includes(feed))];
-    for (const feed of ends) this.#leave(feed);
-    for (const feed of fresh) this.#launch(feed, stop);
-    for (const name of stuck) {
+    const records = fresh.flatMap(({ number }) => shared.leave(number) ?? []);
+    await checkpoints.put(records);
+    for (const { feed } of fresh) this.#launch(feed, stop);
+    this.#alone = [...this.#alone, ...fresh.map(({ feed }) => feed)];
+    for (const { route } of leaving) {
       log.warn(
-        { code: 'subscription-detached', source: this.name, subscription: name },
+        { code: 'subscription-detached', source: this.name, subscription: route.config.name },
         'A subscription held its source for too long: it goes on by itself, from where it stands, and the others without it.',
       );
     }
-    if (stuck.size === 0) {
-      const names = ends.slice(1).flatMap(({ routes }) => routes.map(({ config }) => config.name));
-      log.info({ source: this.name, subscriptions: names }, 'Caught up: reading with the others again.');
-    }
+    return true;
   }
 
   /**
-   * Whether those that take their place can go on where each subscription stands: what was read and is not delivered yet is given up
-   * by it, and the oplog may not have it any more. What may take long, or go wrong, comes here, while all is still as it was.
+   * Whether they can begin where their subscriptions stand: what was read and is not delivered yet is given up, and the oplog may not
+   * have it any more. What may take long, or go wrong, comes here, while all is still as it was.
    */
-  async #mayEnd(ends: readonly Feed[], fresh: readonly Feed[], stop: AbortSignal): Promise<boolean> {
+  async #canBegin(fresh: readonly { readonly number: number; readonly feed: Feed }[], stop: AbortSignal) {
     const { checkpoints, log } = this.#o;
-    const standing = new Map(ends.flatMap((feed) => feed.routes.map((route, s) => [route, feed.resume(s)] as const)));
     try {
       using near = new AnyOf([stop]).within(PREPARE_MS, new Error('the source could not be asked in time'));
-      for (const { source, routes } of fresh) {
-        await source.connect(near.signal);
-        const points = routes.flatMap((route) => standing.get(route) ?? []);
-        // Most stand at one and the same.
-        const distinct = new Map(points.map((point) => [JSON.stringify(point), point]));
-        for (const point of distinct.values()) await source.verify(point, near.signal);
+      for (const { number, feed } of fresh) {
+        const point = this.#shared.resume(number);
+        if (point === undefined) return false;
+        await feed.source.connect(near.signal);
+        await feed.source.verify(point, near.signal);
       }
-      await checkpoints.put(ends.flatMap((feed) => feed.snapshot()));
-      await checkpoints.flushed();
+      await checkpoints.put(this.#shared.snapshot());
+      return true;
     } catch (error) {
-      log.info({ source: this.name, err: error }, 'Subscriptions cannot be regrouped now; another try follows.');
+      log.info({ source: this.name, err: error }, 'A subscription cannot be detached now; another try follows.');
       return false;
     }
-    return ends.every((feed) => feed.lost === undefined && this.#running.has(feed));
   }
 
-  /** Reads nothing more, and waits until what is under way is answered, except of those that are stuck. */
-  async #end(feed: Feed, stuck: ReadonlySet<string>): Promise<void> {
-    const running = this.#running.get(feed);
-    running?.quit.abort(new Error('its subscriptions are regrouped'));
-    await running?.done;
-    const answered = new AbortController();
-    await Promise.race([feed.drain(stuck), sleep(DRAIN_MS, answered.signal)]);
-    answered.abort();
+  /** False where it cannot be now: all is as it was then. */
+  async #join(alone: Feed, stop: AbortSignal): Promise<boolean> {
+    const shared = this.#shared;
+    const [member] = alone.members;
+    if (!member || !shared.readsAs(alone)) return false;
+    let number: number;
+    try {
+      void shared.hold();
+      const at = shared.position;
+      if (at === undefined || !(await isReached(alone.hold(at), stop)) || !this.#mayChange(shared, alone)) {
+        alone.release();
+        return false;
+      }
+      number = shared.admit(member.route, alone.position!);
+    } finally {
+      shared.release();
+    }
+    using soon = new AnyOf([stop]).within(SETTLE_MS, new Error('it was not delivered in time'));
+    const settled = await alone.settle(soon.signal);
+    // In one breath, so that the checkpoint knows of either and never of both.
+    const standing = alone.standing(member.number);
+    if (!settled || standing === undefined || !this.#mayChange(shared, alone) || !shared.begin(number, standing)) {
+      if (shared.members.some((one) => one.number === number)) shared.leave(number);
+      alone.release();
+      return false;
+    }
+    this.#alone = this.#alone.filter((feed) => feed !== alone);
+    this.#leave(alone);
+    const { log } = this.#o;
+    log.info(
+      { source: this.name, subscription: member.route.config.name },
+      'Caught up: reading with the others again.',
+    );
+    return true;
   }
 
-  /** It has ended; what is left of it goes in its own time. */
+  #mayChange(...feeds: readonly Feed[]): boolean {
+    return feeds.every((feed) => isFlowing(feed) && this.#running.has(feed));
+  }
+
+  /** Another feed delivers what it did; what is left of it goes in its own time. */
   #leave(feed: Feed): void {
-    const closing = feed
-      .close()
+    const running = this.#running.get(feed);
+    running?.quit.abort(new Error('its subscription is read with the others'));
+    const closing = Promise.resolve(running?.done)
+      .then(async () => feed.close())
       .catch((error: unknown) => this.#o.log.info({ source: this.name, err: error }, 'A feed could not be closed.'))
       .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
   }
 }
 
-/** Feeds that end, and the routes of those that take their place, the shared one's first. */
-export interface Regrouping {
-  readonly ends: readonly Feed[];
-  readonly begins: readonly (readonly Route[])[];
-  /** Names of the subscriptions that hold, of which no answer is waited for. */
-  readonly stuck: ReadonlySet<string>;
+async function isReached(held: Promise<void>, stop: AbortSignal): Promise<boolean> {
+  using soon = new AnyOf([stop]).within(REACH_MS, new Error('it was not reached in time'));
+  const { signal } = soon;
+  return await new Promise<boolean>((resolve) => {
+    signal.addEventListener('abort', () => resolve(false), { once: true });
+    void held.then(() => resolve(true));
+  });
 }

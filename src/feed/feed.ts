@@ -1,17 +1,22 @@
 /**
- * One source's way through the engine: where its subscriptions begin, batches to the workers, results back in the order they
- * were read, and messages to the lanes. What the checkpoint says of it all is in `standings.ts`.
- * Invariants: nothing is published before every start is stored; results are delivered in batch order.
+ * One source's way through the engine: where its subscriptions begin, batches to the workers, results back in the order they were
+ * read (`sequence.ts`), and messages to the lanes. Subscriptions come and go while it reads (`members.ts`). What the checkpoint says of
+ * it all is in `standings.ts`.
+ * Invariant: nothing is published before every start is stored.
  */
 import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
-import { START, deliver, endOf, heldBytes, isWhole, wholeOf } from '../lanes/deliver.ts';
-import { allBefore } from '../lanes/floors.ts';
+import { allBefore, doneBy, Floors } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
-import { compareTs, formatTs } from '../source/position.ts';
+import { sleep } from '../backoff.ts';
+import { AnyOf } from '../source/any-of.ts';
+import { compareTs, formatTs, pointAfter } from '../source/position.ts';
 import { costOf, isSmall } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { LaneSet } from './lane-set.ts';
+import { Members } from './members.ts';
+import { Pause } from './pause.ts';
+import { Sequence } from './sequence.ts';
 import { SetAside } from './set-aside.ts';
 import { Standings } from './standings.ts';
 import { Starts } from './starts.ts';
@@ -20,25 +25,22 @@ import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { CheckpointRecord, ParkedOrigin } from '../checkpoint/record.ts';
-import type { Floors } from '../lanes/floors.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
 import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
-import type { Place, Stretch } from '../lanes/deliver.ts';
-import { END_INDEX } from '../worker/protocol.ts';
 import type { SharedPlan } from '../worker/plan.ts';
-import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
-import type { JobOptions, WorkerPool } from '../worker/pool.ts';
+import type { WorkerPool } from '../worker/pool.ts';
+import type { Member } from './members.ts';
 import type { Checkpoints, Parking, Route } from './route.ts';
 import type { Standing } from './starts.ts';
 
 export interface FeedOptions {
   readonly source: Source;
-  /** Of these routes. */
-  readonly plan: SharedPlan;
+  /** Of those that have these numbers. */
+  readonly planOf: (places: readonly (Route | undefined)[]) => SharedPlan;
   readonly config: SourceConfig;
   readonly routes: readonly Route[];
   readonly pipeline: PipelineConfig;
@@ -58,54 +60,64 @@ export interface FeedOptions {
  * has been read again, and a source that asks for nothing looks as if it were dead.
  */
 const SMALL_WAIT_MS = 1_000;
+const SETTLE_LOOK_MS = 20;
 
 export class Feed {
   readonly name: string;
   readonly source: Source;
-  readonly routes: readonly Route[];
   readonly #o: FeedOptions;
+  readonly #members: Members;
+  #plan: SharedPlan;
   #ledger: Ledger;
   readonly #lanes: LaneSet;
   readonly #starts: Starts;
   readonly #setAside: SetAside;
   readonly #transactions: Transactions;
   readonly #standings: Standings;
-  /** Fires when nothing more is to be delivered. */
-  readonly #halt = new AbortController();
+  readonly #sequence: Sequence;
+  /** Fires when a batch could not be delivered. */
+  readonly #broken = new AbortController();
+  /** Ends the cursor, so that another is opened where it was. */
+  #reopen = new AbortController();
+  #pause: Pause | undefined;
   #identity: SourceIdentity | undefined;
   #floors: Floors | undefined;
   #collated: readonly string[] = [];
   #position: OpTime | undefined;
-  /** The last entry that was put in order. */
-  #delivering: OpTime = { ts: { seconds: 0, increment: 0 }, t: -1 };
-  #delivered: Promise<void> = Promise.resolve();
+  /** Numbers of those that another feed still delivers for. */
+  readonly #admitted = new Set<number>();
   #started = false;
-  /** Once a message is done nobody looks at its bytes any more; what a program was handed is its own. */
-  readonly #ownsBodies: boolean;
-  /** A batch could not be delivered, so none behind it may be. */
-  #broken = false;
   #lost: PositionLostError | undefined;
 
   constructor(options: FeedOptions) {
     this.#o = options;
     this.name = options.config.name;
     this.source = options.source;
-    this.routes = options.routes;
-    this.#ownsBodies = options.routes.every(({ config: { to } }) => to.kind !== 'port' || to.letsGo === true);
-    this.#starts = new Starts(options);
-    this.#setAside = new SetAside({ ...options, reading: () => this.#reading() });
-    this.#transactions = new Transactions(options);
-    this.#lanes = new LaneSet({ ...options, partitions: options.pipeline.partitions, setAside: this.#setAside });
+    this.#members = new Members(options.routes);
+    this.#plan = options.planOf(this.#members.places);
+    const members = this.#members;
+    const { partitions } = options.pipeline;
+    this.#starts = new Starts({ ...options, members });
+    this.#setAside = new SetAside({ ...options, members, reading: () => this.#reading() });
+    this.#transactions = new Transactions({ ...options, members });
+    this.#lanes = new LaneSet({ ...options, members, partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
-    this.#standings = new Standings({
+    const parts = { members, partitions, ledger: () => this.#ledger, lanes: this.#lanes, setAside: this.#setAside };
+    this.#standings = new Standings({ ...parts, source: this.name, open: this.#transactions.open });
+    this.#sequence = new Sequence({
+      ...options,
+      ...parts,
       source: this.name,
-      routes: this.routes,
-      partitions: options.pipeline.partitions,
-      ledger: () => this.#ledger,
-      lanes: this.#lanes,
-      open: this.#transactions.open,
-      setAside: this.#setAside,
+      transactions: this.#transactions,
+      standings: this.#standings,
+      // Once a message is done nobody looks at its bytes any more; what a program was handed is its own.
+      ownsBodies: options.routes.every(({ config: { to } }) => to.kind !== 'port' || to.letsGo === true),
+      fail: (error) => this.#broken.abort(error),
     });
+  }
+
+  get members(): readonly Member[] {
+    return this.#members.all;
   }
 
   /** The last entry read. */
@@ -134,7 +146,8 @@ export class Feed {
   /** Those that keep the source from reading; empty while it may. */
   get heldBy(): string[] {
     if (this.source.state !== 'held') return [];
-    return this.#ledger.slowest().map((s) => this.routes[s]!.config.name);
+    const slowest = new Set(this.#ledger.slowest());
+    return this.members.filter(({ number }) => slowest.has(number)).map(({ route }) => route.config.name);
   }
 
   lanesOf(subscription: number): Lane[] {
@@ -151,7 +164,7 @@ export class Feed {
     const { source, log } = this.#o;
     const identity = await source.connect(stop);
     this.#identity = identity;
-    await refuseTimeSeries(this.#o, stop);
+    await refuseTimeSeries({ source, members: this.#members, log }, stop);
     this.#warnOfOldServer();
     this.#collated = await this.#collatedNamespaces(stop);
     try {
@@ -167,33 +180,137 @@ export class Feed {
 
   /** Reads until `stop`; rejects with `PositionLostError` where the policy is to stop. */
   async run(stop: AbortSignal): Promise<void> {
-    const broken = new AbortController();
-    const signal = AbortSignal.any([stop, broken.signal]);
-    let failure: unknown;
+    const signal = AbortSignal.any([stop, this.#broken.signal]);
+    let from = this.#standings.start;
     while (!signal.aborted) {
       try {
-        for await (const batch of this.source.read(this.#standings.start, signal)) {
-          if (batch.entries === 0) {
-            this.#moveOn(batch.last);
-            continue;
-          }
-          this.#take(batch, (error) => {
-            failure = error;
-            broken.abort();
-          });
-          if (isSmall(batch)) await settled(this.#delivered, signal, SMALL_WAIT_MS);
-        }
+        from = await this.#read(from, signal);
       } catch (error) {
         if (!(error instanceof PositionLostError)) throw error;
         this.#lost = error;
         if (this.#o.config.onPositionLost === 'stop') throw error;
         await this.#goOn(error, signal);
+        from = this.#standings.start;
         this.#lost = undefined;
       }
     }
-    if (failure === undefined || stop.aborted) return;
+    if (!this.#broken.signal.aborted || stop.aborted) return;
+    const failure: unknown = this.#broken.signal.reason;
     if (failure instanceof PositionLostError) this.#lost = failure;
     throw failure;
+  }
+
+  /** With one cursor, until `stop` or until another is wanted; returns where it would go on. */
+  async #read(from: ResumePoint, stop: AbortSignal): Promise<ResumePoint> {
+    this.#reopen = new AbortController();
+    using either = new AnyOf([stop, this.#reopen.signal]);
+    const { signal } = either;
+    let at = from;
+    for await (const batch of this.source.read(from, signal)) {
+      if (this.#pause?.isDue(this.#position)) await settled(this.#pause.ended, signal);
+      if (signal.aborted) {
+        this.#o.budget.give(costOf(batch));
+        break;
+      }
+      if (batch.entries === 0) this.#moveOn(batch.last);
+      else this.#take(batch);
+      if (batch.last) at = pointAfter(batch.last);
+      this.#pause?.isDue(this.#position);
+      if (isSmall(batch)) await settled(this.#sequence.delivered, signal, SMALL_WAIT_MS);
+    }
+    return at;
+  }
+
+  // Subscriptions that come and go.
+
+  /** Takes nothing more until `goOn`: from here on, or, with `at`, once it has read that. Resolves when it has. */
+  hold(at?: OpTime): Promise<void> {
+    this.#pause = new Pause(at);
+    this.#pause.isDue(this.#position);
+    return this.#pause.reached;
+  }
+
+  release(): void {
+    this.#pause?.end();
+    this.#pause = undefined;
+  }
+
+  /** Everything read until now has been confirmed, or `stop` has fired: whether it has. */
+  async settle(stop: AbortSignal): Promise<boolean> {
+    await settled(this.#sequence.delivered, stop);
+    while (!this.#ledger.settled && !stop.aborted) await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
+    return !stop.aborted;
+  }
+
+  /** Whether the two make the same of an entry, so that one can go on where the other was. */
+  readsAs(other: Feed): boolean {
+    return (
+      this.replicaSetId === other.replicaSetId &&
+      this.#collated.toSorted().join('\n') === other.#collated.toSorted().join('\n')
+    );
+  }
+
+  /**
+   * Reads for one more from the next batch on, of which another feed has read everything up to `floor` and still delivers it. What
+   * comes for it waits until `begin`; `leave` takes it back. Must not be called while a batch is being taken. Returns its number.
+   */
+  admit(route: Route, floor: OpTime): number {
+    const { partitions } = this.#o.pipeline;
+    const number = this.#members.add(route);
+    this.#admitted.add(number);
+    this.#ledger.join(number);
+    this.#setAside.hold(number);
+    this.#lanes.hold(number);
+    this.#floors = Floors.joined(this.#floors, { number, floor: doneBy(floor), size: this.#members.size, partitions });
+    this.#replan();
+    return number;
+  }
+
+  /** The other feed has delivered everything, and ended here. False where this one has been given up meanwhile. */
+  begin(number: number, standing: Standing): boolean {
+    if (!this.#admitted.delete(number)) return false;
+    this.#standings.join(number, standing);
+    this.#setAside.release(number, (s) => this.#standings.lanesNow(s));
+    this.#lanes.release(number);
+    return true;
+  }
+
+  /** Publishes nothing more of this one, which is about to leave, and waits for answers to what is under way. */
+  async quieten(number: number, mostMs: number): Promise<void> {
+    this.#lanes.hold(number);
+    const answered = new AbortController();
+    const lanes = this.#lanes.of(number).map(async (lane) => lane.drain());
+    await Promise.race([Promise.all(lanes), sleep(mostMs, answered.signal)]);
+    answered.abort();
+  }
+
+  /** Where this one stands, which is read for no more; what it was not answered for is dropped. */
+  leave(number: number): CheckpointRecord | undefined {
+    const { name } = this.#members.route(number).config;
+    const record = this.snapshot().find(({ subscription }) => subscription === name);
+    this.#members.remove(number);
+    this.#admitted.delete(number);
+    this.#standings.leave(number);
+    this.#setAside.leave(number);
+    this.#lanes.drop(number);
+    this.#ledger.leave(number);
+    this.#floors?.leave(number, this.#o.pipeline.partitions);
+    this.#replan();
+    void this.#sequence.delivered.then(() => this.#members.free(number));
+    return record;
+  }
+
+  standing(number: number): Standing | undefined {
+    return this.#standings.now().get(number);
+  }
+
+  #replan(): void {
+    const before = this.#plan;
+    const { places } = this.#members;
+    this.#plan = this.#o.planOf(places);
+    before.end();
+    const configs = this.members.map(({ route }) => route.config);
+    if (configs.length > 0 && this.source.adapt(configs)) this.#reopen.abort(new Error('something else is to be read'));
   }
 
   /**
@@ -202,6 +319,7 @@ export class Feed {
    * new ones are stored before anything is read, or a kill would go on from later still.
    */
   async #goOn(error: PositionLostError, stop: AbortSignal): Promise<void> {
+    for (const number of this.#admitted) this.leave(number);
     await this.settle(stop);
     stop.throwIfAborted();
     const standings = await this.#starts.goOn(error, this.#standings.now(), stop);
@@ -212,13 +330,14 @@ export class Feed {
     await this.#store();
   }
 
-  #stand(standings: readonly Standing[]): void {
+  #stand(standings: ReadonlyMap<number, Standing>): void {
     const { sharded = false } = this.#identity ?? {};
-    this.#standings.begin(
-      sharded
-        ? standings.map((one) => ({ ...one, lanes: one.lanes.map((lane) => lane && allBefore(lane)) }))
-        : standings,
-    );
+    const begun = sharded
+      ? [...standings].map(
+          ([number, one]) => [number, { ...one, lanes: one.lanes.map((lane) => lane && allBefore(lane)) }] as const,
+        )
+      : standings;
+    this.#standings.begin(new Map(begun));
     this.#floors = this.#standings.floors();
   }
 
@@ -227,28 +346,17 @@ export class Feed {
     await this.#o.checkpoints.flushed();
   }
 
-  /** Resolves when everything read has been confirmed, or `stop` fires. */
-  async settle(stop: AbortSignal): Promise<void> {
-    await settled(this.#delivered, stop);
-    while (!this.#ledger.settled && !stop.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-
-  /** Publishes nothing more and waits for what is under way to be answered, except of these subscriptions: of them nobody does. */
-  async drain(but: ReadonlySet<string> = new Set()): Promise<void> {
-    this.#halt.abort(new Error('nothing more is delivered'));
-    await Promise.all(
-      this.#lanes.all.map(async (lane) => {
-        if (but.has(this.routes[lane.subscription]!.config.name)) lane.close();
-        else await lane.drain();
-      }),
-    );
+  /** Publishes nothing more and waits for what is under way to be answered. */
+  async drain(): Promise<void> {
+    this.#sequence.halt(new Error('nothing more is delivered'));
+    await Promise.all(this.#lanes.all.map(async (lane) => lane.drain()));
   }
 
   async close(): Promise<void> {
-    this.#halt.abort(new Error('the feed is being closed'));
+    this.#sequence.halt(new Error('the feed is being closed'));
     this.#setAside.close();
     for (const lane of this.#lanes.all) lane.close();
-    this.#o.plan.end();
+    this.#plan.end();
     await this.source.close();
   }
 
@@ -265,8 +373,8 @@ export class Feed {
   }
 
   #newLedger(): Ledger {
-    const { routes, budget } = this.#o;
-    return new Ledger({ subscriptions: routes.length, release: (bytes) => budget.give(bytes) });
+    const { budget } = this.#o;
+    return new Ledger({ subscriptions: this.#members.size, release: (bytes) => budget.give(bytes) });
   }
 
   /** Which collections have a collation decides lanes too, and is known only here. */
@@ -293,46 +401,19 @@ export class Feed {
     return collated;
   }
 
-  #take(batch: RawBatch, fail: (error: unknown) => void): void {
-    const { meter, pool, plan } = this.#o;
+  #take(batch: RawBatch): void {
     const floors = this.#floors;
-    const readAt = performance.now();
-    meter.read(batch.entries, batch.bytes.byteLength);
-    const job = {
-      plan,
+    this.#o.meter.read(batch.entries, batch.bytes.byteLength);
+    this.#sequence.take(batch, {
+      plan: this.#plan,
       wallTime: this.#hasWallTime(),
       serverVersion: this.#serverVersion(),
       collated: this.#collated,
       ...(floors && { floors: floors.table }),
-    };
-    const encoded = pool.encode(batch, job);
+    });
     this.#position = batch.last ?? this.#position;
     // What follows a batch that reaches the floors' end lies above them all.
     if (floors && batch.last && isBeyond(batch.last, floors.end)) this.#floors = undefined;
-    const before = this.#delivered;
-    this.#delivered = (async () => {
-      try {
-        const results = await encoded;
-        const encodedAt = performance.now();
-        await before;
-        if (this.#broken || this.#halt.signal.aborted) return;
-        this.#observe(results, readAt, encodedAt);
-        // The batch's own bytes and the worker's copy make room for what was made of them.
-        this.#o.budget.give(costOf(batch));
-        for (const result of results) {
-          await this.#put(result, batch, job);
-          // A lane that is new by now would not be drained.
-          if (this.#halt.signal.aborted) return;
-        }
-        // A change stream's batches say themselves how far they reach; the events do not.
-        if (batch.last?.token) this.#settleAt(batch.last);
-        batch.letGo?.();
-        this.#o.touch();
-      } catch (error) {
-        this.#broken = true;
-        if (!this.#halt.signal.aborted) fail(error);
-      }
-    })();
   }
 
   /** The position of a change stream, and of an oplog that the server filters, moves on without entries too. */
@@ -340,116 +421,24 @@ export class Feed {
     if (last === undefined) return;
     if (last.token !== undefined && last.token.data === this.#position?.token?.data) return;
     this.#position = last;
-    const before = this.#delivered;
-    this.#delivered = (async () => {
-      await before;
-      if (this.#broken || this.#halt.signal.aborted) return;
-      this.#settleAt(last);
-      this.#o.touch();
-    })();
-  }
-
-  /** Up to here everything is delivered once what was put in order before it is. */
-  #settleAt(at: OpTime): void {
-    this.#ledger.open(at, 0, new Uint32Array(this.routes.length));
-    this.#delivering = at;
-  }
-
-  /** A result in order, and the transactions that take effect in it at their places. */
-  async #put(result: BatchResult, batch: RawBatch, job: JobOptions): Promise<void> {
-    const { open } = this.#transactions;
-    let from: Place = START;
-    for (const mark of result.marks) {
-      switch (mark.kind) {
-        case 'open':
-          open.opened(mark.session, mark.before ?? this.#delivering, mark.first);
-          break;
-        case 'aborted':
-          open.aborted(mark.session);
-          break;
-        case 'commit':
-          this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering);
-          from = mark;
-          open.committed(mark.session, mark.at);
-          if (isDone(mark.at.ts, job.floors)) this.#settleAt(mark.at);
-          else await this.#commit(mark, batch, job);
-          if (this.#halt.signal.aborted) return;
-      }
-    }
-    this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering);
-  }
-
-  async #commit(commit: TransactionCommit, batch: RawBatch, job: JobOptions): Promise<void> {
-    const { budget } = this.#transactions;
-    // Until it is whole, everything counts to the entry before it.
-    const before = this.#delivering;
-    await this.#transactions.deliver(
-      {
-        commit,
-        batch,
-        job,
-        torn: this.#standings.torn,
-        deliver: (result) => this.#deliver(wholeOf(result), before, budget),
-      },
-      this.#halt.signal,
-    );
-    this.#settleAt(commit.at);
-  }
-
-  #deliver(stretch: Stretch, last: OpTime, budget = this.#o.budget): void {
-    budget.take(heldBytes(stretch));
-    // Before the lanes take anything of this batch: see there.
-    const { parked } = stretch.result;
-    const setAside = this.#setAside.begin(parked.slice(stretch.from.parked, stretch.to.parked), (s) =>
-      this.#standings.lanesNow(s),
-    );
-    const whole = isWhole(stretch);
-    const ticket = deliver(stretch, {
-      source: this.name,
-      subscriptions: this.routes.length,
-      partitions: this.#o.pipeline.partitions,
-      ledger: this.#ledger,
-      last,
-      release: (bytes) => {
-        budget.give(bytes);
-        if (whole && this.#ownsBodies) this.#o.pool.takeBack(stretch.result.bodies);
-      },
-      lane: (number) => this.#lanes.lane(number),
-    });
-    this.#delivering = last;
-    setAside(ticket);
-  }
-
-  #observe(results: readonly BatchResult[], readAt: number, encodedAt: number): void {
-    const { meter, log } = this.#o;
-    let decodeMs = 0;
-    for (const result of results) {
-      decodeMs += result.decodeMs;
-      meter.filtered(result.filtered);
-      if (Object.keys(result.unknownOps).length > 0) {
-        log.warn(
-          { code: 'unknown-operations', source: this.name, ops: result.unknownOps },
-          'The oplog holds operations that this version does not know; where subscribed, they are parked.',
-        );
-      }
-    }
-    meter.batch('decode', decodeMs / 1000);
-    meter.batch('wait', Math.max(0, encodedAt - readAt - decodeMs) / 1000);
-    meter.batch('order', (performance.now() - encodedAt) / 1000);
+    this.#sequence.moveOn(last);
   }
 
   #warnOfOldServer(): void {
     const { config, log } = this.#o;
-    if (config.changeStream === undefined || this.#hasWallTime() || !wantsExpanded(this.routes.map((it) => it.config)))
-      return;
+    if (config.changeStream === undefined || this.#hasWallTime() || !this.#wantsExpanded()) return;
     log.warn(
       { code: 'stream-commands-missing', source: this.name, serverVersion: this.#identity?.serverVersion },
       'Change streams tell of create, createIndexes, dropIndexes and modify, and what `expanded` adds, from MongoDB 6.0 on: none of it comes from this server. `mode: oplog` tells of them.',
     );
   }
 
+  #wantsExpanded(): boolean {
+    return wantsExpanded(this.members.map(({ route }) => route.config));
+  }
+
   #reading(): Pick<ParkedOrigin, 'serverVersion' | 'collated' | 'stream'> {
-    const expanded = wantsExpanded(this.routes.map(({ config }) => config));
+    const expanded = this.#wantsExpanded();
     return {
       serverVersion: this.#serverVersion(),
       ...(this.#collated.length > 0 && { collated: this.#collated }),
@@ -466,16 +455,6 @@ export class Feed {
     const [major = 0, minor = 0] = (this.#identity?.serverVersion ?? '6.0').split('.').map(Number);
     return major * 100 + minor;
   }
-}
-
-/** Whether every lane had all of the transaction that takes effect here in an earlier life. */
-function isDone(ts: Ts, floors: Uint32Array | undefined): boolean {
-  if (!floors) return false;
-  for (let at = 0; at < floors.length; at += 3) {
-    const order = compareTs({ seconds: floors[at]!, increment: floors[at + 1]! }, ts);
-    if (order < 0 || (order === 0 && floors[at + 2]! < END_INDEX)) return false;
-  }
-  return true;
 }
 
 /** Resolves with `work`, or when `signal` fires, or after `mostMs`. */

@@ -1,12 +1,16 @@
-/** The lanes of a source: one for each partition of each subscription, made when it is first needed. */
+/**
+ * The lanes of a feed: one for each partition of each subscription, made when it is first needed. What comes for a subscription that
+ * another feed still delivers for waits in front of them.
+ */
 import { Lane } from '../lanes/lane.ts';
+import type { Run } from '../lanes/run.ts';
 import type { Log } from '../observe/log.ts';
 import type { HoldReason } from '../observe/status.ts';
-import type { Route } from './route.ts';
+import type { Members } from './members.ts';
 import type { SetAside } from './set-aside.ts';
 
 export interface LaneSetOptions {
-  readonly routes: readonly Route[];
+  readonly members: Members;
   readonly partitions: number;
   readonly setAside: SetAside;
   readonly log: Log;
@@ -17,8 +21,16 @@ export interface LaneSetOptions {
 /** These last until somebody has put the destination right, or made room. */
 const FOR_A_PERSON: ReadonlySet<HoldReason> = new Set(['unroutable', 'refused']);
 
+interface Waiting {
+  /** The lane's. */
+  readonly number: number;
+  readonly run: Run;
+}
+
 export class LaneSet {
   readonly #o: LaneSetOptions;
+  /** By subscription's number. */
+  readonly #waiting = new Map<number, Waiting[]>();
   /** By number: `subscription * partitions + partition`. */
   readonly #lanes: (Lane | undefined)[] = [];
 
@@ -39,14 +51,36 @@ export class LaneSet {
     return this.#lanes[subscription * this.#o.partitions + partition];
   }
 
-  lane(number: number): Lane {
+  lane(number: number): Pick<Lane, 'push'> {
     const { partitions } = this.#o;
+    const waiting = this.#waiting.get(Math.floor(number / partitions));
+    if (waiting) return { push: (run) => void waiting.push({ number, run }) };
     return (this.#lanes[number] ??= this.#start(Math.floor(number / partitions), number % partitions));
   }
 
+  /** Everything for this subscription waits until `release`. */
+  hold(subscription: number): void {
+    this.#waiting.set(subscription, []);
+  }
+
+  release(subscription: number): void {
+    const waiting = this.#waiting.get(subscription) ?? [];
+    this.#waiting.delete(subscription);
+    for (const { number, run } of waiting) this.lane(number).push(run);
+  }
+
+  /** What they hold is dropped. */
+  drop(subscription: number): void {
+    this.#waiting.delete(subscription);
+    for (const lane of this.of(subscription)) {
+      lane.close();
+      this.#lanes[subscription * this.#o.partitions + lane.partition] = undefined;
+    }
+  }
+
   #start(subscription: number, partition: number): Lane {
-    const { routes, setAside, log, touch } = this.#o;
-    const { config, port, window, confirmTimeoutMs, meter } = routes[subscription]!;
+    const { members, setAside, log, touch } = this.#o;
+    const { config, port, window, confirmTimeoutMs, meter } = members.route(subscription);
     const lane = new Lane({
       subscription,
       partition,

@@ -11,6 +11,7 @@ import type { Ledger } from '../lanes/ledger.ts';
 import type { Position, ResumePoint, Ts } from '../source/position.ts';
 import type { LaneSet } from './lane-set.ts';
 import type { OpenTransactions } from './open-transactions.ts';
+import type { Members } from './members.ts';
 import type { Route } from './route.ts';
 import type { SetAside } from './set-aside.ts';
 import type { Standing } from './starts.ts';
@@ -18,7 +19,7 @@ import type { Standing } from './starts.ts';
 export interface StandingsOptions {
   /** The source's name. */
   readonly source: string;
-  readonly routes: readonly Route[];
+  readonly members: Members;
   readonly partitions: number;
   /** The one that counts now: reading begins anew with another after a lost position. */
   readonly ledger: () => Ledger;
@@ -35,36 +36,46 @@ export interface Reading {
 
 export class Standings {
   readonly #o: StandingsOptions;
-  #began: readonly Standing[] = [];
+  /** By number. */
+  #began: ReadonlyMap<number, Standing> = new Map();
 
   constructor(options: StandingsOptions) {
     this.#o = options;
   }
 
-  /** By subscription, where they stand as this life begins, or reading begins anew in it. */
-  begin(standings: readonly Standing[]): void {
+  /** By number, where they stand as this life begins, or reading begins anew in it. */
+  begin(standings: ReadonlyMap<number, Standing>): void {
     this.#began = standings;
+  }
+
+  /** One more, which stands here. */
+  join(number: number, standing: Standing): void {
+    this.#began = new Map([...this.#began, [number, standing]]);
+  }
+
+  leave(number: number): void {
+    this.#began = new Map([...this.#began].filter(([other]) => other !== number));
   }
 
   /** What was confirmed before now, which is not delivered again. */
   floors(): Floors {
-    return new Floors(this.#began, this.#o.partitions);
+    return Floors.of(this.#began, this.#o.members.size, this.#o.partitions);
   }
 
   /** The earliest that a subscription wants. */
   get start(): ResumePoint {
-    return earliest(this.#began.map((it) => it.resume));
+    return earliest([...this.#began.values()].map((it) => it.resume));
   }
 
   /** Before this, every subscription knows that transactions are torn. */
   get torn(): Ts | undefined {
-    const torn = this.#began.flatMap((standing) => standing.torn ?? []);
-    return torn.length === this.#began.length ? torn.toSorted(compareTs)[0] : undefined;
+    const torn = [...this.#began.values()].flatMap((standing) => standing.torn ?? []);
+    return torn.length === this.#began.size ? torn.toSorted(compareTs)[0] : undefined;
   }
 
   /** Where this subscription would read on after a crash; undefined before its start is known. */
   resume(subscription: number): ResumePoint | undefined {
-    const began = this.#began[subscription];
+    const began = this.#began.get(subscription);
     const watermark = this.#o.ledger().watermark(subscription);
     if (!began || !watermark) return began?.resume;
     const open = this.#o.open.bound(watermark);
@@ -73,22 +84,22 @@ export class Standings {
     return comparePoints(point, began.resume) < 0 ? began.resume : point;
   }
 
-  /** As if this life ended now, of all subscriptions. */
-  now(): Standing[] {
-    return this.#began.map((_, subscription) => this.#now(subscription));
+  /** As if this life ended now, by number. */
+  now(): ReadonlyMap<number, Standing> {
+    return new Map([...this.#began.keys()].map((number) => [number, this.#now(number)]));
   }
 
   /** As this life began, but with the lanes of now. */
   lanesNow(subscription: number): Standing {
-    return { ...this.#began[subscription]!, lanes: this.#lanePositions(subscription) };
+    return { ...this.#began.get(subscription)!, lanes: this.#lanePositions(subscription) };
   }
 
   /** Of all subscriptions whose start is known, at this moment. */
   snapshot({ replicaSetId, routing }: Reading): CheckpointRecord[] {
-    const { source, routes, partitions, ledger, open, setAside } = this.#o;
-    open.forget(routes.map((_, s) => ledger().watermark(s)));
-    return routes.flatMap((route, s) => {
-      if (!this.#began[s]) return [];
+    const { source, members, partitions, ledger, open, setAside } = this.#o;
+    open.forget(members.all.map(({ number }) => ledger().watermark(number)));
+    return members.all.flatMap(({ number: s, route }) => {
+      if (!this.#began.has(s)) return [];
       const { resume, watermark, torn, lanes } = this.#now(s);
       return {
         version: RECORD_VERSION,
@@ -109,7 +120,7 @@ export class Standings {
   }
 
   #now(subscription: number): Standing {
-    const began = this.#began[subscription]!;
+    const began = this.#began.get(subscription)!;
     const watermark = this.#o.ledger().watermark(subscription);
     return {
       resume: this.resume(subscription)!,
@@ -121,7 +132,7 @@ export class Standings {
 
   #lanePositions(subscription: number): (LanePosition | undefined)[] {
     const { partitions, lanes } = this.#o;
-    const began = this.#began[subscription]!.lanes;
+    const began = this.#began.get(subscription)!.lanes;
     return Array.from({ length: partitions }, (_, p) => lanes.at(subscription, p)?.confirmedPosition ?? began[p]);
   }
 }

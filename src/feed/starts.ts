@@ -12,12 +12,13 @@ import type { PipelineConfig, SourceConfig, Start } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { Position, ResumePoint, Ts } from '../source/position.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
+import type { Members } from './members.ts';
 import type { Checkpoints, Route } from './route.ts';
 
 export interface StartsOptions {
   readonly source: Source;
   readonly config: SourceConfig;
-  readonly routes: readonly Route[];
+  readonly members: Members;
   readonly pipeline: PipelineConfig;
   readonly checkpoints: Checkpoints;
   readonly log: Log;
@@ -49,14 +50,16 @@ export class Starts {
     this.#o = options;
   }
 
-  /** By subscription. Throws `UserError` and, where the policy is to stop, `PositionLostError`. */
-  async find({ identity, routing }: Found, stop: AbortSignal): Promise<Standing[]> {
-    const { routes } = this.#o;
-    const planned = routes.map((route) => this.#planned(route, { identity, routing }));
-    const standings: Standing[] = [];
-    for (const [s, route] of routes.entries()) {
-      const standing = planned[s] ?? this.#begin(await this.#fresh(stop));
-      standings.push(await this.#verified(route, standing, stop));
+  /** By number. Throws `UserError` and, where the policy is to stop, `PositionLostError`. */
+  async find({ identity, routing }: Found, stop: AbortSignal): Promise<Map<number, Standing>> {
+    const planned = this.#o.members.all.map((one) => ({
+      ...one,
+      standing: this.#planned(one.route, { identity, routing }),
+    }));
+    const standings = new Map<number, Standing>();
+    for (const { number, route, standing } of planned) {
+      const found = standing ?? this.#begin(await this.#fresh(stop));
+      standings.set(number, await this.#verified(route, found, stop));
     }
     return standings;
   }
@@ -65,12 +68,16 @@ export class Starts {
    * A cursor's position was lost while running. Subscriptions that stood ahead of it may still be where they were; for the
    * others it is as the policy says. Rethrows where that is to stop.
    */
-  async goOn(error: PositionLostError, standings: readonly Standing[], stop: AbortSignal): Promise<Standing[]> {
-    const after: Standing[] = [];
-    for (const [s, route] of this.#o.routes.entries()) {
-      const standing = standings[s]!;
+  async goOn(
+    error: PositionLostError,
+    standings: ReadonlyMap<number, Standing>,
+    stop: AbortSignal,
+  ): Promise<Map<number, Standing>> {
+    const after = new Map<number, Standing>();
+    for (const [number, standing] of standings) {
+      const route = this.#o.members.route(number);
       const ahead = compareTs(standing.resume.ts, error.position.ts) > 0;
-      after.push(ahead ? await this.#verified(route, standing, stop) : await this.#beyond(error, route, stop));
+      after.set(number, ahead ? await this.#verified(route, standing, stop) : await this.#beyond(error, route, stop));
     }
     return after;
   }

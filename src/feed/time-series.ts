@@ -3,16 +3,17 @@ import { UserError } from '../errors.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import type { Log } from '../observe/log.ts';
 import type { Source } from '../source/source.ts';
-import type { Route } from './route.ts';
+import type { Members } from './members.ts';
 
 export interface TimeSeriesOptions {
   readonly source: Source;
-  readonly routes: readonly Route[];
+  readonly members: Members;
   readonly log: Log;
 }
 
 /** Throws `UserError` where a subscription could never get what it names. */
-export async function refuseTimeSeries({ source, routes, log }: TimeSeriesOptions, stop: AbortSignal): Promise<void> {
+export async function refuseTimeSeries({ source, members, log }: TimeSeriesOptions, stop: AbortSignal): Promise<void> {
+  const routes = members.all.map(({ route }) => route);
   const matchers = routes.map(({ config }) => compilePatterns(config.namespaces));
   const all = await source.timeSeriesNamespaces((ns) => matchers.some((matches) => matches(ns)), stop);
   if (all.length === 0) return;

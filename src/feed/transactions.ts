@@ -20,12 +20,13 @@ import { hidesFields } from '../worker/craft.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';
-import type { Checkpoints, Route } from './route.ts';
+import type { Members } from './members.ts';
+import type { Checkpoints } from './route.ts';
 
 export interface TransactionsOptions {
   readonly source: Source;
   readonly config: SourceConfig;
-  readonly routes: readonly Route[];
+  readonly members: Members;
   readonly pool: WorkerPool;
   readonly checkpoints: Checkpoints;
   readonly log: Log;
@@ -86,13 +87,13 @@ export class Transactions {
 
   /** Everybody's, as its operations cannot be told apart: the entry at which it takes effect, which leads to the others. */
   #damaged({ firstIndex, message }: DamagedPartError, { at }: TransactionCommit, entry: Uint8Array): BatchResult {
-    const { source, routes } = this.#o;
+    const { source, members } = this.#o;
     const id = `${source.name}:${eventIdTail(at.ts.seconds, at.ts.increment, firstIndex)}`;
     const detail = `the transaction's operations from number ${firstIndex} on: ${message}`;
     const bytes = new Uint8Array(entry);
     return {
       ...NOTHING,
-      parked: routes.map(({ config }, subscription) => ({
+      parked: members.all.map(({ number: subscription, route: { config } }) => ({
         subscription,
         id,
         ns: '',
@@ -102,13 +103,13 @@ export class Transactions {
         whole: true,
       })),
       last: at,
-      events: new Uint32Array(routes.length),
+      events: new Uint32Array(members.size),
     };
   }
 
   /** Going on in place loses least, whatever the policy names: nothing else is missing. */
   async #gone({ at, oldest }: Gone, commit: TransactionCommit, torn: Ts | undefined): Promise<void> {
-    const { source, config, routes, checkpoints, log } = this.#o;
+    const { source, config, members, checkpoints, log } = this.#o;
     const isKnown = torn !== undefined && compareTs(at.ts, torn) < 0;
     if (!isKnown && config.onPositionLost === 'stop') {
       throw new PositionLostError({
@@ -119,10 +120,10 @@ export class Transactions {
         commit: commit.at,
       });
     }
-    for (const { config: subscription } of routes) {
+    for (const { route } of members.all) {
       await checkpoints.addGap({
         source: source.name,
-        subscription: subscription.name,
+        subscription: route.config.name,
         from: at.ts,
         to: commit.at.ts,
         reason: 'transaction',

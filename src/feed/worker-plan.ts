@@ -6,15 +6,17 @@ import type { CraftPlan, SubscriptionPlan, WorkerPlan } from '../worker/protocol
 export function workerPlan(
   { sinks, pipeline }: Pick<Config, 'sinks' | 'pipeline'>,
   { name, changeStream }: SourceConfig,
-  subscriptions: readonly SubscriptionConfig[],
+  /** By number; undefined where nobody has it. */
+  places: readonly (SubscriptionConfig | undefined)[],
 ): WorkerPlan {
+  const subscriptions = places.filter((one) => one !== undefined);
   return {
     partitions: pipeline.partitions,
     partitionBy: pipeline.partitionBy,
     source: {
       name,
       ...(changeStream && { changeStream: { expanded: wantsExpanded(subscriptions) } }),
-      subscriptions: subscriptions.map((subscription) => subscriptionPlan({ sinks }, subscription)),
+      subscriptions: places.map((one) => (one ? subscriptionPlan({ sinks }, one) : NOBODY)),
     },
   };
 }
@@ -38,6 +40,20 @@ export function subscriptionPlan({ sinks }: Pick<Config, 'sinks'>, subscription:
     compression,
   };
 }
+
+/** Keeps a number that nobody has. */
+const NOBODY: SubscriptionPlan = {
+  name: '',
+  namespaces: [],
+  operations: [],
+  expanded: false,
+  transactions: false,
+  format: 'json',
+  maxEvents: 1,
+  maxBytes: 0,
+  maxMessageBytes: 0,
+  routingKey: '',
+};
 
 /** Undefined where an event is wanted as it is. */
 function craftPlan({ where, fields, mask, headers, cloudEvents }: CraftPlan): CraftPlan | undefined {

@@ -6,20 +6,23 @@ import { Field, GATE, RECORD_FIELDS } from '../worker/protocol.ts';
 import { Gate } from './gate.ts';
 import type { OpTime } from '../source/position.ts';
 import type { BatchResult } from '../worker/protocol.ts';
-import type { Ledger, Ticket } from './ledger.ts';
+import type { Ledger, Release, Ticket } from './ledger.ts';
 import type { Lane } from './lane.ts';
 
 export interface DeliverOptions {
   readonly source: string;
+  /** How many numbers there are. */
   readonly subscriptions: number;
+  /** Whether somebody has this number; what was encoded for one that has left since is dropped. */
+  readonly has: (subscription: number) => boolean;
   readonly partitions: number;
   readonly ledger: Ledger;
   /** The position up to which everything is done once this is. */
   readonly last: OpTime;
   /** Takes the bytes back, where not the usual budget does. */
-  readonly release?: ((bytes: number) => void) | undefined;
+  readonly release?: Release | undefined;
   /** The lane of this number, made when it is first needed. */
-  readonly lane: (number: number) => Lane;
+  readonly lane: (number: number) => Pick<Lane, 'push'>;
 }
 
 /** A part of a result: some of its records, and of its parked events, in order. */
@@ -71,7 +74,7 @@ function messageBytes({ result: { records }, from, to }: Stretch): number {
 /** Returns its ticket: the parked events must be reported done on it by the caller. */
 export function deliver(
   stretch: Stretch,
-  { source, subscriptions, partitions, ledger, last, release, lane }: DeliverOptions,
+  { source, subscriptions, has, partitions, ledger, last, release, lane }: DeliverOptions,
 ): Ticket {
   const { result, from: start, to: end } = stretch;
   const { records, bodies, routingKeys, headers } = result;
@@ -82,6 +85,7 @@ export function deliver(
     if (records[at + Field.type] !== GATE) pending[Math.floor(records[at + Field.lane]! / partitions)]! += 1;
   }
   for (let p = start.parked; p < end.parked; p++) pending[result.parked[p]!.subscription]! += 1;
+  for (let s = 0; s < subscriptions; s++) if (!has(s)) pending[s] = 0;
 
   const ticket = ledger.open(last, heldBytes(stretch), pending, release);
   const delivery = {
@@ -97,7 +101,7 @@ export function deliver(
     const number = records[from * RECORD_FIELDS + Field.lane]!;
     let to = from + 1;
     while (to < end.records && records[to * RECORD_FIELDS + Field.lane] === number) to++;
-    lane(number).push({ delivery, next: from, to });
+    if (has(Math.floor(number / partitions))) lane(number).push({ delivery, next: from, to });
     from = to;
   }
   return ticket;

@@ -9,6 +9,9 @@ import type { OpTime, Position, ResumePoint, Ts } from '../source/position.ts';
 
 /** Above any operation's number inside its entry: the whole entry. */
 const WHOLE_ENTRY = 0xffff_ffff;
+/** A floor above everything. */
+const NOTHING_WANTED = 0xffff_ffff;
+const NO_END: Ts = { seconds: 0, increment: 0 };
 
 export interface SubscriptionFloor {
   /** Where reading begins. */
@@ -24,20 +27,44 @@ export class Floors {
   /** Once reading is at or behind this, no floor matters any more. */
   readonly end: Ts;
 
-  constructor(subscriptions: readonly SubscriptionFloor[], partitions: number) {
-    this.table = new Uint32Array(subscriptions.length * partitions * 3);
-    let end: Ts = { seconds: 0, increment: 0 };
-    let at = 0;
-    for (const { lanes, ...subscription } of subscriptions) {
+  /** By number, of which there are `size`; where nobody has one, nothing is wanted. */
+  static of(subscriptions: ReadonlyMap<number, SubscriptionFloor>, size: number, partitions: number): Floors {
+    const floors = new Map<number, readonly LanePosition[]>();
+    for (const [number, { lanes, ...subscription }] of subscriptions) {
       const base = floorOf(subscription);
-      for (let p = 0; p < partitions; p++) {
-        const floor = later(lanes[p], base);
-        this.table.set([floor.ts.seconds, floor.ts.increment, floor.index], at);
-        at += 3;
-        if (compareTs(floor.ts, end) > 0) end = floor.ts;
+      floors.set(
+        number,
+        Array.from({ length: partitions }, (_, p) => later(lanes[p], base)),
+      );
+    }
+    return new Floors(floors, new Uint32Array(size * partitions * 3).fill(NOTHING_WANTED), NO_END);
+  }
+
+  private constructor(floors: ReadonlyMap<number, readonly LanePosition[]>, table: Uint32Array, end: Ts) {
+    for (const [number, lanes] of floors) {
+      for (const [p, { ts, index }] of lanes.entries()) {
+        table.set([ts.seconds, ts.increment, index], (number * lanes.length + p) * 3);
+        if (compareTs(ts, end) > 0) end = ts;
       }
     }
+    this.table = table;
     this.end = end;
+  }
+
+  /** The same, and one subscription more, all of whose lanes have everything up to `floor`. */
+  static joined(
+    before: Floors | undefined,
+    { number, floor, size, partitions }: { number: number; floor: LanePosition; size: number; partitions: number },
+  ): Floors {
+    const table = new Uint32Array(size * partitions * 3);
+    if (before) table.set(before.table);
+    const lanes = Array.from({ length: partitions }, () => floor);
+    return new Floors(new Map([[number, lanes]]), table, before?.end ?? NO_END);
+  }
+
+  /** Nothing is wanted for this number any more. */
+  leave(number: number, partitions: number): void {
+    this.table.fill(NOTHING_WANTED, number * partitions * 3, (number + 1) * partitions * 3);
   }
 }
 

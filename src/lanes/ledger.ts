@@ -11,15 +11,18 @@ import type { OpTime } from '../source/position.ts';
 
 export interface LedgerOptions {
   readonly subscriptions: number;
-  readonly release: (bytes: number) => void;
+  readonly release: Release;
 }
+
+/** `reuse`: the buffers that the bytes lie in are nobody's any more. */
+export type Release = (bytes: number, reuse: boolean) => void;
 
 /** How many tickets are opened between two looks for neighbours that are done. */
 const COMPACT_EVERY = 1_024;
 
 export class Ledger {
-  readonly #release: (bytes: number) => void;
-  /** By subscription: its first ticket that is not done; undefined when all are. */
+  readonly #release: Release;
+  /** By subscription's number: its first ticket that is not done; undefined when all are. */
   readonly #heads: (Ticket | undefined)[];
   readonly #watermarks: (OpTime | undefined)[];
   #tail: Ticket | undefined;
@@ -39,7 +42,7 @@ export class Ledger {
     const ticket = new Ticket(this, { number: this.#opened++, last, bytes, pending, release });
     if (this.#tail) this.#tail.next = ticket;
     this.#tail = ticket;
-    if (ticket.total === 0) release(bytes);
+    if (ticket.total === 0) release(bytes, true);
     for (let s = 0; s < pending.length; s++) {
       this.#heads[s] ??= ticket;
       this.#advance(s);
@@ -59,6 +62,18 @@ export class Ledger {
     return this.#heads.flatMap((head, subscription) => (head && head === oldest ? [subscription] : []));
   }
 
+  /** From here on tickets may hold messages of this subscription: one that is new, or has left before. */
+  join(subscription: number): void {
+    this.#heads[subscription] = undefined;
+    this.#watermarks[subscription] = undefined;
+  }
+
+  /** Nothing of this subscription is waited for any more: who has its messages may drop them. */
+  leave(subscription: number): void {
+    for (let ticket = this.#heads[subscription]; ticket; ticket = ticket.next) ticket.drop(subscription);
+    this.join(subscription);
+  }
+
   /** Nothing is under way. */
   get settled(): boolean {
     return this.#heads.every((head) => head === undefined);
@@ -73,7 +88,7 @@ export class Ledger {
 
   /** One of this subscription's counts on this ticket is down to 0. */
   done(ticket: Ticket, subscription: number): void {
-    if (ticket.total === 0) ticket.release(ticket.bytes);
+    ticket.releaseIfDone();
     this.#advance(subscription);
   }
 
@@ -110,17 +125,19 @@ export interface TicketOptions {
   readonly last: OpTime;
   readonly bytes: number;
   readonly pending: Uint32Array;
-  readonly release: (bytes: number) => void;
+  readonly release: Release;
 }
 
 export class Ticket {
   readonly number: number;
   readonly bytes: number;
   readonly pending: Uint32Array;
-  readonly release: (bytes: number) => void;
+  readonly release: Release;
   last: OpTime;
   next: Ticket | undefined;
   total = 0;
+  /** Some of its messages were dropped, and may lie in a socket's buffer yet. */
+  #dropped = false;
   readonly #ledger: Ledger;
 
   constructor(ledger: Ledger, { number, last, bytes, pending, release }: TicketOptions) {
@@ -133,10 +150,25 @@ export class Ticket {
     for (const count of pending) this.total += count;
   }
 
-  /** `count` messages (or parked events) of this subscription need nothing more. */
+  /** `count` messages (or parked events) of this subscription need nothing more. Of one that has left it means nothing. */
   done(subscription: number, count: number): void {
+    if (this.pending[subscription] === 0) return;
     this.pending[subscription]! -= count;
     this.total -= count;
     if (this.pending[subscription] === 0) this.#ledger.done(this, subscription);
+  }
+
+  /** All of this subscription's. */
+  drop(subscription: number): void {
+    const count = this.pending[subscription] ?? 0;
+    if (count === 0) return;
+    this.pending[subscription] = 0;
+    this.total -= count;
+    this.#dropped = true;
+    this.releaseIfDone();
+  }
+
+  releaseIfDone(): void {
+    if (this.total === 0) this.release(this.bytes, !this.#dropped);
   }
 }

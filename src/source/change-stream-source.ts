@@ -7,7 +7,7 @@
  * - An event that the server cannot send at all is stepped over only where the user said so, and is then given as what is known
  *   of it, marked, so that it is parked.
  */
-import type { ChangeStreamConfig, SourceConfig, Start } from '../config/config.ts';
+import type { ChangeStreamConfig, SourceConfig, Start, SubscriptionConfig } from '../config/config.ts';
 import { UserError } from '../errors.ts';
 import type { UserErrorCode } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
@@ -30,6 +30,8 @@ export interface ChangeStreamSourceOptions {
   readonly config: SourceConfig & { readonly changeStream: ChangeStreamConfig };
   /** Some subscription wants what only `showExpandedEvents` shows. */
   readonly expanded: boolean;
+  /** Whether one of these does. */
+  readonly wantsExpanded?: (subscriptions: readonly SubscriptionConfig[]) => boolean;
   readonly budget: ByteBudget;
   readonly awaitMs?: number;
   readonly log: Log;
@@ -53,6 +55,8 @@ export class ChangeStreamSource implements Source {
   readonly #reader: MemberReader;
   readonly #batchSize = new BatchSize();
   readonly #stuck: Stuck;
+  #expanded: boolean;
+  #serverVersion = '0';
   #features: StreamFeatures = { expanded: false, split: false };
   #sharded = false;
   /** Said once. */
@@ -62,6 +66,7 @@ export class ChangeStreamSource implements Source {
     const { config, budget, awaitMs = 1_000, log, onReconnect = () => undefined } = options;
     this.name = config.name;
     this.#o = options;
+    this.#expanded = options.expanded;
     this.#awaitMs = awaitMs;
     this.#stuck = new Stuck(config.name, log);
     this.#reader = new MemberReader({
@@ -133,6 +138,14 @@ export class ChangeStreamSource implements Source {
     return this.#reader.read(point, stop);
   }
 
+  adapt(subscriptions: readonly SubscriptionConfig[]): boolean {
+    const expanded = this.#o.wantsExpanded?.(subscriptions) ?? this.#expanded;
+    if (expanded === this.#expanded) return false;
+    this.#expanded = expanded;
+    this.#features = this.#featuresOf(this.#serverVersion);
+    return true;
+  }
+
   async collatedNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]> {
     const { watch } = this.#o.config.changeStream;
     const database = watch === 'deployment' ? undefined : watch.split('.', 1)[0];
@@ -167,6 +180,7 @@ export class ChangeStreamSource implements Source {
   /** Opens a stream as well, so that missing rights show at the start. */
   async #identify(member: Member, { kind, setName }: Hello, signal: AbortSignal): Promise<SourceIdentity> {
     const serverVersion = await member.serverVersion(signal);
+    this.#serverVersion = serverVersion;
     this.#features = this.#featuresOf(serverVersion);
     // A server that does not answer is none to read from.
     await this.#now(member, AbortSignal.any([signal, AbortSignal.timeout(this.#awaitMs + GRACE_MS)]));
@@ -198,7 +212,7 @@ export class ChangeStreamSource implements Source {
       );
     }
     return {
-      expanded: this.#o.expanded && major >= 6,
+      expanded: this.#expanded && major >= 6,
       split: major >= 7 || (major === 6 && (minor > 0 || patch >= 9)),
     };
   }

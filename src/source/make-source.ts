@@ -31,14 +31,18 @@ export function makeSource({ config, subscriptions, ...rest }: MakeSourceOptions
   const { changeStream, mode } = config;
   if ((mode === 'changeStream') !== (changeStream !== undefined)) throw new Error('a mode without its settings');
   if (changeStream === undefined) {
-    const filter = config.serverFilter
-      ? namespaceFilter({ source: config.name, subscriptions, log: rest.log })
-      : undefined;
-    return new OplogSource({ config, filter, ...rest });
+    const filterFor = (some: readonly SubscriptionConfig[]) =>
+      namespaceFilter({ source: config.name, subscriptions: some, log: rest.log });
+    return new OplogSource({
+      config,
+      ...(config.serverFilter && { filter: filterFor(subscriptions), filterFor }),
+      ...rest,
+    });
   }
   return new ChangeStreamSource({
     config: { ...config, changeStream },
     expanded: wantsExpanded(subscriptions),
+    wantsExpanded,
     ...rest,
   });
 }

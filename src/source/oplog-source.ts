@@ -6,7 +6,7 @@
  * - What is given is held by a majority, so the last entry read cannot be rolled back.
  */
 import { sleep } from '../backoff.ts';
-import type { SourceConfig, Start } from '../config/config.ts';
+import type { SourceConfig, Start, SubscriptionConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import { BatchSize } from './batch-size.ts';
 import type { ByteBudget } from './byte-budget.ts';
@@ -36,6 +36,8 @@ export interface OplogSourceOptions {
   readonly awaitMs?: number;
   /** What the server is asked to send; everything where left out. */
   readonly filter?: NamespaceFilter | undefined;
+  /** The same for other subscriptions. */
+  readonly filterFor?: ((subscriptions: readonly SubscriptionConfig[]) => NamespaceFilter | undefined) | undefined;
   readonly log: Log;
   /** A member had to be found anew. */
   readonly onReconnect?: () => void;
@@ -51,23 +53,27 @@ export class OplogSource implements Source {
   readonly name: string;
   readonly #awaitMs: number;
   readonly #log: Log;
-  readonly #filter: NamespaceFilter | undefined;
+  readonly #filterFor: OplogSourceOptions['filterFor'];
+  #filter: NamespaceFilter | undefined;
   readonly #reader: MemberReader;
   readonly #batchSize = new BatchSize();
   readonly #buffers = new SpareBuffers(SPARE_BYTES);
   #warned = false;
 
-  constructor({ config, budget, awaitMs = 1_000, filter, log, onReconnect = () => undefined }: OplogSourceOptions) {
+  constructor(options: OplogSourceOptions) {
+    const { config, budget, awaitMs = 1_000, filter, filterFor, log } = options;
+    const { onReconnect = () => undefined } = options;
     this.name = config.name;
     this.#awaitMs = awaitMs;
     this.#log = log;
+    this.#filterFor = filterFor;
     this.#filter = filter;
     this.#reader = new MemberReader({
       name: config.name,
       uri: config.uri,
       budget,
       awaitMs,
-      ...(filter && { cursorTimeoutMs: FILTERED_TIMEOUT_MS }),
+      ...((filter ?? filterFor) && { cursorTimeoutMs: FILTERED_TIMEOUT_MS }),
       log,
       onReconnect,
       open: (member, at, signal) => this.#tail(member, at, signal),
@@ -121,6 +127,12 @@ export class OplogSource implements Source {
 
   read(point: ResumePoint, stop: AbortSignal): AsyncGenerator<RawBatch> {
     return this.#reader.read(point, stop);
+  }
+
+  adapt(subscriptions: readonly SubscriptionConfig[]): boolean {
+    if (!this.#filterFor) return false;
+    this.#filter = this.#filterFor(subscriptions);
+    return true;
   }
 
   get history(): OplogHistory {

@@ -1,5 +1,5 @@
 /** What a source gives the engine, whatever it reads from. */
-import type { Start } from '../config/config.ts';
+import type { Start, SubscriptionConfig } from '../config/config.ts';
 import type { OplogHistory } from './history.ts';
 import type { OpTime, ResumePoint } from './position.ts';
 
@@ -72,6 +72,8 @@ export interface Source {
   verify(point: ResumePoint, stop: AbortSignal): Promise<void>;
   /** Reconnects for ever by itself; ends when `stop` fires; throws `PositionLostError` when the point is or gets lost. */
   read(point: ResumePoint, stop: AbortSignal): AsyncGenerator<RawBatch>;
+  /** It is read for these now. True: what they want comes with the next cursor only. */
+  adapt(subscriptions: readonly SubscriptionConfig[]): boolean;
   /** Matching namespaces whose default collation makes `_id`s equal that differ in bytes; as far as may be seen. */
   collatedNamespaces(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly string[]>;
   /** Matching time-series collections, as far as may be seen. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Apart } from '../../src/feed/apart.ts';
-import type { Regrouping } from '../../src/feed/feed-group.ts';
+import type { Due } from '../../src/feed/apart.ts';
 import type { Feed } from '../../src/feed/feed.ts';
 
 interface Looks {
@@ -18,7 +18,7 @@ function feed(names: readonly string[], { heldBy = [], state = 'reading', read =
     started: true,
     lost: undefined,
     source: { state },
-    routes: names.map((name) => ({ config: { name } })),
+    members: names.map((name, number) => ({ number, route: { config: { name } } })),
     heldBy,
     position: at(read),
     resume: () => ({ kind: 'after', ...at(delivered) }),
@@ -27,39 +27,43 @@ function feed(names: readonly string[], { heldBy = [], state = 'reading', read =
 }
 
 const held = (...by: string[]): Feed => feed(['a', 'b', 'c'], { state: 'held', heldBy: by });
-const names = (change: Regrouping | undefined): string[][] | undefined =>
-  change?.begins.map((routes) => routes.map(({ config }) => config.name));
+const apart = (afterMs = 30_000, inSteps = false): Apart => new Apart({ afterMs, inSteps });
 
 /** Looks four times a second, at what `look` gives, until something is due. */
-function after(apart: Apart, look: (n: number) => readonly Feed[], seconds: number): [number, Regrouping] | undefined {
+function after(one: Apart, look: (n: number) => readonly Feed[], seconds: number): [number, Due] | undefined {
   for (let n = 0; n <= seconds * 4; n++) {
-    const change = apart.change(look(n), n * 250);
-    if (change) return [n / 4, change];
+    const [shared, ...alone] = look(n);
+    const due = one.due(
+      shared!,
+      alone.map((it) => ({ feed: it, steadyMs: 5_000 })),
+      n * 250,
+    );
+    if (due) return [n / 4, due];
   }
   return undefined;
 }
 
 test('one that holds the others for long enough goes on by itself', () => {
-  const [seconds, change] = after(new Apart(30_000), () => [held('b')], 60)!;
-  assert.equal(seconds, 30);
-  assert.deepEqual(names(change), [['a', 'c'], ['b']]);
-  assert.deepEqual([...change.stuck], ['b']);
+  assert.deepEqual(
+    after(apart(), () => [held('b')], 60),
+    [30, { leave: [1] }],
+  );
 });
 
 test('one that lets go for moments is slow all the same; one that holds for moments is not', () => {
-  const mostly = after(new Apart(30_000), (n) => [n % 20 === 0 ? held() : held('b')], 60);
-  assert.deepEqual(names(mostly?.[1]), [['a', 'c'], ['b']]);
-  const seldom = after(new Apart(30_000), (n) => [n % 2 === 0 ? held() : held('b')], 600);
+  const mostly = after(apart(), (n) => [n % 20 === 0 ? held() : held('b')], 60);
+  assert.deepEqual(mostly?.[1], { leave: [1] });
+  const seldom = after(apart(), (n) => [n % 2 === 0 ? held() : held('b')], 600);
   assert.equal(seldom, undefined);
 });
 
 test('where all are as slow, or it is never to be, nobody goes', () => {
   assert.equal(
-    after(new Apart(30_000), () => [held('a', 'b', 'c')], 120),
+    after(apart(), () => [held('a', 'b', 'c')], 120),
     undefined,
   );
   assert.equal(
-    after(new Apart(undefined), () => [held('b')], 120),
+    after(new Apart({ afterMs: undefined, inSteps: false }), () => [held('b')], 120),
     undefined,
   );
 });
@@ -67,7 +71,7 @@ test('where all are as slow, or it is never to be, nobody goes', () => {
 test('a source that is away has no time counted', () => {
   const away = feed(['a', 'b'], { state: 'reconnecting', heldBy: ['b'] });
   assert.equal(
-    after(new Apart(30_000), () => [away], 120),
+    after(apart(), () => [away], 120),
     undefined,
   );
 });
@@ -75,10 +79,9 @@ test('a source that is away has no time counted', () => {
 test('one that has caught up joins the others, once that has lasted', () => {
   const shared = feed(['a', 'c'], {});
   const alone = feed(['b'], {});
-  const [seconds, change] = after(new Apart(30_000), () => [shared, alone], 60)!;
+  const [seconds, due] = after(apart(), () => [shared, alone], 60)!;
   assert.equal(seconds, 5);
-  assert.deepEqual(names(change), [['a', 'c', 'b']]);
-  assert.deepEqual([change.ends, [...change.stuck]], [[shared, alone], []]);
+  assert.ok('join' in due && due.join === alone);
 });
 
 for (const [what, looks] of Object.entries({
@@ -90,7 +93,7 @@ for (const [what, looks] of Object.entries({
   test(`one that ${what} does not`, () => {
     const [shared, alone] = [feed(['a', 'c'], {}), feed(['b'], looks)];
     assert.equal(
-      after(new Apart(30_000), () => [shared, alone], 60),
+      after(apart(), () => [shared, alone], 60),
       undefined,
     );
   });
@@ -100,7 +103,7 @@ test('nobody joins others that are held themselves, or behind', () => {
   for (const looks of [{ state: 'held' }, { held: true }, { read: 50 }]) {
     const [shared, alone] = [feed(['a', 'c'], looks), feed(['b'], {})];
     assert.equal(
-      after(new Apart(30_000), () => [shared, alone], 60),
+      after(apart(), () => [shared, alone], 60),
       undefined,
     );
   }
@@ -114,5 +117,15 @@ test('one that is there for moments only does not', () => {
     Object.assign(alone, { position: n % 10 === 0 ? far : near });
     return [shared, alone];
   };
-  assert.equal(after(new Apart(30_000), look, 60), undefined);
+  assert.equal(after(apart(), look, 60), undefined);
+});
+
+test('where positions move in steps, one may be some seconds off, and joins when it is not behind', () => {
+  const shared = feed(['a', 'c'], {});
+  const alone = feed(['b'], { read: 95, delivered: 95 });
+  const look = (n: number): readonly Feed[] => {
+    if (n === 40) Object.assign(alone, { position: shared.position });
+    return [shared, alone];
+  };
+  assert.equal(after(apart(30_000, true), look, 60)?.[0], 10);
 });

@@ -59,7 +59,7 @@ test('behind a small batch with a commit reading goes on while the transaction i
       verify: doNothing,
       close: doNothing,
     },
-    plan: { end: doNothing },
+    planOf: () => ({ end: doNothing }),
     config: { name: 'shop', start: { kind: 'latest' } },
     routes: [{ config: { name: 'orders', namespaces: ['shop.*'], to: { kind: 'port' } } }],
     checkpoints: { get: doNothing, put: doNothing, flushed: doNothing },

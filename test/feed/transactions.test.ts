@@ -4,6 +4,8 @@ import { BSON, Long, Timestamp, UUID } from 'bson';
 import type { Document } from 'bson';
 import { PositionLostError } from '../../src/errors.ts';
 import { DamagedPartError, EntryGoneError, pieces, walkBack } from '../../src/feed/pieces.ts';
+import { Members } from '../../src/feed/members.ts';
+import type { Route } from '../../src/feed/route.ts';
 import { Transactions } from '../../src/feed/transactions.ts';
 import type { GapRecord } from '../../src/checkpoint/record.ts';
 import type { OplogHistory } from '../../src/source/history.ts';
@@ -131,7 +133,7 @@ describe('a transaction whose beginning is gone', () => {
     const options = {
       source,
       config: { name: 'shop', onPositionLost },
-      routes: [{ config: { name: 'orders' } }],
+      members: new Members([{ config: { name: 'orders' } } as Route]),
       checkpoints: { addGap: async (gap: GapRecord) => void gaps.push(gap) },
       log: { error: () => {} },
     } as unknown as ConstructorParameters<typeof Transactions>[0];

@@ -25,9 +25,23 @@ test('reading begins where the least of a transaction is done', () => {
 
 test('a lane that is further than its subscription keeps its floor', () => {
   const lanes = [{ ts, index: 7 }, undefined, { ts, index: 1 }];
-  const { table, end } = new Floors([{ resume: token(3), watermark: undefined, lanes }], 3);
-  assert.deepEqual([...table], [100, 5, 7, 100, 5, 3, 100, 5, 3]);
+  const { table, end } = Floors.of(new Map([[1, { resume: token(3), watermark: undefined, lanes }]]), 2, 3);
+  // Nobody has number 0, so nothing is wanted for it.
+  const none = Array.from({ length: 9 }, () => 0xffff_ffff);
+  assert.deepEqual([...table], [...none, 100, 5, 7, 100, 5, 3, 100, 5, 3]);
   assert.deepEqual(end, ts);
+});
+
+test('one that joins wants what lies behind where it was, the others what they wanted, and one that left nothing', () => {
+  const floor = { ts: { seconds: 200, increment: 1 }, index: 4 };
+  const before = Floors.of(new Map([[0, { resume: token(3), watermark: undefined, lanes: [] }]]), 1, 1);
+  const joined = Floors.joined(before, { number: 2, floor, size: 3, partitions: 1 });
+  assert.deepEqual([...joined.table], [100, 5, 3, 0, 0, 0, 200, 1, 4]);
+  assert.deepEqual(joined.end, floor.ts);
+  joined.leave(0, 1);
+  assert.deepEqual([...joined.table.subarray(0, 3)], [0xffff_ffff, 0xffff_ffff, 0xffff_ffff]);
+  const alone = Floors.joined(undefined, { number: 0, floor, size: 2, partitions: 1 });
+  assert.deepEqual([...alone.table], [200, 1, 4, 0, 0, 0]);
 });
 
 test('where shards share positions, only what stands before one is known to be done', () => {

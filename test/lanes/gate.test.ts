@@ -97,6 +97,7 @@ function rig(count: number, options: Partial<ConstructorParameters<typeof Lane>[
     deliver(wholeOf(result), {
       source: 's',
       subscriptions: 1,
+      has: () => true,
       partitions: count,
       ledger,
       last: { ts: { seconds: 1, increment: last }, t: 1 },

@@ -88,14 +88,18 @@ test('positions: the begin lies behind the timestamp before, the end behind the 
 test('a restart in the middle repeats no begin, and still ends it with the counts of the whole', () => {
   const of = plan([{ transactions: true }]);
   const floor = (increment: number, index: number): Uint32Array =>
-    new Floors(
-      [
-        {
-          resume: { kind: 'from', ts: { seconds: 1, increment: 0 } },
-          watermark: undefined,
-          lanes: [{ ts: { seconds: START_SECONDS, increment }, index }],
-        },
-      ],
+    Floors.of(
+      new Map([
+        [
+          0,
+          {
+            resume: { kind: 'from', ts: { seconds: 1, increment: 0 } },
+            watermark: undefined,
+            lanes: [{ ts: { seconds: START_SECONDS, increment }, index }],
+          },
+        ],
+      ]),
+      1,
       1,
     ).table;
   const tails = (floors: Uint32Array): unknown[] =>
