@@ -14,6 +14,7 @@ import type { ParkReason } from './worker/protocol.ts';
 export const NOTICE_CODES = [
   'api-bad-request',
   'api-closed',
+  'api-conflict',
   'api-cross-site',
   'api-method',
   'api-not-found',

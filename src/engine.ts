@@ -12,6 +12,7 @@ import { Feed } from './feed/feed.ts';
 import { FeedGroup } from './feed/feed-group.ts';
 import type { ExitCode } from './feed/feed-group.ts';
 import { sleep } from './backoff.ts';
+import { NotNowError } from './errors.ts';
 import type { PositionLostError } from './errors.ts';
 import { makeSource } from './source/make-source.ts';
 import { ByteBudget } from './source/byte-budget.ts';
@@ -110,9 +111,13 @@ export class Engine {
         );
         return [];
       }
+      const paused = subscriptions.filter(({ name }) => stores.checkpoints.get(name)?.pausedAt !== undefined);
+      if (paused.length > 0) {
+        log.info({ source: source.name, subscriptions: paused.map(({ name }) => name) }, 'Paused, and left so.');
+      }
       return this.#group(
         source,
-        subscriptions.map((it) => this.#route(it)),
+        subscriptions.filter((it) => !paused.includes(it)).map((it) => this.#route(it)),
       );
     });
   }
@@ -152,6 +157,37 @@ export class Engine {
       clearInterval(overdue);
       await this.close();
     }
+  }
+
+  /**
+   * Delivers nothing more of this subscription, in this life or a later one, until `resume`; it keeps its checkpoint. Resolves once what
+   * was under way has been answered, for 5 s at most: what has not comes again. Throws `NotNowError`.
+   */
+  async pause(subscription: string): Promise<void> {
+    const { group, pausedAt } = this.#found(subscription);
+    if (pausedAt !== undefined) return;
+    if (!(await group.remove(subscription, (record) => ({ ...record, pausedAt: Date.now() })))) {
+      throw new NotNowError(
+        `subscription "${subscription}" cannot be paused yet: where it begins is stored only once its source has been reached.`,
+      );
+    }
+    this.#o.log.info({ subscription }, 'Paused.');
+  }
+
+  /** Goes on where it was paused. Resolves once it is read again. Throws `NotNowError`, `UserError` and `PositionLostError`. */
+  async resume(subscription: string): Promise<void> {
+    const { group, config, pausedAt } = this.#found(subscription);
+    if (pausedAt === undefined) return;
+    await group.add(this.#route(config));
+    this.#o.log.info({ subscription }, 'Resumed.');
+  }
+
+  #found(subscription: string) {
+    const config = this.#o.config.subscriptions.find(({ name }) => name === subscription);
+    const group = this.#groups.find(({ name }) => name === config?.source);
+    if (!config || !group) throw new Error(`there is no subscription "${subscription}"`);
+    const isRead = group.feeds.some(({ members }) => members.some(({ route }) => route.config.name === subscription));
+    return { group, config, pausedAt: isRead ? undefined : this.#o.stores.checkpoints.get(subscription)?.pausedAt };
   }
 
   /** Waits for what is under way, at most `shutdownTimeout`; then lets everything go. */

@@ -86,6 +86,11 @@ export class PositionLostError extends Error {
   }
 }
 
+/** What was asked of a running engine cannot be done as things are; the message is for people. */
+export class NotNowError extends Error {
+  override readonly name = 'NotNowError';
+}
+
 type LostPosition = {
   readonly source: string;
   readonly position: ResumePoint;

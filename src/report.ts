@@ -2,6 +2,7 @@
 import { shortageText } from './checkpoint/parking.ts';
 import { formatTs } from './source/position.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
+import type { CheckpointRecord } from './checkpoint/record.ts';
 import type { Config } from './config/config.ts';
 import type { Feed } from './feed/feed.ts';
 import type { FeedGroup } from './feed/feed-group.ts';
@@ -47,19 +48,21 @@ export function statusReport(
     uptimeSeconds: Math.floor(uptimeMs / 1000),
     notReady: readiness(healthFacts(parts), performance.now()).map(({ text }) => text),
     sources: Object.fromEntries(
-      groups.map((group) => [group.name, { ...sourceStatus(group), ...metrics.readBy(group.name) }]),
+      groups.map((group) => [group.name, { ...sourceStatus(group, parts), ...metrics.readBy(group.name) }]),
     ),
     subscriptions: Object.fromEntries(
-      groups.flatMap((group) =>
-        eachRoute(group, (feed, s, name) => [
+      groups.flatMap((group) => {
+        const counts = (name: string) => ({ parked: stores.parking.count(name), ...metrics.sentBy(name) });
+        const read = eachRoute(group, (feed, s, name): [string, SubscriptionStatus] => [
           name,
-          subscriptionStatus(feed, s, {
-            detached: feed !== group.shared,
-            parked: stores.parking.count(name),
-            ...metrics.sentBy(name),
-          }),
-        ]),
-      ),
+          subscriptionStatus(feed, s, { detached: group.isDetached(feed), ...counts(name) }),
+        ]);
+        const paused = pausedOf(group, parts).map((record): [string, SubscriptionStatus] => [
+          record.subscription,
+          pausedStatus(group, record, counts(record.subscription)),
+        ]);
+        return [...read, ...paused];
+      }),
     ),
     sinks: Object.fromEntries(
       sinks.map((sink) => [sink.name, { state: sink.state, blocked: sink.blockedFor ?? null }]),
@@ -84,17 +87,8 @@ function eachRoute<T>({ feeds }: FeedGroup, use: (feed: Feed, subscription: numb
 
 export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }: EngineParts): HealthFacts {
   return {
-    sources: groups.map(({ shared: feed }) => ({
-      name: feed.name,
-      state: feed.lost ? 'position_lost' : feed.source.state,
-      verified: feed.started,
-      startStored: feed.started,
-      lastReplyAt: feed.source.lastReplyAt,
-      heldBy: feed.heldBy,
-      majorityLateSince: feed.source.window?.majorityLateSince,
-      ...(feed.lost && { lost: feed.lost.reason }),
-      ...troubleOf(feed),
-    })),
+    // Where nobody is read for, nothing is to be said of it.
+    sources: groups.flatMap(({ shared }) => (shared ? [sourceFacts(shared)] : [])),
     sinks: sinks.map((sink) => ({
       name: sink.name,
       connected: sink.state === 'connected',
@@ -121,6 +115,20 @@ export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }
   };
 }
 
+function sourceFacts(feed: Feed): HealthFacts['sources'][number] {
+  return {
+    name: feed.name,
+    state: feed.lost ? 'position_lost' : feed.source.state,
+    verified: feed.started,
+    startStored: feed.started,
+    lastReplyAt: feed.source.lastReplyAt,
+    heldBy: feed.heldBy,
+    majorityLateSince: feed.source.window?.majorityLateSince,
+    ...(feed.lost && { lost: feed.lost.reason }),
+    ...troubleOf(feed),
+  };
+}
+
 function parkingFacts({ failing, shortage }: Stores['parking']): HealthFacts['parking'] {
   return { ...(failing !== undefined && { failing }), ...(shortage && { full: shortageText(shortage) }) };
 }
@@ -130,10 +138,23 @@ function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
   return trouble === undefined ? {} : { trouble };
 }
 
-function sourceStatus(group: FeedGroup): Omit<SourceStatus, 'entriesRead' | 'bytesRead'> {
+/** The paused subscriptions of a source, as they stand. */
+function pausedOf(group: FeedGroup, { config, stores }: EngineParts): CheckpointRecord[] {
+  const read = new Set(eachRoute(group, (_feed, _s, name) => name));
+  return config.subscriptions.flatMap(({ name, source }) => {
+    const record = source === group.name && !read.has(name) ? stores.checkpoints.get(name) : undefined;
+    return record?.pausedAt === undefined ? [] : record;
+  });
+}
+
+function sourceStatus(group: FeedGroup, parts: EngineParts): Omit<SourceStatus, 'entriesRead' | 'bytesRead'> {
+  const inFlightBytes = group.feeds.reduce((total, { budget }) => total + budget.used, 0);
+  if (!group.shared) return { ...NOBODY_READS, inFlightBytes };
   const { source, position, heldBy, lost } = group.shared;
   const { window } = source;
-  const resumes = eachRoute(group, (feed, s) => feed.resume(s)?.ts ?? []).flat();
+  // A paused one's position leaves the oplog like anybody's.
+  const paused = pausedOf(group, parts).map(({ resume }) => resume.ts);
+  const resumes = [...eachRoute(group, (feed, s) => feed.resume(s)?.ts ?? []).flat(), ...paused];
   const furthestBehind =
     resumes.length === 0 ? undefined : resumes.reduce((a, b) => (secondsBetween(a, b) >= 0 ? a : b));
   return {
@@ -145,10 +166,22 @@ function sourceStatus(group: FeedGroup): Omit<SourceStatus, 'entriesRead' | 'byt
     windowSeconds: window?.oldest ? secondsBetween(window.oldest.ts, window.newest.ts) : null,
     headroomSeconds: headroomOf(source, furthestBehind),
     checkpointLagSeconds: lagOf(source, furthestBehind),
-    inFlightBytes: group.feeds.reduce((total, { budget }) => total + budget.used, 0),
+    inFlightBytes,
     heldBy,
   };
 }
+
+const NOBODY_READS = {
+  state: 'stopped',
+  member: null,
+  position: null,
+  lagSeconds: null,
+  majorityLagSeconds: null,
+  windowSeconds: null,
+  headroomSeconds: null,
+  checkpointLagSeconds: null,
+  heldBy: [],
+} as const;
 
 function processStatus(): ProcessStatus {
   const { user, system } = process.cpuUsage();
@@ -187,6 +220,23 @@ function subscriptionStatus(
     headroomSeconds: headroomOf(feed.source, resume?.ts),
     ...counts,
     lanes: lanes.map(laneStatus),
+  };
+}
+
+function pausedStatus(
+  { name, shared }: FeedGroup,
+  { resume }: CheckpointRecord,
+  counts: Pick<SubscriptionStatus, 'parked' | 'eventsPublished' | 'messagesConfirmed'>,
+): SubscriptionStatus {
+  return {
+    source: name,
+    state: 'paused',
+    watermark: resume.kind === 'from' ? null : formatTs(resume.ts),
+    lagSeconds: shared ? lagOf(shared.source, resume.ts) : null,
+    headroomSeconds: shared ? headroomOf(shared.source, resume.ts) : null,
+    detached: false,
+    ...counts,
+    lanes: [],
   };
 }
 

@@ -52,17 +52,17 @@ export async function createApi(view: EngineView, log: Log): Promise<RequestHand
     }),
   );
   for (const one of endpoints) {
-    route(app, one.path, async ({ params, query }, reply) =>
+    route(app, one, async ({ params, query }, reply) =>
       reply.type(JSON_TYPE).send(`${shownJson(await one.handle(view, { ...Object(params) }, { ...Object(query) }))}\n`),
     );
   }
   let document: string | undefined;
-  route(app, '/openapi.json', async (_, reply) => {
+  route(app, { path: '/openapi.json' }, async (_, reply) => {
     document ??= JSON.stringify(openApiDocument(endpoints), undefined, 2);
     return reply.type(JSON_TYPE).send(document);
   });
   let page: string | undefined;
-  route(app, '/docs', async (_, reply) => {
+  route(app, { path: '/docs' }, async (_, reply) => {
     page ??= docsPage(endpoints, schemas());
     return reply.type('text/html; charset=utf-8').header('Content-Security-Policy', DOCS_POLICY).send(page);
   });
@@ -80,9 +80,13 @@ type Handler = (
 ) => Promise<unknown>;
 
 /** Other methods are refused by name, before anything of a body is read. */
-function route(app: FastifyInstance, path: string, handler: Handler): void {
+function route(
+  app: FastifyInstance,
+  { method = 'get', path }: Pick<Endpoint, 'method' | 'path'>,
+  handler: Handler,
+): void {
   const url = API_PATH + path.replaceAll(/\{(\w+)\}/g, ':$1');
-  const allowed = ['GET', 'HEAD'] as const;
+  const allowed = method === 'get' ? (['GET', 'HEAD'] as const) : (['POST'] as const);
   app.route({ method: [...allowed], url, handler });
   app.route({
     method: METHODS.filter((method) => !allowed.some((one) => one === method)),

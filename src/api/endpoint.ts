@@ -13,6 +13,9 @@ export interface EngineView {
   readonly status: () => StatusReport;
   readonly checkpoints: Pick<CheckpointStore, 'all' | 'gaps'>;
   readonly parking: Pick<ParkingStore, 'slice' | 'look' | 'totalBytes'>;
+  /** Both throw `NotNowError`, `UserError` and `PositionLostError`. */
+  readonly pause: (subscription: string) => Promise<void>;
+  readonly resume: (subscription: string) => Promise<void>;
 }
 
 export interface Input<Path, Query> {
@@ -21,6 +24,8 @@ export interface Input<Path, Query> {
 }
 
 interface Described {
+  /** `post`: it changes something, and takes no body. */
+  readonly method?: 'get' | 'post';
   /** As in the document: `/sources/{name}`, behind `/api/v1`. */
   readonly path: string;
   readonly operationId: string;

@@ -2,13 +2,27 @@
 import { z } from 'zod';
 import type { Config, SubscriptionConfig } from '../config/config.ts';
 import type { Declared } from '../config/declared.ts';
+import { NotNowError, PositionLostError, UserError } from '../errors.ts';
 import { holdsByReason, underWay } from '../observe/lanes-summary.ts';
 import type { StatusReport, SubscriptionStatus } from '../observe/status.ts';
 import { endpoint, found, NOTHING } from './endpoint.ts';
+import { ProblemError } from './problem.ts';
 import type { Endpoint } from './endpoint.ts';
 import { sinkAnswer, sourceAnswer, subscriptionAnswer, subscriptionDetail } from './schemas.ts';
 
 const byName = z.strictObject({ name: z.string().meta({ description: 'As it is called in the configuration.' }) });
+
+const SAID = {
+  pause: {
+    summary: 'Delivers nothing more of a subscription until it is resumed, over restarts too.',
+    description:
+      'The others go on. What is under way for it is waited for, at most 5 s. It keeps its position, and the oplog moves on: `headroomSeconds` says how long it may stay so.',
+  },
+  resume: {
+    summary: 'Goes on where a subscription was paused.',
+    description: 'Beside the others until it has caught up, then with them; they do not wait for it.',
+  },
+};
 
 export const flowEndpoints: readonly Endpoint[] = [
   endpoint({
@@ -98,7 +112,38 @@ export const flowEndpoints: readonly Endpoint[] = [
       return { ...subscription(one, config), status: { ...summary(now), lanes: now.lanes } };
     },
   }),
+  ...(['pause', 'resume'] as const).map((what) =>
+    endpoint({
+      method: 'post',
+      path: `/subscriptions/{name}/${what}`,
+      operationId: `${what}Subscription`,
+      tag: 'subscriptions',
+      ...SAID[what],
+      problems: ['api-not-found', 'api-conflict'],
+      parameters: byName,
+      query: NOTHING,
+      answer: subscriptionDetail,
+      async handle(view, { path: { name } }) {
+        const one = known('subscription', name, view.config.subscriptions);
+        await asConflict(view[what](name));
+        const now = view.status().subscriptions[name]!;
+        return { ...subscription(one, view.config), status: { ...summary(now), lanes: now.lanes } };
+      },
+    }),
+  ),
 ];
+
+/** What cannot be done as things are is the asker's business. */
+async function asConflict(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof NotNowError || error instanceof UserError || error instanceof PositionLostError) {
+      throw new ProblemError({ code: 'api-conflict', detail: error.message });
+    }
+    throw error;
+  }
+}
 
 function known<T extends { readonly name: string }>(what: string, name: string, all: readonly T[]): T {
   return found(

@@ -21,7 +21,7 @@ const ALWAYS: readonly ProblemCode[] = [
 
 export function openApiDocument(endpoints: readonly Endpoint[]): Json {
   const paths: Record<string, Json> = {};
-  for (const one of endpoints) paths[one.path] = { get: operation(one) };
+  for (const one of endpoints) paths[one.path] = { ...paths[one.path], [one.method ?? 'get']: operation(one) };
   return {
     openapi: '3.1.1',
     info: {

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { sinkSchema, sourceSchema, subscriptionSchema } from '../config/schema.ts';
-import { GAP_REASONS, HOLD_REASONS } from '../observe/status.ts';
+import { GAP_REASONS, HOLD_REASONS, SUBSCRIPTION_STATES } from '../observe/status.ts';
 import type { LaneStatus, SinkStatus, SourceStatus } from '../observe/status.ts';
 import { PARK_REASONS } from '../worker/protocol.ts';
 
@@ -111,7 +111,9 @@ const laneStatus = name(
 );
 
 const subscriptionStatus = {
-  state: z.enum(['starting', 'flowing', 'held', 'stopped']),
+  state: z.enum(SUBSCRIPTION_STATES).meta({
+    description: '`held`: at least one of its lanes is; `paused`: somebody has paused it.',
+  }),
   watermark: position().meta({ description: 'Everything up to it has been confirmed, `seconds:increment`.' }),
   lagSeconds: seconds().meta({ description: "From the watermark to the member's newest entry." }),
   headroomSeconds: seconds().meta({ description: 'From the oldest entry in the oplog to the watermark.' }),

@@ -37,6 +37,8 @@ export interface CheckpointRecord {
   readonly partitionQueues: boolean;
   /** Milliseconds since 1970. */
   readonly updatedAt: number;
+  /** When somebody paused the subscription, likewise; missing while nobody has. */
+  readonly pausedAt?: number | undefined;
 }
 
 /** A lane needs no term: everything it holds comes from one verified history. */

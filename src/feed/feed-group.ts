@@ -1,15 +1,17 @@
 /**
  * The feeds of one source. Its subscriptions share one, whose reading the slowest of them holds up. Some have a feed of their own: one
- * that has held the others for `detachAfter`, and one that begins where the others are no longer. It joins them once it has caught up.
+ * that has held the others for `detachAfter`, and one that is added while they read. It joins them once it has caught up.
  *
  *     shared ──held by one for `detachAfter`──▶ its own ──caught up──▶ shared
+ *                                    added ──▶
  *
- * Neither stops the others. One that leaves takes where it stands along, and what it was not answered for is read again. One that joins
+ * Nothing of this stops the others. One that leaves takes where it stands along, and what it was not answered for is read again. One that joins
  * has read all that the shared feed has, which reads for it too from there on, and keeps what comes until the other has delivered the rest.
  */
 import { performance } from 'node:perf_hooks';
-import { PositionLostError, UserError } from '../errors.ts';
+import { NotNowError, PositionLostError, UserError } from '../errors.ts';
 import { AnyOf } from '../source/any-of.ts';
+import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import { Apart, isFlowing } from './apart.ts';
 import type { Feed } from './feed.ts';
@@ -17,6 +19,7 @@ import type { Checkpoints, Route } from './route.ts';
 
 export interface FeedGroupOptions {
   readonly name: string;
+  /** Those that are read for from the start. */
   readonly routes: readonly Route[];
   readonly makeFeed: (routes: readonly Route[]) => Feed;
   readonly checkpoints: Checkpoints;
@@ -34,6 +37,14 @@ export interface FeedGroupOptions {
 /** How a run ended: 0 as asked to, 3 with a position lost and nothing left to read. */
 export type ExitCode = 0 | 3;
 
+/** A feed with one subscription. */
+interface Alone {
+  readonly feed: Feed;
+  /** For how long it must have kept up before it joins the others. */
+  readonly steadyMs: number;
+  readonly detached: boolean;
+}
+
 interface Running {
   readonly quit: AbortController;
   readonly done: Promise<ExitCode>;
@@ -45,6 +56,10 @@ const STEADY_MS = 5_000;
 /** Longer, and another try later is better. */
 const PREPARE_MS = 10_000;
 const AGAIN_MS = 10_000;
+/** Of one that is taken out, answers to what is under way are waited for. */
+const QUIET_MS = 5_000;
+/** How often one that was added tries to join. */
+const JOIN_AGAIN_MS = 500;
 /** The others wait for one that joins to come as far as they are: it is a batch away at most. */
 const REACH_MS = 200;
 /** What it has read by then is to be delivered within this, or it goes on by itself. */
@@ -54,13 +69,18 @@ export class FeedGroup {
   readonly name: string;
   readonly #o: FeedGroupOptions;
   readonly #apart: Apart;
-  readonly #shared: Feed;
+  /** Undefined while nobody is read for. */
+  #shared: Feed | undefined;
   /** Each with one subscription. */
-  #alone: readonly Feed[] = [];
+  #alone: readonly Alone[] = [];
   readonly #running = new Map<Feed, Running>();
-  #changing: Promise<void> | undefined;
-  /** Nothing is changed before this, `performance.now()`. */
+  /** One change at a time. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #changes = 0;
+  /** Nothing is changed unasked before this, `performance.now()`. */
   #notBefore = 0;
+  /** While it runs. */
+  #stop: AbortSignal | undefined;
   #outcome: ExitCode = 0;
   /** Of feeds that were left. */
   readonly #closing = new Set<Promise<void>>();
@@ -70,30 +90,88 @@ export class FeedGroup {
     this.#o = options;
     this.name = options.name;
     this.#apart = new Apart({ afterMs: options.detachAfterMs, inSteps: options.inSteps });
-    this.#shared = options.makeFeed(options.routes);
+    if (options.routes.length > 0) this.#shared = options.makeFeed(options.routes);
   }
 
   /** The first is the one that is shared. */
   get feeds(): readonly Feed[] {
-    return [this.#shared, ...this.#alone];
+    return [...(this.#shared ? [this.#shared] : []), ...this.#alone.map(({ feed }) => feed)];
   }
 
-  get shared(): Feed {
+  /** The one that speaks for the source; undefined while nobody is read for. */
+  get shared(): Feed | undefined {
     return this.#shared;
   }
 
-  /** Resolves when the last feed has ended; rejects with what ended one. */
+  /** Resolves at `stop`, or when the last feed has ended because positions were lost; rejects with what ended one. */
   async run(stop: AbortSignal): Promise<ExitCode> {
+    this.#stop = stop;
     const looking = setInterval(() => this.#look(stop), LOOK_MS);
+    const stopped = (): void => this.#resolveIfOver();
+    stop.addEventListener('abort', stopped);
     try {
       return await new Promise<ExitCode>((resolve, reject) => {
         this.#settle = { resolve, reject };
-        this.#launch(this.#shared, stop);
+        if (this.#shared) this.#launch(this.#shared, this.#shared.start.bind(this.#shared), stop);
+        stopped();
       });
     } finally {
+      stop.removeEventListener('abort', stopped);
       clearInterval(looking);
       await this.#changing;
     }
+  }
+
+  /**
+   * Reads for one more, from its checkpoint or where `start` says: beside the others until it has caught up, then with them. Resolves
+   * once its start is stored; where it rejects, nothing has changed.
+   */
+  async add(route: Route): Promise<void> {
+    await this.#one(async () => {
+      const stop = this.#stop;
+      if (!stop || stop.aborted) throw new NotNowError('The engine is not running.');
+      const feed = this.#o.makeFeed([route]);
+      try {
+        await feed.start(stop);
+        this.#o.onStarted(feed);
+      } catch (error) {
+        await feed.close();
+        throw error;
+      }
+      this.#launch(feed, undefined, stop);
+      if (this.#shared) this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
+      else this.#shared = feed;
+    });
+  }
+
+  /** Reads for this one no more. Resolves once where it stands is stored, as `keep` has it; false where that is not known yet. */
+  async remove(subscription: string, keep: (record: CheckpointRecord) => CheckpointRecord): Promise<boolean> {
+    return await this.#one(async () => {
+      const { checkpoints } = this.#o;
+      for (const feed of this.feeds) {
+        const number = feed.members.find(({ route }) => route.config.name === subscription)?.number;
+        if (number === undefined) continue;
+        if (!feed.started) return false;
+        await feed.quieten(number, QUIET_MS);
+        const record = feed.leave(number);
+        if (feed.members.length === 0) {
+          if (feed === this.#shared) {
+            const [next, ...others] = this.#alone;
+            this.#shared = next?.feed;
+            this.#alone = others;
+          } else this.#alone = this.#alone.filter((one) => one.feed !== feed);
+          this.#leave(feed);
+        }
+        if (record) await checkpoints.put([keep(record)]);
+        await checkpoints.flushed();
+      }
+      return true;
+    });
+  }
+
+  /** Whether it reads by itself because it held the others. */
+  isDetached(feed: Feed): boolean {
+    return this.#alone.some((one) => one.feed === feed && one.detached);
   }
 
   async drain(): Promise<void> {
@@ -104,9 +182,10 @@ export class FeedGroup {
     await Promise.all([...this.feeds.map(async (feed) => feed.close()), ...this.#closing]);
   }
 
-  #launch(feed: Feed, stop: AbortSignal): void {
+  /** `start`: what comes first, of one that has not been started. */
+  #launch(feed: Feed, start: Feed['start'] | undefined, stop: AbortSignal): void {
     const quit = new AbortController();
-    const done = this.#runFeed(feed, stop, quit.signal);
+    const done = this.#runFeed(feed, start, [stop, quit.signal]);
     this.#running.set(feed, { quit, done });
     done.then(
       (outcome) => {
@@ -119,15 +198,18 @@ export class FeedGroup {
   }
 
   #resolveIfOver(): void {
-    if (this.#running.size === 0 && this.#changing === undefined) this.#settle?.resolve(this.#outcome);
+    if (this.#running.size > 0 || this.#changes > 0) return;
+    if (this.#outcome === 3 || this.#stop?.aborted === true) this.#settle?.resolve(this.#outcome);
   }
 
-  async #runFeed(feed: Feed, stop: AbortSignal, quit: AbortSignal): Promise<ExitCode> {
-    using either = new AnyOf([stop, quit]);
+  async #runFeed(feed: Feed, start: Feed['start'] | undefined, stops: readonly AbortSignal[]): Promise<ExitCode> {
+    using either = new AnyOf(stops);
     const { signal } = either;
     try {
-      await feed.start(signal);
-      this.#o.onStarted(feed);
+      if (start) {
+        await start(signal);
+        this.#o.onStarted(feed);
+      }
       await feed.run(signal);
       return 0;
     } catch (error) {
@@ -139,40 +221,49 @@ export class FeedGroup {
   }
 
   #look(stop: AbortSignal): void {
-    if (this.#changing !== undefined || stop.aborted) return;
+    const shared = this.#shared;
+    if (!shared || this.#changes > 0 || stop.aborted) return;
     const now = performance.now();
-    const alone = this.#alone.map((feed) => ({ feed, steadyMs: STEADY_MS }));
-    const due = this.#apart.due(this.#shared, alone, now);
+    const due = this.#apart.due(shared, this.#alone, now);
     if (due === undefined || now < this.#notBefore) return;
-    this.#change(async () => ('join' in due ? this.#join(due.join, stop) : this.#detach(due.leave, stop)));
+    this.#one(async () => {
+      const changed = 'join' in due ? await this.#join(due.join, stop) : await this.#detach(shared, due.leave, stop);
+      if (!changed) this.#notBefore = performance.now() + ('join' in due ? JOIN_AGAIN_MS : AGAIN_MS);
+    }).catch((error: unknown) => this.#settle?.reject(error));
   }
 
-  #change(change: () => Promise<boolean>): void {
-    this.#changing = change()
-      .then((changed) => {
-        if (!changed) this.#notBefore = performance.now() + AGAIN_MS;
-      })
-      .catch((error: unknown) => this.#settle?.reject(error))
-      .finally(() => {
-        this.#changing = undefined;
+  /** After all that was asked for before. */
+  async #one<T>(change: () => Promise<T>): Promise<T> {
+    this.#changes += 1;
+    const before = this.#changing;
+    const changed = (async () => {
+      await before;
+      try {
+        return await change();
+      } finally {
+        this.#changes -= 1;
         this.#resolveIfOver();
-      });
+      }
+    })();
+    this.#changing = changed.catch(() => undefined);
+    return await changed;
   }
 
   /** False where it cannot be now. */
-  async #detach(numbers: readonly number[], stop: AbortSignal): Promise<boolean> {
+  async #detach(shared: Feed, numbers: readonly number[], stop: AbortSignal): Promise<boolean> {
     const { makeFeed, checkpoints, log } = this.#o;
-    const shared = this.#shared;
     const leaving = shared.members.filter(({ number }) => numbers.includes(number));
     const fresh = leaving.map(({ number, route }) => ({ number, feed: makeFeed([route]) }));
-    if (!(await this.#canBegin(fresh, stop)) || !this.#mayChange(shared) || stop.aborted) {
+    if (!(await this.#canBegin(shared, fresh, stop)) || !this.#mayChange(shared) || stop.aborted) {
       await Promise.all(fresh.map(async ({ feed }) => feed.close()));
       return false;
     }
     const records = fresh.flatMap(({ number }) => shared.leave(number) ?? []);
     await checkpoints.put(records);
-    for (const { feed } of fresh) this.#launch(feed, stop);
-    this.#alone = [...this.#alone, ...fresh.map(({ feed }) => feed)];
+    for (const { feed } of fresh) {
+      this.#launch(feed, feed.start.bind(feed), stop);
+      this.#alone = [...this.#alone, { feed, steadyMs: STEADY_MS, detached: true }];
+    }
     for (const { route } of leaving) {
       log.warn(
         { code: 'subscription-detached', source: this.name, subscription: route.config.name },
@@ -186,17 +277,21 @@ export class FeedGroup {
    * Whether they can begin where their subscriptions stand: what was read and is not delivered yet is given up, and the oplog may not
    * have it any more. What may take long, or go wrong, comes here, while all is still as it was.
    */
-  async #canBegin(fresh: readonly { readonly number: number; readonly feed: Feed }[], stop: AbortSignal) {
+  async #canBegin(
+    shared: Feed,
+    fresh: readonly { readonly number: number; readonly feed: Feed }[],
+    stop: AbortSignal,
+  ): Promise<boolean> {
     const { checkpoints, log } = this.#o;
     try {
       using near = new AnyOf([stop]).within(PREPARE_MS, new Error('the source could not be asked in time'));
       for (const { number, feed } of fresh) {
-        const point = this.#shared.resume(number);
+        const point = shared.resume(number);
         if (point === undefined) return false;
         await feed.source.connect(near.signal);
         await feed.source.verify(point, near.signal);
       }
-      await checkpoints.put(this.#shared.snapshot());
+      await checkpoints.put(shared.snapshot());
       return true;
     } catch (error) {
       log.info({ source: this.name, err: error }, 'A subscription cannot be detached now; another try follows.');
@@ -208,7 +303,7 @@ export class FeedGroup {
   async #join(alone: Feed, stop: AbortSignal): Promise<boolean> {
     const shared = this.#shared;
     const [member] = alone.members;
-    if (!member || !shared.readsAs(alone)) return false;
+    if (!shared || !member || !shared.readsAs(alone)) return false;
     let number: number;
     try {
       void shared.hold();
@@ -230,7 +325,7 @@ export class FeedGroup {
       alone.release();
       return false;
     }
-    this.#alone = this.#alone.filter((feed) => feed !== alone);
+    this.#alone = this.#alone.filter(({ feed }) => feed !== alone);
     this.#leave(alone);
     const { log } = this.#o;
     log.info(

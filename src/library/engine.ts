@@ -142,7 +142,16 @@ export class EmbeddedEngine {
       status: () => engine.status(),
       api: async () => {
         const { createApi } = await import('../api/app.ts');
-        return createApi({ config, status: () => engine.status(), ...stores }, log);
+        return createApi(
+          {
+            config,
+            status: () => engine.status(),
+            pause: async (name) => engine.pause(name),
+            resume: async (name) => engine.resume(name),
+            ...stores,
+          },
+          log,
+        );
       },
     };
     let http: HttpServer | undefined;

@@ -112,6 +112,12 @@ export const METRICS = {
     labels: ['source', 'subscription'],
     help: '1 while the subscription reads by itself, since it had held the others of its source for pipeline.detachAfter.',
   },
+  subscriptionPaused: {
+    name: 'tailrace_subscription_paused',
+    type: 'gauge',
+    labels: ['source', 'subscription'],
+    help: '1 while the subscription is paused; its checkpoint stays, and the oplog moves on.',
+  },
   gaps: {
     name: 'tailrace_gaps_total',
     type: 'counter',

@@ -187,10 +187,11 @@ function mirror(all: Instruments, report: StatusReport): void {
   all.laneQueued.reset();
   all.laneUnconfirmed.reset();
   all.laneHeld.reset();
-  for (const [subscription, { source, lanes, detached }] of Object.entries(report.subscriptions)) {
+  for (const [subscription, { source, state, lanes, detached }] of Object.entries(report.subscriptions)) {
     const holds = report.sources[source]?.heldBy.includes(subscription) === true;
     all.sourceHeldBy.set({ source, subscription }, holds ? 1 : 0);
     all.subscriptionDetached.set({ source, subscription }, detached ? 1 : 0);
+    all.subscriptionPaused.set({ source, subscription }, state === 'paused' ? 1 : 0);
     let unconfirmed = 0;
     for (const lane of lanes) {
       unconfirmed += lane.unconfirmed;
@@ -243,6 +244,7 @@ function register(registry: Registry) {
     sourceState: gauge(METRICS.sourceState),
     sourceHeldBy: gauge(METRICS.sourceHeldBy),
     subscriptionDetached: gauge(METRICS.subscriptionDetached),
+    subscriptionPaused: gauge(METRICS.subscriptionPaused),
     gaps: counter(METRICS.gaps),
     eventsPublished: counter(METRICS.eventsPublished),
     eventsParked: counter(METRICS.eventsParked),

@@ -66,8 +66,10 @@ export interface SubscriptionStatus {
   readonly lanes: readonly LaneStatus[];
 }
 
-/** `held`: at least one of its lanes is. */
-export type SubscriptionState = 'starting' | 'flowing' | 'held' | 'stopped';
+/** `held`: at least one of its lanes is; `paused`: somebody has paused it. */
+export const SUBSCRIPTION_STATES = ['starting', 'flowing', 'held', 'paused', 'stopped'] as const;
+
+export type SubscriptionState = (typeof SUBSCRIPTION_STATES)[number];
 
 export interface LaneStatus {
   readonly partition: number;

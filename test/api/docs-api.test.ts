@@ -9,11 +9,11 @@ const FILE = new URL('../../docs/api.md', import.meta.url);
 const MARKER = '<!-- endpoints -->\n\n';
 
 test('docs/api.md lists every endpoint, and none that there is not', async () => {
-  const rows = endpoints.map(({ path, query, summary }) => {
+  const rows = endpoints.map(({ method = 'get', path, query, summary }) => {
     const names = Object.keys(query.shape);
-    return `| \`${path}\` | ${names.map((name) => `\`${name}\``).join(' ')} | ${summary} |`;
+    return `| \`${method.toUpperCase()} ${path}\` | ${names.map((name) => `\`${name}\``).join(' ')} | ${summary} |`;
   });
-  const table = ['| `GET /api/v1` + | may be asked with | answers |', '| --- | --- | --- |', ...rows].join('\n');
+  const table = ['| below `/api/v1` | may be asked with | answers |', '| --- | --- | --- |', ...rows].join('\n');
   const now = await pretty(table, { parser: 'markdown', proseWrap: 'preserve' });
   const text = await readFile(FILE, 'utf8');
   const at = text.indexOf(MARKER) + MARKER.length;

@@ -54,6 +54,7 @@ const PATHS = [
   '/api/v1/sources/src',
   '/api/v1/sinks/mq',
   '/api/v1/checkpoint',
+  '/api/v1/subscriptions/all/pause',
   '/api/v1/parked?limit=3',
 ];
 const CONFIG = `
@@ -93,6 +94,8 @@ export const httpTarget: Target = {
     const config = await loadConfig(join(folder, 'tailrace.yaml'), {});
     const checkpoints = await CheckpointStore.open({ path, log: noLog });
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log: noLog });
+    const stores = { checkpoints, parking };
+    const nothing = async (): Promise<void> => undefined;
     const server = await startHttp({
       host: '127.0.0.1',
       port: 0,
@@ -101,7 +104,8 @@ export const httpTarget: Target = {
         liveness: () => [],
         readiness: () => [],
         status: () => sampleStatus,
-        api: async () => createApi({ config, status: () => sampleStatus, checkpoints, parking }, noLog),
+        api: async () =>
+          createApi({ config, status: () => sampleStatus, ...stores, pause: nothing, resume: nothing }, noLog),
       },
       log: noLog,
     });
