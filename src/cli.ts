@@ -207,6 +207,18 @@ function commandLine(outcome: Outcome): Command {
         ? ctl(options, 'parked', query)
         : ctl(options, `parked/${encodeURIComponent(id)}`));
     });
+  for (const [name, text] of [
+    ['pause', 'Deliver nothing more of a subscription until it is resumed, over restarts too; it keeps its position.'],
+    ['resume', 'Go on where a subscription was paused.'],
+  ] as const) {
+    withEngine(control.command(name))
+      .description(text)
+      .argument('<subscription>', 'its name')
+      .action(async (asked: string, options: EngineFlags) => {
+        const { ctl } = await import('./commands/ctl.ts');
+        outcome.exitCode = await ctl(options, `subscriptions/${encodeURIComponent(asked)}/${name}`, {}, 'POST');
+      });
+  }
   withEngine(control.command('get'))
     .description('Get any path of the API, as JSON.')
     .argument('<path>', 'such as subscriptions/orders')

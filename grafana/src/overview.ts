@@ -234,7 +234,7 @@ export const overview: Board = {
           kind: 'states',
           title: 'Sources held by',
           means:
-            'Which subscription keeps its source from reading on. One that does so for pipeline.detachAfter reads by itself until it has caught up, and the others without it: mend its destination.',
+            'Which subscription keeps its source from reading on. One that does so for pipeline.detachAfter reads by itself until it has caught up, and the others without it: mend its destination. A paused one delivers nothing until it is resumed.',
           unit: 'none',
           width: 6,
           queries: [
@@ -246,12 +246,21 @@ export const overview: Board = {
               `2 * max by (source, subscription) (tailrace_subscription_detached{${SOURCE}, subscription=~"$subscription"})`,
               '{{subscription}} by itself',
             ],
+            [
+              `3 * max by (source, subscription) (tailrace_subscription_paused{${SOURCE}, subscription=~"$subscription"})`,
+              '{{subscription}} paused',
+            ],
           ],
           steps: [
             [null, 'green'],
             [1, 'red'],
           ],
-          words: { 0: ['flowing', 'green'], 1: ['holding', 'orange'], 2: ['by itself', 'purple'] },
+          words: {
+            0: ['flowing', 'green'],
+            1: ['holding', 'orange'],
+            2: ['by itself', 'purple'],
+            3: ['paused', 'blue'],
+          },
         },
         {
           kind: 'states',

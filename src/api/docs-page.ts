@@ -31,7 +31,7 @@ export function docsPage(endpoints: readonly Endpoint[], schemas: Readonly<Recor
 <p>What a running engine is doing. <a href="${API_PATH}/openapi.json">The OpenAPI document</a> is for programs. Where
 <code>http.token</code> is configured, and always beyond loopback, a request needs <code>Authorization: Bearer …</code>.</p>
 <nav><ul>
-${endpoints.map(({ path, operationId, summary }) => `<li><a href="#${operationId}"><code>${text(API_PATH + path)}</code></a> ${text(summary)}</li>`).join('\n')}
+${endpoints.map(({ method = 'get', path, operationId, summary }) => `<li><a href="#${operationId}"><code>${method.toUpperCase()} ${text(API_PATH + path)}</code></a> ${text(summary)}</li>`).join('\n')}
 <li><a href="#problems">Errors</a></li>
 <li><a href="#schemas">Schemas</a></li>
 </ul></nav>
@@ -57,7 +57,16 @@ ${Object.entries(schemas)
 `;
 }
 
-function section({ path, operationId, summary, description, parameters, query, answer }: Endpoint): string {
+function section({
+  method = 'get',
+  path,
+  operationId,
+  summary,
+  description,
+  parameters,
+  query,
+  answer,
+}: Endpoint): string {
   const asked = [...rows(parameters, 'path'), ...rows(query, 'query')];
   const table =
     asked.length === 0
@@ -65,7 +74,7 @@ function section({ path, operationId, summary, description, parameters, query, a
       : `<table><thead><tr><th scope="col">Parameter</th><th scope="col">In</th><th scope="col">Meaning</th></tr></thead><tbody>
 ${asked.join('\n')}
 </tbody></table>`;
-  return `<section><h2 id="${operationId}"><code>GET ${text(API_PATH + path)}</code></h2>
+  return `<section><h2 id="${operationId}"><code>${method.toUpperCase()} ${text(API_PATH + path)}</code></h2>
 <p>${text(summary)}${description === undefined ? '' : ` ${text(description)}`}</p>
 ${table}
 <p>Answers with</p>

@@ -8,10 +8,17 @@ export interface EngineAddress {
   readonly token?: string | undefined;
 }
 
+/** `POST`: it is told to do something. */
+export type Method = 'GET' | 'POST';
+
 const ANSWER_MS = 30_000;
 
 /** Its JSON. Throws `EngineAnswerError` where it gives none, or refuses. */
-export async function askEngine({ url, token }: EngineAddress, path: string, signal?: AbortSignal): Promise<unknown> {
+export async function askEngine(
+  { url, token }: EngineAddress,
+  path: string,
+  { method = 'GET', signal }: { readonly method?: Method; readonly signal?: AbortSignal | undefined } = {},
+): Promise<unknown> {
   const at = addressOf(url, path);
   const patience = AbortSignal.timeout(ANSWER_MS);
   let response: Response;
@@ -19,6 +26,7 @@ export async function askEngine({ url, token }: EngineAddress, path: string, sig
   try {
     const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
     response = await fetch(at, {
+      method,
       headers,
       redirect: 'error',
       signal: signal ? AbortSignal.any([signal, patience]) : patience,

@@ -5,7 +5,7 @@
 import { API_PATH } from '../api/path.ts';
 import { isMapping } from '../config/salvage.ts';
 import { askEngine } from './ask-engine.ts';
-import type { EngineAddress } from './ask-engine.ts';
+import type { EngineAddress, Method } from './ask-engine.ts';
 import { table } from './table.ts';
 import { asJson, toStdout } from './output.ts';
 
@@ -74,12 +74,17 @@ const GAP_COLUMNS = [
   ['REASON', 'reason'],
 ] as const;
 
-/** One of the lists, or one thing of it. Resolves with the exit code. */
-export async function ctl(options: CtlOptions, path: string, query: CtlQuery = {}): Promise<number> {
+/** One of the lists, or one thing of it; with `POST` it is changed. Resolves with the exit code. */
+export async function ctl(
+  options: CtlOptions,
+  path: string,
+  query: CtlQuery = {},
+  method: Method = 'GET',
+): Promise<number> {
   const { json, write = toStdout } = options;
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
-  const body = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`);
+  const body = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`, { method });
   write(json ? asJson(body) : readable(path, body));
   return 0;
 }

@@ -27,7 +27,7 @@ export async function top(options: TopOptions): Promise<number> {
   const look = async (signal?: AbortSignal): Promise<StatusReport> =>
     // Its own answer to its own question.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-    (await askEngine(engine, '/status', signal)) as StatusReport;
+    (await askEngine(engine, '/status', { signal })) as StatusReport;
   const first = await look();
   if (options.json) {
     toStdout(asJson(first));

@@ -120,10 +120,12 @@ describe('the API', () => {
     '/codes/{code}': '/codes/held-unroutable',
   };
 
+  const CHANGES = ['/subscriptions/{name}/pause', '/subscriptions/{name}/resume'];
+
   test('the document is valid OpenAPI, and each endpoint of it is tried here', async () => {
     const { valid, errors } = await new Validator().validate(structuredClone(api.document));
     assert.ok(valid, JSON.stringify(errors));
-    assert.deepEqual(Object.keys(GOOD).toSorted(), Object.keys(api.document.paths).toSorted());
+    assert.deepEqual([...Object.keys(GOOD), ...CHANGES].toSorted(), Object.keys(api.document.paths).toSorted());
   });
 
   test('each endpoint answers a good call as its schema says, to HEAD without the body', async () => {
@@ -172,6 +174,25 @@ describe('the API', () => {
     assert.notEqual(await statusOf('/readyz'), 401);
     assert.equal(await statusOf('/status'), 401);
     assert.equal((await fetch(`${url}/status`, { headers: { Authorization: `Bearer ${TOKEN}` } })).status, 200);
+  });
+
+  test('a subscription is paused and resumed, by whom is allowed to, as its schema says', async () => {
+    for (const [template, state] of [
+      ['/subscriptions/{name}/pause', 'paused'],
+      ['/subscriptions/{name}/resume', 'flowing'],
+    ] as const) {
+      const path = template.replace('{name}', 'good');
+      const seen = await api.ask(path);
+      assert.deepEqual([seen.status, seen.headers.get('allow')], [405, 'POST']);
+      const post = async (at: string, headers = {}) => api.ask(at, { method: 'POST', headers });
+      api.assertProblem(template, await post(template.replace('{name}', 'nobody')), 'api-not-found');
+      api.assertProblem(template, await post(path, { Authorization: '' }), 'api-unauthorized');
+      api.assertProblem(template, await post(path, { Origin: 'https://elsewhere.example' }), 'api-cross-site');
+      assert.equal((await post(`${path}?nonsense=1`)).status, 400);
+      assert.equal((await api.good<Subscription>(template, path, 'POST')).status.state, state);
+      // Twice is once.
+      assert.equal((await api.good<Subscription>(template, path, 'POST')).status.state, state);
+    }
   });
 
   test('configuration is shown as it was declared, without what was filled in and without secrets', async () => {
@@ -298,7 +319,9 @@ describe('the API', () => {
     const response = await fetch(`${api.base}/docs`);
     assert.equal(response.headers.get('content-type'), 'text/html; charset=utf-8');
     const page = await response.text();
-    for (const { get } of Object.values(api.document.paths)) assert.ok(page.includes(`id="${get.operationId}"`));
+    for (const { get, post } of Object.values(api.document.paths)) {
+      assert.ok(page.includes(`id="${(get ?? post)!.operationId}"`));
+    }
     for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) assert.ok(page.includes(`id="${target}"`), target);
     assert.doesNotMatch(page, /<script|src=|href="(?!#|\/api\/v1\/)|url\(/);
     const style = /<style>([\s\S]*)<\/style>/.exec(page)?.[1] ?? '';

@@ -4,7 +4,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { EngineProcess } from '../harness/engine-process.ts';
 
 export interface OpenApi extends Record<string, unknown> {
-  readonly paths: Readonly<Record<string, { readonly get: Operation }>>;
+  /** One method each. */
+  readonly paths: Readonly<Record<string, { readonly get?: Operation; readonly post?: Operation }>>;
 }
 
 interface Operation {
@@ -52,8 +53,8 @@ export class ApiUnderTest {
   }
 
   /** What it answers; `template`: the path as the document has it. */
-  async good<T>(template: string, path = template): Promise<T> {
-    const { status, body } = await this.ask(path);
+  async good<T>(template: string, path = template, method = 'GET'): Promise<T> {
+    const { status, body } = await this.ask(path, { method });
     assert.equal(status, 200, JSON.stringify(body));
     this.assertFits(template, '200', body);
     return body as T;
@@ -71,10 +72,11 @@ export class ApiUnderTest {
   }
 
   assertFits(template: string, status: string, body: unknown): void {
-    const response = this.document.paths[template]?.get.responses[status];
+    const { get, post } = this.document.paths[template] ?? {};
+    const response = (get ?? post)?.responses[status];
     assert.ok(response, `the document knows ${status} of ${template}`);
     const type = status === '200' ? 'application/json' : 'application/problem+json';
-    const at = ['paths', template, 'get', 'responses', status, 'content', type, 'schema'];
+    const at = ['paths', template, get ? 'get' : 'post', 'responses', status, 'content', type, 'schema'];
     const pointer = at.map((one) => encodeURIComponent(one.replaceAll('~', '~0').replaceAll('/', '~1'))).join('/');
     const fits = this.#ajv.validate({ $ref: `api#/${pointer}` }, body);
     assert.ok(fits, `${template} ${status}: ${this.#ajv.errorsText()}\n${JSON.stringify(body)}`);

@@ -51,16 +51,16 @@ const PATHS = [
   '/api/v1/docs',
   '/api/v1/codes',
   '/api/v1/subscriptions',
-  '/api/v1/sources/src',
-  '/api/v1/sinks/mq',
+  '/api/v1/sources/shop',
+  '/api/v1/sinks/rabbit',
   '/api/v1/checkpoint',
-  '/api/v1/subscriptions/all/pause',
+  '/api/v1/subscriptions/orders/pause',
   '/api/v1/parked?limit=3',
 ];
 const CONFIG = `
-sources: { src: { uri: "mongodb://nowhere.invalid/?replicaSet=rs" } }
-sinks: { mq: { uri: "amqp://nowhere.invalid" } }
-subscriptions: [{ name: all, namespaces: ["a.b"], to: { queue: q } }]
+sources: { shop: { uri: "mongodb://nowhere.invalid/?replicaSet=rs" } }
+sinks: { rabbit: { uri: "amqp://nowhere.invalid" } }
+subscriptions: [{ name: orders, namespaces: ["a.b"], to: { queue: q } }]
 `;
 
 function request(random: Random): Buffer {
