@@ -3,6 +3,7 @@ import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { Config, SourceConfig, SubscriptionConfig } from '../config/config.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from '../config/routing-hash.ts';
 import { PositionLostError, UserError } from '../errors.ts';
+import { Members } from '../feed/members.ts';
 import type { Route } from '../feed/route.ts';
 import { Starts } from '../feed/starts.ts';
 import { noLog } from '../library/no-log.ts';
@@ -28,7 +29,7 @@ export async function checkStarts(look: StartsLook, findings: Findings, stop: Ab
     const starts = new Starts({
       source,
       config: of,
-      routes: [routeOf(subscription, config)],
+      members: new Members([routeOf(subscription, config)]),
       pipeline: config.pipeline,
       // What a run would write there is only said.
       checkpoints: { get: (name) => stored.get(name), put: nothing, flushed: nothing, addGap: nothing },
@@ -38,8 +39,8 @@ export async function checkStarts(look: StartsLook, findings: Findings, stop: Ab
     try {
       // The collections' collations belong to it, too: to be held against, they would have to be read as well.
       const routing = (route: Route): string => stored.get(route.config.name)?.routing ?? route.routing;
-      const [standing] = await starts.find({ identity, routing }, stop);
-      const from = withTime(standing!.resume.ts);
+      const standing = (await starts.find({ identity, routing }, stop)).get(0)!;
+      const from = withTime(standing.resume.ts);
       findings.ok(
         stored.has(subscription.name)
           ? `subscription ${subscription.name} goes on at its checkpoint, ${from}`

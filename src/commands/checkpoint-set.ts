@@ -74,6 +74,7 @@ export async function checkpointSet(options: CheckpointSetOptions): Promise<numb
     partitionQueues: stored?.partitionQueues ?? usesPartitionQueues(subscription),
     lanes: Array.from({ length: stored?.partitions ?? config.pipeline.partitions }, () => undefined),
     updatedAt: Date.now(),
+    ...(stored?.pausedAt !== undefined && { pausedAt: stored.pausedAt }),
   };
   const change = changeOf(stored, record);
   say(change.text);
