@@ -138,12 +138,12 @@ function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
   return trouble === undefined ? {} : { trouble };
 }
 
-/** The paused subscriptions of a source, as they stand. */
+/** The subscriptions of a source that are not read for, as they stand: somebody has paused them. */
 function pausedOf(group: FeedGroup, { config, stores }: EngineParts): CheckpointRecord[] {
   const read = new Set(eachRoute(group, (_feed, _s, name) => name));
   return config.subscriptions.flatMap(({ name, source }) => {
     const record = source === group.name && !read.has(name) ? stores.checkpoints.get(name) : undefined;
-    return record?.pausedAt === undefined ? [] : record;
+    return record ?? [];
   });
 }
 

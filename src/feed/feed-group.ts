@@ -131,16 +131,19 @@ export class FeedGroup {
       const stop = this.#stop;
       if (!stop || stop.aborted) throw new NotNowError('The engine is not running.');
       const feed = this.#o.makeFeed([route]);
+      this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
       try {
         await feed.start(stop);
         this.#o.onStarted(feed);
       } catch (error) {
+        this.#alone = this.#alone.filter((one) => one.feed !== feed);
         await feed.close();
         throw error;
       }
       this.#launch(feed, undefined, stop);
-      if (this.#shared) this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
-      else this.#shared = feed;
+      if (this.#shared) return;
+      this.#shared = feed;
+      this.#alone = this.#alone.filter((one) => one.feed !== feed);
     });
   }
 

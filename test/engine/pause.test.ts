@@ -15,7 +15,7 @@ import { Random } from '../worker/damage.ts';
 
 const ns = (change: Change): string => change.ns;
 
-/** `npm run test:pause` asks for more of both. */
+/** More of both: `PAUSES=100 EVENTS_PER_SECOND=20000 npm test -- test/engine/pause.test.ts`. */
 const TIMES = Number(process.env['PAUSES'] ?? 12);
 const EVENTS_PER_SECOND = Number(process.env['EVENTS_PER_SECOND'] ?? 1_000);
 const STEADY = 'steady';
