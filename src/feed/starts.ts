@@ -165,7 +165,12 @@ export class Starts {
     const watch = config.changeStream?.watch;
     const resume = adaptedTo(watch, plan.resume);
     const watermark = resume === plan.resume ? plan.watermark : { t: -1, ...floorOf(plan) };
-    return { resume, watermark, torn: plan.torn, lanes: lanesHold(watch, plan.resume) ? plan.lanes : [] };
+    return {
+      resume,
+      watermark,
+      torn: plan.torn,
+      lanes: lanesHold(watch, plan.resume, route.config.namespaces) ? plan.lanes : [],
+    };
   }
 
   async #verified(route: Route, standing: Standing, stop: AbortSignal): Promise<Standing> {

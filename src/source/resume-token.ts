@@ -136,9 +136,15 @@ export function adaptedTo(watch: string | undefined, point: ResumePoint): Resume
   }
 }
 
-/** Whether lanes that were ahead of `point` say what is done: not for what only another `watch` shows. */
-export function lanesHold(watch: string | undefined, point: ResumePoint): boolean {
-  return point.kind !== 'token' || point.token.watch === (watch ?? 'deployment');
+/**
+ * Whether lanes that were ahead of `point` say what is done: not for what only another `watch` shows. Where a subscription wants nothing
+ * but what was watched, there is no such thing.
+ */
+export function lanesHold(watch: string | undefined, point: ResumePoint, wanted: readonly string[]): boolean {
+  if (point.kind !== 'token') return true;
+  const { watch: watched } = point.token;
+  if (watched === (watch ?? 'deployment') || watched === 'deployment') return true;
+  return wanted.every((pattern) => pattern.startsWith('!') || pattern === watched || pattern.startsWith(`${watched}.`));
 }
 
 /** What was done at that very time is told apart by floors, not by the boundary. */

@@ -83,9 +83,16 @@ test('a point goes on as it is in the stream it came from, and as a boundary eve
 test('what lanes had done ahead of a point does not hold for what only another `watch` shows', () => {
   const ts = { seconds: 7, increment: 3 };
   const of = (watch: string): ResumePoint => ({ kind: 'token', ts, token: { data: INSIDE, index: 2, watch } });
-  assert.equal(lanesHold('shop', of('shop')), true);
-  assert.equal(lanesHold('shop', of('shop.orders')), false);
-  assert.equal(lanesHold(undefined, of('shop')), false);
-  assert.equal(lanesHold(undefined, of('deployment')), true);
-  assert.equal(lanesHold('shop', { kind: 'after', ts, t: 1 }), true);
+  const all = ['*'];
+  assert.equal(lanesHold('shop', of('shop'), all), true);
+  assert.equal(lanesHold('shop', of('shop.orders'), ['shop.*']), false);
+  assert.equal(lanesHold('shop', of('shop.orders'), ['shop.orders']), true);
+  assert.equal(lanesHold(undefined, of('shop'), all), false);
+  assert.equal(lanesHold(undefined, of('deployment'), all), true);
+  assert.equal(lanesHold('shop', of('deployment'), all), true);
+  assert.equal(lanesHold('shop', { kind: 'after', ts, t: 1 }, all), true);
+  // Nothing but what was watched is wanted.
+  assert.equal(lanesHold('deployment', of('shop'), ['shop.*', '!shop.log', 'shop.x']), true);
+  assert.equal(lanesHold('deployment', of('shop'), ['shop.*', 'shops.*']), false);
+  assert.equal(lanesHold('deployment', of('shop'), ['sho*']), false);
 });

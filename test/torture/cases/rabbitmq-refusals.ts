@@ -176,7 +176,8 @@ async function tooLarge(arena: Arena): Promise<Outcome> {
     });
     await sleep(arena.random.between(0, 1_000));
   }
-  return await trial.verdict({ repeats: times * trial.underWay, parked: times });
+  // All that is under way with it, and, as it is then looked for one by one, two by two, and so on, once more what is so when it is met.
+  return await trial.verdict({ repeats: 2 * times * trial.underWay, parked: times });
 }
 
 async function withoutConfigure(arena: Arena): Promise<Outcome> {
