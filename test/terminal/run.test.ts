@@ -59,7 +59,7 @@ describe('a run at a terminal', { skip: lacking && 'there is no Python' }, () =>
     const lines = screen.text.filter((line) => line !== '^C');
     for (const line of lines) assert.match(line, /^(?:\^C)?\d\d:\d\d:\d\d (?:info|warn|error) /, terminal.shown);
     assert.match(screen.text.join('\n'), /HTTP is listening\. url=http/);
-    assert.match(screen.text.at(-1)!, /info {2}Stopped\. code=0$/);
+    assert.match(screen.text.at(-1)!, /info {2}Stopped\. exitCode=0$/);
     assert.ok(terminal.raw.includes('\x1b[31merror\x1b[39m A lane is held.'));
   });
 

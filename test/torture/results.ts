@@ -73,7 +73,7 @@ export async function writeTable(cases: readonly TortureCase[]): Promise<string>
   const text = [
     BEGIN,
     '',
-    `${files.length - short.length} long runs, as far as they have come, and ${short.length} short with different seeds, ${grouped(sum(shown, 'changes'))} changes, ${grouped(sum(shown, 'faults'))} faults: ` +
+    `${files.length - short.length} long runs and ${short.length} short with different seeds, ${grouped(sum(shown, 'changes'))} changes, ${grouped(sum(shown, 'faults'))} faults: ` +
       `${grouped(sum(shown, 'lost'))} lost, ${grouped(sum(shown, 'outOfOrder'))} out of order.`,
     '',
     '<details><summary>Case by case</summary>',
