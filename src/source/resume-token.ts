@@ -97,7 +97,7 @@ export function emptyPlace(): TokenPlace {
 
 /** The place that a token's document (an event's `_id`, or `postBatchResumeToken`) stands for, with the token. */
 export function opTimeOfToken(document: Uint8Array, watch: string): OpTime & { readonly token: StreamToken } {
-  const { _data: data, _typeBits: typeBits } = deserialize(document, { promoteBuffers: true });
+  const { _data: data, _typeBits: typeBits } = deserialize(document, { promoteBuffers: true, bsonRegExp: true });
   const place = typeof data === 'string' ? parseResumeToken(data) : undefined;
   if (place === undefined) throw new Error(`a resume token of a form that is not known: ${JSON.stringify(data)}`);
   const { seconds, increment, event, index } = place;
