@@ -7,6 +7,7 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { fileErrorCode } from '../config/file-error.ts';
 import { UserError } from '../errors.ts';
 import { COPY, OWNER_ONLY_FILE } from './data-folder.ts';
 import { checkpointFromText, RECORD_VERSION } from './record.ts';
@@ -50,7 +51,7 @@ export async function readCopy(path: string): Promise<CheckpointCopy | undefined
   try {
     text = await readFile(join(path, COPY), 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (fileErrorCode(error) === 'ENOENT') return undefined;
     throw error;
   }
   const head = /^\{"version":(?<version>\d+),"checksum":"(?<checksum>[0-9a-f]{8})",\n/.exec(text);

@@ -1,6 +1,6 @@
 /** Which of the parked events a command is about. Time is the event's own, from its `_id`; of one so damaged that it has none, when it was parked. */
 import { UserError } from '../errors.ts';
-import { nearOnes } from '../config/nearest.ts';
+import { suggestion } from '../config/nearest.ts';
 import { parseStart } from '../config/start.ts';
 import { compareTs } from '../source/position.ts';
 import type { Ts } from '../source/position.ts';
@@ -40,11 +40,10 @@ export function parseFilter({ subscription, reason, since, until, event }: Filte
 /** Of one that there is not nothing would be found, as if nothing were parked. */
 function knownReason(written: string): string {
   if (PARK_REASONS.some((known) => known === written)) return written;
-  const near = nearOnes(written.replace(/^parked-/, ''), PARK_REASONS);
-  const suggestion = near.length === 0 ? '' : `; did you mean ${near.map((one) => JSON.stringify(one)).join(' or ')}?`;
+  const near = suggestion(written.replace(/^parked-/, ''), PARK_REASONS);
   throw new UserError(
     'usage',
-    `--reason "${written}": nothing is parked for that${suggestion} Known are ${PARK_REASONS.join(', ')}`,
+    `--reason "${written}": nothing is parked for that${near} Known are ${PARK_REASONS.join(', ')}`,
   );
 }
 

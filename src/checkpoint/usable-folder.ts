@@ -1,6 +1,7 @@
 /** Whether the data folder is a place to write to: made where it is missing, for a run; only looked at, for whoever asks before one. */
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { fileErrorCode } from '../config/file-error.ts';
 import { UserError } from '../errors.ts';
 import { makeFolder } from './data-folder.ts';
 
@@ -33,8 +34,7 @@ async function nearestThere(path: string): Promise<string> {
       await stat(folder);
       return folder;
     } catch (error) {
-      const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-      if (!isMissing || folder === dirname(folder)) throw error;
+      if (fileErrorCode(error) !== 'ENOENT' || folder === dirname(folder)) throw error;
     }
   }
 }

@@ -12,6 +12,7 @@ import { refuseEmptied, refuseLostStore } from '../checkpoint/store.ts';
 import { lookUsable } from '../checkpoint/usable-folder.ts';
 import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { Config } from '../config/config.ts';
+import { fileErrorCode } from '../config/file-error.ts';
 import { UserError } from '../errors.ts';
 import { tryListen } from '../observe/http.ts';
 import type { Findings } from './findings.ts';
@@ -93,7 +94,7 @@ async function isWritable(path: string): Promise<boolean> {
     void file;
     return true;
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    if (fileErrorCode(error) !== 'ENOENT') throw error;
     const folder = dirname(path);
     if (!(await stat(folder)).isDirectory()) throw error;
     await access(folder, constants.W_OK | constants.X_OK);

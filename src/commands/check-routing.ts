@@ -3,10 +3,11 @@
  * lately, as `run` would.
  */
 import type { Config, SourceConfig, SubscriptionConfig } from '../config/config.ts';
-import { workerPlan } from '../feed/worker-plan.ts';
+import { keyTemplate, workerPlan } from '../feed/worker-plan.ts';
 import { noLog } from '../library/no-log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
 import { compareTs } from '../source/position.ts';
+import { hasWallTime, versionNumber } from '../source/server-version.ts';
 import { costOf } from '../source/source.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
 import { SharedPlan } from '../worker/plan.ts';
@@ -27,7 +28,6 @@ export interface RoutingLook {
 /** What is looked at: the first of these entries, of that last stretch of the oplog. */
 const SAMPLE_ENTRIES = 5_000;
 const SAMPLE_SECONDS = 600;
-const WALL_TIME_SINCE = 600;
 
 interface Count {
   sent: number;
@@ -46,7 +46,7 @@ export async function checkRouting(look: RoutingLook, findings: Findings, stop: 
     const of = sent + missing;
     if (missing * 2 <= of) continue;
     findings.warning(
-      `subscription ${name}: ${missing} of its last ${of} events lack a field of ${JSON.stringify(templateOf(to))}, and would be parked ` +
+      `subscription ${name}: ${missing} of its last ${of} events lack a field of ${JSON.stringify(keyTemplate(to))}, and would be parked ` +
         `(${detail})`,
     );
   }
@@ -58,8 +58,7 @@ async function countOf(
   stop: AbortSignal,
 ): Promise<Count[]> {
   const counts = subscriptions.map((): Count => ({ sent: 0, missing: 0, detail: '' }));
-  const [major = 0, minor = 0] = identity.serverVersion.split('.').map(Number);
-  const serverVersion = major * 100 + minor;
+  const serverVersion = versionNumber(identity.serverVersion);
   const plan = new SharedPlan(workerPlan(config, of, subscriptions));
   const pool = new WorkerPool({ threads: { least: 1, most: 1 }, log: noLog });
   try {
@@ -70,7 +69,7 @@ async function countOf(
     let entries = 0;
     for await (const batch of source.read({ kind: 'from', ts }, stop)) {
       if (batch.entries === 0) break;
-      const job = { plan, wallTime: serverVersion >= WALL_TIME_SINCE, serverVersion, collated: [] };
+      const job = { plan, wallTime: hasWallTime(serverVersion), serverVersion, collated: [] };
       for (const result of await pool.encode(batch, job)) add(counts, result, config.pipeline.partitions);
       budget.give(costOf(batch));
       entries += batch.entries;
@@ -96,9 +95,5 @@ function add(counts: readonly Count[], { records, parked }: BatchResult, partiti
 }
 
 function looksInside({ to }: SubscriptionConfig): boolean {
-  return templateNames(templateOf(to)).some((name) => name.includes('.'));
-}
-
-function templateOf(to: SubscriptionConfig['to']): string {
-  return to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '';
+  return templateNames(keyTemplate(to)).some((name) => name.includes('.'));
 }

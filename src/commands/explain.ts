@@ -1,7 +1,7 @@
 /** `tailrace explain CODE`: the page of a code. */
 import { readCode, readCodePage } from '../code-page.ts';
 import { CODES } from '../codes.ts';
-import { nearOnes } from '../config/nearest.ts';
+import { suggestion } from '../config/nearest.ts';
 import { UserError } from '../errors.ts';
 import { asJson, toStdout } from './output.ts';
 
@@ -9,10 +9,9 @@ export async function explain(code: string, write = toStdout, json = false): Pro
   // Only what is in the list becomes a path.
   const known = CODES.find((one) => one === code);
   if (known === undefined) {
-    const close = nearOnes(code, CODES).map((one) => JSON.stringify(one));
     throw new UserError(
       'usage',
-      `there is no code "${code}"${close.length === 0 ? '.' : `; did you mean ${close.join(' or ')}?`} There are: ${CODES.toSorted().join(', ')}`,
+      `there is no code "${code}"${suggestion(code, CODES)} There are: ${CODES.toSorted().join(', ')}`,
     );
   }
   write(json ? asJson(await readCode(known)) : await readCodePage(known));

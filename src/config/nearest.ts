@@ -13,11 +13,17 @@ export function nearest(word: string, known: readonly string[]): string | undefi
 }
 
 /** The same for names of several words, of which somebody may know one: those that have it, too. */
-export function nearOnes(word: string, known: readonly string[]): string[] {
+function nearOnes(word: string, known: readonly string[]): string[] {
   const near = nearest(word, known);
   const asked = word.toLowerCase();
   const having = asked.length < 3 ? [] : known.filter((one) => one !== near && `-${one}-`.includes(`-${asked}-`));
   return near === undefined ? having : [near, ...having];
+}
+
+/** The end of a sentence about a word that is not known: `; did you mean "a" or "b"?`, or a full stop. */
+export function suggestion(word: string, known: readonly string[]): string {
+  const near = nearOnes(word, known).map((one) => JSON.stringify(one));
+  return near.length === 0 ? '.' : `; did you mean ${near.join(' or ')}?`;
 }
 
 /** Insertions, deletions, replacements, and two neighbours changing places. */

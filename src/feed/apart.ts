@@ -20,6 +20,13 @@ export interface ApartOptions {
   readonly inSteps: boolean;
 }
 
+/** A feed that reads by itself. */
+export interface ByItself {
+  readonly feed: Feed;
+  /** For how long it must have kept up before it joins the others. */
+  readonly steadyMs: number;
+}
+
 /** One of them is due. */
 export type Due = { readonly leave: readonly number[] } | { readonly join: Feed };
 
@@ -35,12 +42,8 @@ export class Apart {
     this.#o = options;
   }
 
-  /** What is due now. `steadyMs`: for how long a feed must have kept up before it joins the others. */
-  due(
-    shared: Feed,
-    alone: readonly { readonly feed: Feed; readonly steadyMs: number }[],
-    now: number,
-  ): Due | undefined {
+  /** What is due now. */
+  due(shared: Feed, alone: readonly ByItself[], now: number): Due | undefined {
     const betweenMs = Math.min(MOST_BETWEEN_MS, now - (this.#lookedAt ?? now));
     this.#lookedAt = now;
     if (!isFlowing(shared)) return undefined;
@@ -64,11 +67,7 @@ export class Apart {
     return { leave: stuck.map(({ number }) => number) };
   }
 
-  #caughtUp(
-    shared: Feed,
-    alone: readonly { readonly feed: Feed; readonly steadyMs: number }[],
-    now: number,
-  ): Due | undefined {
+  #caughtUp(shared: Feed, alone: readonly ByItself[], now: number): Due | undefined {
     const isFree = shared.source.state === 'reading' && !isHeld(shared);
     for (const { feed } of alone) {
       if (!isFree || !this.#isNear(feed, shared)) this.#nearSince.delete(feed);

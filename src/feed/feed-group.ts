@@ -14,6 +14,7 @@ import { AnyOf } from '../source/any-of.ts';
 import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import { Apart, isFlowing } from './apart.ts';
+import type { ByItself } from './apart.ts';
 import type { Feed } from './feed.ts';
 import type { Checkpoints, Route } from './route.ts';
 
@@ -38,10 +39,7 @@ export interface FeedGroupOptions {
 export type ExitCode = 0 | 3;
 
 /** A feed with one subscription. */
-interface Alone {
-  readonly feed: Feed;
-  /** For how long it must have kept up before it joins the others. */
-  readonly steadyMs: number;
+interface Alone extends ByItself {
   readonly detached: boolean;
 }
 
@@ -112,7 +110,7 @@ export class FeedGroup {
     try {
       return await new Promise<ExitCode>((resolve, reject) => {
         this.#settle = { resolve, reject };
-        if (this.#shared) this.#launch(this.#shared, this.#shared.start.bind(this.#shared), stop);
+        if (this.#shared) this.#launch(this.#shared, stop);
         stopped();
       });
     } finally {
@@ -136,14 +134,12 @@ export class FeedGroup {
         await feed.start(stop);
         this.#o.onStarted(feed);
       } catch (error) {
-        this.#alone = this.#alone.filter((one) => one.feed !== feed);
+        this.#takeOut(feed);
         await feed.close();
         throw error;
       }
-      this.#launch(feed, undefined, stop);
-      if (this.#shared) return;
-      this.#shared = feed;
-      this.#alone = this.#alone.filter((one) => one.feed !== feed);
+      this.#launch(feed, stop);
+      this.#fillShared();
     });
   }
 
@@ -158,11 +154,8 @@ export class FeedGroup {
         await feed.quieten(number, QUIET_MS);
         const record = feed.leave(number);
         if (feed.members.length === 0) {
-          if (feed === this.#shared) {
-            const [next, ...others] = this.#alone;
-            this.#shared = next?.feed;
-            this.#alone = others;
-          } else this.#alone = this.#alone.filter((one) => one.feed !== feed);
+          this.#takeOut(feed);
+          this.#fillShared();
           this.#leave(feed);
         }
         if (record) await checkpoints.put([keep(record)]);
@@ -185,10 +178,22 @@ export class FeedGroup {
     await Promise.all([...this.feeds.map(async (feed) => feed.close()), ...this.#closing]);
   }
 
-  /** `start`: what comes first, of one that has not been started. */
-  #launch(feed: Feed, start: Feed['start'] | undefined, stop: AbortSignal): void {
+  #takeOut(feed: Feed): void {
+    if (feed === this.#shared) this.#shared = undefined;
+    this.#alone = this.#alone.filter((one) => one.feed !== feed);
+  }
+
+  /** Where nobody else is, whoever reads by itself is the one that others join. */
+  #fillShared(): void {
+    if (this.#shared) return;
+    const [next, ...others] = this.#alone;
+    this.#shared = next?.feed;
+    this.#alone = others;
+  }
+
+  #launch(feed: Feed, stop: AbortSignal): void {
     const quit = new AbortController();
-    const done = this.#runFeed(feed, start, [stop, quit.signal]);
+    const done = this.#runFeed(feed, [stop, quit.signal]);
     this.#running.set(feed, { quit, done });
     done.then(
       (outcome) => {
@@ -205,12 +210,12 @@ export class FeedGroup {
     if (this.#outcome === 3 || this.#stop?.aborted === true) this.#settle?.resolve(this.#outcome);
   }
 
-  async #runFeed(feed: Feed, start: Feed['start'] | undefined, stops: readonly AbortSignal[]): Promise<ExitCode> {
+  async #runFeed(feed: Feed, stops: readonly AbortSignal[]): Promise<ExitCode> {
     using either = new AnyOf(stops);
     const { signal } = either;
     try {
-      if (start) {
-        await start(signal);
+      if (!feed.started) {
+        await feed.start(signal);
         this.#o.onStarted(feed);
       }
       await feed.run(signal);
@@ -264,7 +269,7 @@ export class FeedGroup {
     const records = fresh.flatMap(({ number }) => shared.leave(number) ?? []);
     await checkpoints.put(records);
     for (const { feed } of fresh) {
-      this.#launch(feed, feed.start.bind(feed), stop);
+      this.#launch(feed, stop);
       this.#alone = [...this.#alone, { feed, steadyMs: STEADY_MS, detached: true }];
     }
     for (const { route } of leaving) {
@@ -328,10 +333,9 @@ export class FeedGroup {
       alone.release();
       return false;
     }
-    this.#alone = this.#alone.filter(({ feed }) => feed !== alone);
+    this.#takeOut(alone);
     this.#leave(alone);
-    const { log } = this.#o;
-    log.info(
+    this.#o.log.info(
       { source: this.name, subscription: member.route.config.name },
       'Caught up: reading with the others again.',
     );

@@ -11,6 +11,7 @@ import { Ledger } from '../lanes/ledger.ts';
 import { sleep } from '../backoff.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
+import { hasWallTime, versionNumber } from '../source/server-version.ts';
 import { costOf, isSmall } from '../source/source.ts';
 import { compilePatterns } from '../worker/pattern.ts';
 import { LaneSet } from './lane-set.ts';
@@ -223,7 +224,7 @@ export class Feed {
 
   // Subscriptions that come and go.
 
-  /** Takes nothing more until `goOn`: from here on, or, with `at`, once it has read that. Resolves when it has. */
+  /** Takes nothing more until `release`: from here on, or, with `at`, once it has read that. Resolves when it has. */
   hold(at?: OpTime): Promise<void> {
     this.#pause = new Pause(at);
     this.#pause.isDue(this.#position);
@@ -406,7 +407,7 @@ export class Feed {
     this.#o.meter.read(batch.entries, batch.bytes.byteLength);
     this.#sequence.take(batch, {
       plan: this.#plan,
-      wallTime: this.#hasWallTime(),
+      wallTime: hasWallTime(this.#serverVersion()),
       serverVersion: this.#serverVersion(),
       collated: this.#collated,
       ...(floors && { floors: floors.table }),
@@ -426,7 +427,7 @@ export class Feed {
 
   #warnOfOldServer(): void {
     const { config, log } = this.#o;
-    if (config.changeStream === undefined || this.#hasWallTime() || !this.#wantsExpanded()) return;
+    if (config.changeStream === undefined || hasWallTime(this.#serverVersion()) || !this.#wantsExpanded()) return;
     log.warn(
       { code: 'stream-commands-missing', source: this.name, serverVersion: this.#identity?.serverVersion },
       'Change streams tell of create, createIndexes, dropIndexes and modify, and what `expanded` adds, from MongoDB 6.0 on: none of it comes from this server. `mode: oplog` tells of them.',
@@ -446,14 +447,8 @@ export class Feed {
     };
   }
 
-  /** Change events have `wallTime`, and streams `showExpandedEvents`, from 6.0 on. */
-  #hasWallTime(): boolean {
-    return this.#serverVersion() >= 600;
-  }
-
   #serverVersion(): number {
-    const [major = 0, minor = 0] = (this.#identity?.serverVersion ?? '6.0').split('.').map(Number);
-    return major * 100 + minor;
+    return versionNumber(this.#identity?.serverVersion ?? '6.0');
   }
 }
 

@@ -43,11 +43,6 @@ export class Members {
     return route;
   }
 
-  numberOf(subscription: string): number | undefined {
-    const number = this.#routes.findIndex((route) => route?.config.name === subscription);
-    return number < 0 ? undefined : number;
-  }
-
   /** Returns its number. */
   add(route: Route): number {
     const [number = this.#routes.length] = this.#free;

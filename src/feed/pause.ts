@@ -18,7 +18,7 @@ export class Pause {
     this.ended = new Promise((resolve) => (this.#end = resolve));
   }
 
-  /** Whether nothing may be taken behind `position`, the last that was. */
+  /** Whether nothing may be taken behind `position`, the last that was; `reached` then resolves. */
   isDue(position: OpTime | undefined): boolean {
     if (this.#at !== undefined) {
       if (position === undefined || comparePoints(pointAfter(position), pointAfter(this.#at)) < 0) return false;

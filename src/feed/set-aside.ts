@@ -34,7 +34,6 @@ export interface SetAsideOptions {
 
 /** Of one subscription, for as long as it is there. */
 interface Place {
-  readonly number: number;
   readonly route: Route;
   /** Fires when it leaves, or the feed is closed. */
   readonly over: AbortController;
@@ -134,7 +133,7 @@ export class SetAside {
   #place(number: number): Place {
     let place = this.#places.get(number);
     if (place) return place;
-    place = { number, route: this.#o.members.route(number), over: new AbortController(), underWay: undefined };
+    place = { route: this.#o.members.route(number), over: new AbortController(), underWay: undefined };
     // All that wait for room in a full store listen to it.
     setMaxListeners(0, place.over.signal);
     if (this.#closed) place.over.abort();

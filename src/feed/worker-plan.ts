@@ -35,7 +35,7 @@ export function subscriptionPlan({ sinks }: Pick<Config, 'sinks'>, subscription:
     maxEvents: batch.maxEvents,
     maxBytes: batch.maxBytes,
     maxMessageBytes: sink?.maxMessageBytes ?? Number.MAX_SAFE_INTEGER,
-    routingKey: to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '',
+    routingKey: keyTemplate(to),
     craft: craftPlan(asked),
     compression,
   };
@@ -54,6 +54,11 @@ const NOBODY: SubscriptionPlan = {
   maxMessageBytes: 0,
   routingKey: '',
 };
+
+/** What routing keys are made of: the queue's name where the default exchange is used; '' where there are none. */
+export function keyTemplate(to: SubscriptionConfig['to']): string {
+  return to.kind === 'exchange' ? to.routingKey : to.kind === 'queue' ? to.queue : '';
+}
 
 /** Undefined where an event is wanted as it is. */
 function craftPlan({ where, fields, mask, headers, cloudEvents }: CraftPlan): CraftPlan | undefined {
