@@ -50,6 +50,8 @@ export class Threads {
   readonly #startMs: number;
   readonly #onLost: () => void;
   #starting: Starting | undefined;
+  /** The newest start has come to its end. */
+  #settled: Promise<void> = Promise.resolve();
 
   constructor({ workerFile, most, startMs, log, onLost }: ThreadsOptions) {
     this.#startMs = startMs;
@@ -87,19 +89,9 @@ export class Threads {
 
   /** One more; resolves once it is up, rejects with the reason why it is not. */
   start(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const before = this.all;
-      try {
-        // piscina starts a thread for a job that finds none to take it. This one is out of line again before any could.
-        void this.#piscina.run(NO_JOB);
-      } finally {
-        this.#line.shift();
-      }
-      const thread = this.all.find((one) => !before.includes(one));
-      if (!thread) throw new Error(`there are ${before.length} threads already`);
-      const timer = setTimeout(() => void thread.terminate(), this.#startMs).unref();
-      this.#starting = { thread, resolve, reject, timer };
-    });
+    const up = this.#start();
+    this.#settled = up.catch(() => undefined);
+    return up;
   }
 
   /** Ends one that has no job; there must be one. */
@@ -115,8 +107,26 @@ export class Threads {
     return this.#piscina.run(job, { transferList, signal });
   }
 
+  /** Node aborts the whole process when a thread is ended while it links its modules (seen on 20.20), so one that starts may first come up. */
   async close(): Promise<void> {
+    await this.#settled;
     await this.#piscina.destroy();
+  }
+
+  #start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const before = this.all;
+      try {
+        // piscina starts a thread for a job that finds none to take it. This one is out of line again before any could.
+        void this.#piscina.run(NO_JOB);
+      } finally {
+        this.#line.shift();
+      }
+      const thread = this.all.find((one) => !before.includes(one));
+      if (!thread) throw new Error(`there are ${before.length} threads already`);
+      const timer = setTimeout(() => void thread.terminate(), this.#startMs).unref();
+      this.#starting = { thread, resolve, reject, timer };
+    });
   }
 
   #started(): void {

@@ -160,14 +160,15 @@ test('a thread that was started under load ends when it was not needed for half 
   );
 });
 
+test('one that is just starting comes up before it is ended: Node would abort the process', async () => {
+  const threads = threadsOf(1);
+  const up = threads.start();
+  await Promise.all([threads.close(), up]);
+  assert.deepEqual(threads.all, []);
+});
+
 test('a thread that is one too many ends, and the others go on', async () => {
-  const threads = new Threads({
-    workerFile: new URL('deadly-worker.ts', import.meta.url).href,
-    most: 2,
-    startMs: WAIT_MS,
-    log: pino({ level: 'silent' }),
-    onLost: () => undefined,
-  });
+  const threads = threadsOf(2);
   try {
     await threads.start();
     await threads.start();
@@ -187,3 +188,13 @@ test('a thread that is one too many ends, and the others go on', async () => {
     await threads.close();
   }
 });
+
+function threadsOf(most: number): Threads {
+  return new Threads({
+    workerFile: new URL('deadly-worker.ts', import.meta.url).href,
+    most,
+    startMs: WAIT_MS,
+    log: pino({ level: 'silent' }),
+    onLost: () => undefined,
+  });
+}
