@@ -56,9 +56,12 @@ async function resetToBroker(arena: Arena): Promise<Outcome> {
     proxy.cut();
     if ((await exit) !== 0)
       throw new Error(`a cut while it stopped ended it with ${await exit}: ${trial.engine.log()}`);
+    const done = proxy.resets;
     proxy.resetNext(resets(arena, AMQP_BYTES, 1));
-    trial.start();
-    await trial.strike(async () => {});
+    await trial.strike(async () => {
+      trial.start();
+      await until('the connection is reset', () => proxy.resets > done);
+    });
     faults += 3;
   }
   proxy.resetNext([]);
