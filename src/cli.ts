@@ -40,8 +40,7 @@ function commandLine(outcome: Outcome): Command {
       outputError: (text, write) => write(withoutKnownSecrets(text.replace(/^error: /, 'tailrace: '))),
       // What is wrong with the command line is then an object on standard output.
       ...(WANTS_JSON && { writeErr: () => undefined }),
-    })
-    .showHelpAfterError('`tailrace --help` shows what there is.');
+    });
 
   withConfig(program.command('run'))
     .description('Run until SIGTERM or SIGINT: then stop reading, wait for confirms, write the checkpoint, exit 0.')
@@ -244,7 +243,14 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = completion(shell, program);
     });
 
+  pointToHelp(program, program.name());
   return program;
+}
+
+/** Whoever got a command's arguments wrong wants that command's help. */
+function pointToHelp(command: Command, path: string): void {
+  command.showHelpAfterError(`\`${path} --help\` shows what there is.`);
+  for (const below of command.commands) pointToHelp(below, `${path} ${below.name()}`);
 }
 
 interface InitFlags {

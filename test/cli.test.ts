@@ -79,8 +79,11 @@ test('bad usage exits 2 and says what is wrong on stderr', async () => {
     [['run', '-c'], /^tailrace: option '-c, --config <file>' argument missing/],
     [['checkpoint'], /Usage: tailrace checkpoint/],
     [['checkpoint', 'sat'], /^tailrace: unknown command 'sat'/],
-    [['checkpoint', 'set', 'orders'], /^tailrace: missing required argument 'position'/],
-    [['parked', 'forget'], /^tailrace: unknown command 'forget'/],
+    [
+      ['checkpoint', 'set', 'orders'],
+      /^tailrace: missing required argument 'position'\n`tailrace checkpoint set --help` shows/,
+    ],
+    [['parked', 'forget'], /^tailrace: unknown command 'forget'\n`tailrace parked --help` shows/],
     [
       ['parked', 'list', '--reason', 'missing-feild'],
       /^tailrace: --reason "missing-feild": nothing is parked for that; did you mean "missing-field"\? Known are undecodable, /,
@@ -135,7 +138,7 @@ test('without a file, every command that needs one exits 2 and names it', async 
     assert.equal(code, 2, args.join(' '));
     assert.match(
       stderr,
-      /^tailrace: there is no configuration file .*\/tailrace\.yaml; name one with -c FILE\n\[code: config-invalid; .*\]\n$/,
+      /^tailrace: there is no configuration file .*\/tailrace\.yaml; name one with -c FILE, or write a first one with `tailrace init`\n\[code: config-invalid; .*\]\n$/,
     );
   }
 });
@@ -148,7 +151,10 @@ test('a run says why it cannot start as a line of its log, with a code', async (
     { level: said['level'], code: said['code'], exitCode: said['exitCode'] },
     { level: 'fatal', code: 'config-invalid', exitCode: 2 },
   );
-  assert.match(String(said['msg']), /^there is no configuration file .*\/tailrace\.yaml; name one with -c FILE$/);
+  assert.match(
+    String(said['msg']),
+    /^there is no configuration file .*\/tailrace\.yaml; name one with -c FILE, or write a first one with `tailrace init`$/,
+  );
 });
 
 test('a faulty file is reported whole, with exit code 2', async () => {

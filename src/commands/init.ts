@@ -1,6 +1,7 @@
 /**
- * `tailrace init`: a first `tailrace.yaml`, from flags, from answers at a terminal, or from defaults. Then it looks at both ends and says what it
- * saw; whether they are there is no condition, as the file may be for another machine.
+ * `tailrace init`: a first `tailrace.yaml`, from flags, from answers at a terminal, or from defaults: MONGODB_URI and AMQP_URI of the
+ * environment, where they are set. Then it looks at both ends and says what it saw; whether they are there is no condition, as the file
+ * may be for another machine.
  * Invariants: a file that is there stays as it is without `--force`; a password is never written to it.
  */
 import { access, writeFile } from 'node:fs/promises';
@@ -53,19 +54,19 @@ export async function init(options: InitOptions): Promise<number> {
       `${resolve(file)} is there already, and stays as it is. Name another with \`--file\`, or say \`--force\` to replace it.`,
     );
   }
-  const { text, variables } = starterFile(await answersOf(options));
-  const unset = [...text.matchAll(/: \$\{(?<name>\w+)\}/g)]
-    .map(({ groups }) => groups!['name']!)
-    .filter((name) => variables[name] === undefined && env[name] === undefined);
+  const answers = await answersOf(options);
+  const { text, variables } = starterFile(answers);
+  const names = [...text.matchAll(/: \$\{(?<name>\w+)\}/g)].map(({ groups }) => groups!['name']!);
+  const given = names.filter((name) => variables[name] === undefined && env[name] !== undefined);
+  const unset = names.filter((name) => variables[name] === undefined && env[name] === undefined);
   // What is not known now is taken for something that is well formed.
   const unknown = Object.fromEntries(
-    unset.map((name) => [name, /amqp/i.test(name) ? DEFAULTS.amqp : DEFAULTS.mongodb]),
+    unset.map((name) => [name, answers.amqp.includes(`{${name}}`) ? DEFAULTS.amqp : DEFAULTS.mongodb]),
   );
   const config = await readConfig(parse(text) as object, { ...unknown, ...env, ...variables });
   await save(file, text, force);
 
   const next = file === 'tailrace.yaml' ? '' : ` -c ${file}`;
-  const names = [...Object.keys(variables), ...unset];
   if (!json) {
     write(`Wrote ${resolve(file)}.\n`);
     for (const [name, uri] of Object.entries(variables)) {
@@ -73,13 +74,14 @@ export async function init(options: InitOptions): Promise<number> {
         `It reads ${name} from the environment, as there is a secret in ${redact(uri)}: set it before the next step.\n`,
       );
     }
+    for (const name of given) write(`It reads ${name} from the environment, as it is set there.\n`);
     for (const name of unset) write(`It reads ${name} from the environment, where it is not set yet.\n`);
   }
   const found = unset.length > 0 ? [] : await lookAt(config);
   if (json) {
     const said = {
       file: resolve(file),
-      variables: names,
+      variables: [...Object.keys(variables), ...given, ...unset],
       found: found.flatMap(({ all }) => all),
       next: `tailrace check${next}`,
     };
@@ -92,7 +94,9 @@ export async function init(options: InitOptions): Promise<number> {
 }
 
 async function answersOf(options: InitOptions): Promise<StarterAnswers> {
-  const { yes, terminal = ownTerminal() } = options;
+  const { yes, terminal = ownTerminal(), env = process.env } = options;
+  const uriOf = (variable: string, otherwise: string): string =>
+    (env[variable] ?? '') === '' ? otherwise : `\${${variable}}`;
   const answer = async (question: string, given: string | undefined, otherwise: string): Promise<string> => {
     if (given !== undefined) return given;
     if (yes || !canAsk(terminal)) return otherwise;
@@ -103,8 +107,8 @@ async function answersOf(options: InitOptions): Promise<StarterAnswers> {
     }
     return said === '' ? otherwise : said;
   };
-  const mongodb = await answer('MongoDB replica set', options.mongodb, DEFAULTS.mongodb);
-  const amqp = await answer('RabbitMQ', options.amqp, DEFAULTS.amqp);
+  const mongodb = await answer('MongoDB replica set', options.mongodb, uriOf('MONGODB_URI', DEFAULTS.mongodb));
+  const amqp = await answer('RabbitMQ', options.amqp, uriOf('AMQP_URI', DEFAULTS.amqp));
   const namespaces = await answer('Namespaces, such as shop.*,!shop.tmp_*', options.namespaces, DEFAULTS.namespaces);
   const to =
     options.queue === undefined

@@ -79,7 +79,7 @@ async function read(path: string): Promise<string> {
     throw new UserError(
       'config-invalid',
       code === 'ENOENT'
-        ? `there is no configuration file ${shown}; name one with -c FILE`
+        ? `there is no configuration file ${shown}; name one with -c FILE, or write a first one with \`tailrace init\``
         : `the configuration file ${shown} cannot be read (${code}); name another with -c FILE`,
       { cause },
     );

@@ -16,6 +16,7 @@ import { useSharedServers } from '../servers/with-servers.ts';
 
 const NAME = `init_${randomUUID().slice(0, 8)}`;
 const NOWHERE = { mongodb: 'mongodb://127.0.0.1:1/?replicaSet=rs0', amqp: 'amqp://127.0.0.1:1' };
+const NO_URIS = { MONGODB_URI: '', AMQP_URI: '' };
 const noPython = (await onPath('python3')) === undefined;
 
 async function emptyFolder(t: TestContext): Promise<string> {
@@ -68,7 +69,7 @@ describe('tailrace init', () => {
     { skip: noPython && 'there is no Python' },
     async (t) => {
       const folder = await emptyFolder(t);
-      await using terminal = new AtTerminal(['init'], { cwd: folder, columns: 200, rows: 40 });
+      await using terminal = new AtTerminal(['init'], { cwd: folder, columns: 200, rows: 40, env: NO_URIS });
       for (const [question, answer] of [
         [/MongoDB replica set \[mongodb:\/\/localhost\/\?replicaSet=rs0\] $/, servers.mongo.uri],
         [/RabbitMQ \[amqp:\/\/localhost\] $/, servers.rabbit.uri],
@@ -128,6 +129,20 @@ test('what is there stays without --force, and nothing is written for what is no
   const { said } = await run(file, { mongodb: '${NOT_SET_HERE}', force: true });
   assert.match(said, /It reads NOT_SET_HERE from the environment, where it is not set yet\./);
   assert.match(await readFile(file, 'utf8'), /uri: \$\{NOT_SET_HERE\}/);
+});
+
+test('URIs that the environment has are the default, and the file reads them from there', async (t) => {
+  const file = join(await emptyFolder(t), 'tailrace.yaml');
+  const env = { MONGODB_URI: NOWHERE.mongodb, AMQP_URI: NOWHERE.amqp };
+  // With one that is not set nothing is looked at, and waited for.
+  const { said } = await run(file, { env, amqp: '${NOT_SET_HERE}' });
+  assert.match(said, /It reads MONGODB_URI from the environment, as it is set there\./);
+  assert.match(await readFile(file, 'utf8'), /uri: \$\{MONGODB_URI\} .*uri: \$\{NOT_SET_HERE\}\n/s);
+  await run(file, { env, mongodb: '${NOT_SET_HERE}', force: true });
+  assert.match(await readFile(file, 'utf8'), /uri: \$\{NOT_SET_HERE\} .*uri: \$\{AMQP_URI\}\n/s);
+  // One that is empty counts as not set.
+  await run(file, { env: { AMQP_URI: '' }, mongodb: '${NOT_SET_HERE}', force: true });
+  assert.match(await readFile(file, 'utf8'), /uri: amqp:\/\/localhost\n/);
 });
 
 test('--json says it as one object', async (t) => {

@@ -403,7 +403,7 @@ test('a file that is empty, a list or runs in circles is one fault', async () =>
 test('a file that cannot be read is named, with the option that names another', async () => {
   await assert.rejects(loadConfig(join(folder, 'none.yaml'), {}), {
     code: 'config-invalid',
-    message: `there is no configuration file ${join(folder, 'none.yaml')}; name one with -c FILE`,
+    message: `there is no configuration file ${join(folder, 'none.yaml')}; name one with -c FILE, or write a first one with \`tailrace init\``,
   });
   await assert.rejects(loadConfig(folder, {}), { code: 'config-invalid', message: /cannot be read \(EISDIR\)/ });
 });
