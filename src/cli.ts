@@ -203,7 +203,7 @@ function commandLine(outcome: Outcome): Command {
       const { ctl } = await import('./commands/ctl.ts');
       const options = { url, token, json };
       outcome.exitCode = await (id === undefined
-        ? ctl(options, 'parked', query)
+        ? ctl(options, 'parked', { query })
         : ctl(options, `parked/${encodeURIComponent(id)}`));
     });
   for (const [name, text] of [
@@ -215,16 +215,27 @@ function commandLine(outcome: Outcome): Command {
       .argument('<subscription>', 'its name')
       .action(async (asked: string, options: EngineFlags) => {
         const { ctl } = await import('./commands/ctl.ts');
-        outcome.exitCode = await ctl(options, `subscriptions/${encodeURIComponent(asked)}/${name}`, {}, 'POST');
+        outcome.exitCode = await ctl(options, `subscriptions/${encodeURIComponent(asked)}/${name}`, {
+          method: 'POST',
+        });
       });
   }
-  withEngine(control.command('get'))
-    .description('Get any path of the API, as JSON.')
-    .argument('<path>', 'such as subscriptions/orders')
-    .action(async (path: string, options: EngineFlags) => {
-      const { ctl } = await import('./commands/ctl.ts');
-      outcome.exitCode = await ctl({ ...options, json: true }, path.replace(/^\/(?:api\/v1\/)?/, ''));
+  for (const [name, text] of [
+    ['get', 'Get any path of the API, as JSON.'],
+    ['post', 'Send something new to any path of the API, or have it do what the path says.'],
+    ['put', 'Change what is at any path of the API.'],
+    ['delete', 'Delete what is at any path of the API.'],
+  ] as const) {
+    const command = withEngine(control.command(name))
+      .description(text)
+      .argument('<path>', 'such as subscriptions/orders');
+    if (name !== 'get') command.option('--body <file>', 'what to send, JSON or YAML; - for standard input');
+    command.action(async (path: string, { body, ...options }: EngineFlags & { body?: string }) => {
+      const { ctlAny } = await import('./commands/ctl.ts');
+      const method = name.toUpperCase() as Uppercase<typeof name>;
+      outcome.exitCode = await ctlAny(options, path, { method, bodyFile: body });
     });
+  }
 
   withJson(program.command('explain'))
     .description('What a code in a message or the log means, and what to do.')

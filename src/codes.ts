@@ -15,6 +15,7 @@ export const NOTICE_CODES = [
   'api-bad-request',
   'api-closed',
   'api-conflict',
+  'api-content-type',
   'api-cross-site',
   'api-method',
   'api-not-found',

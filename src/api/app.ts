@@ -1,18 +1,20 @@
 /**
  * The API as a fastify application, which answers requests that somebody else's server took in. It is loaded with the first one:
  * whoever asks for nothing but metrics pays neither its time nor its memory.
- * Invariants: an answer is made in small pieces of work, never slowing what is delivered; none holds a secret.
+ * Invariants: an answer is made in small pieces of work, never slowing what is delivered; none holds a secret; a body is read only
+ * where one is taken, and only as JSON that is said to be JSON: no form of a web page can send that.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import fastify from 'fastify';
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { shownJson } from '../observe/shown-json.ts';
 import type { Log } from '../observe/log.ts';
 import { checkpointEndpoint } from './checkpoint.ts';
 import { codeEndpoints } from './codes.ts';
 import { flowEndpoints } from './flow.ts';
 import { parkedEndpoints } from './parked.ts';
-import type { Endpoint, EngineView } from './endpoint.ts';
+import { badRequest, BODY_LIMIT } from './endpoint.ts';
+import type { Endpoint, EngineView, Verb } from './endpoint.ts';
 import { DOCS_POLICY, docsPage } from './docs-page.ts';
 import { openApiDocument, schemas } from './openapi.ts';
 import { API_PATH } from './path.ts';
@@ -22,8 +24,6 @@ import type { Problem } from './problem.ts';
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 const JSON_TYPE = 'application/json; charset=utf-8';
-/** Of a request; those of today have none at all. */
-const BODY_LIMIT = 64 * 1024;
 /** A parked event's id holds its key. */
 const MOST_PARAM_LENGTH = 4_096;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
@@ -35,37 +35,58 @@ export const endpoints: readonly Endpoint[] = [
   ...codeEndpoints,
 ];
 
-export async function createApi(view: EngineView, log: Log): Promise<RequestHandler> {
+export async function createApi(view: EngineView, log: Log, all = endpoints): Promise<RequestHandler> {
   const app = fastify({
     bodyLimit: BODY_LIMIT,
     routerOptions: { maxParamLength: MOST_PARAM_LENGTH },
     exposeHeadRoutes: false,
     // Zod checks what is asked, and answers are written here: the compilers that fastify would bring stay on the disk.
     schemaController: { compilersFactory: { buildValidator: unused, buildSerializer: unused } },
-    frameworkErrors: (error, request, reply) => void failed(error, request.url, reply, log),
+    frameworkErrors: (error, request, reply) => void failed(error, request, reply, log),
   });
-  app.setErrorHandler((error, request, reply) => failed(error, request.url, reply, log));
+  app.setErrorHandler((error, request, reply) => failed(error, request, reply, log));
   app.setNotFoundHandler((_, reply) =>
     sendProblem(reply, {
       code: 'api-not-found',
       detail: `There is no such path. ${API_PATH}/docs tells what there is.`,
     }),
   );
-  for (const one of endpoints) {
-    route(app, one, async ({ params, query }, reply) =>
-      reply.type(JSON_TYPE).send(`${shownJson(await one.handle(view, { ...Object(params) }, { ...Object(query) }))}\n`),
+  takeJson(app);
+  let document: string | undefined;
+  let page: string | undefined;
+  const routes: readonly Route[] = [
+    ...all.map((one): Route => ({
+      ...one,
+      handler: async ({ params, query, body }, reply) => {
+        const answer = await one.handle(view, { path: { ...Object(params) }, query: { ...Object(query) }, body });
+        return reply
+          .code(one.status ?? 200)
+          .type(JSON_TYPE)
+          .send(`${shownJson(answer)}\n`);
+      },
+    })),
+    {
+      path: '/openapi.json',
+      async handler(_, reply) {
+        document ??= JSON.stringify(openApiDocument(all), undefined, 2);
+        return reply.type(JSON_TYPE).send(document);
+      },
+    },
+    {
+      path: '/docs',
+      async handler(_, reply) {
+        page ??= docsPage(all, schemas());
+        return reply.type('text/html; charset=utf-8').header('Content-Security-Policy', DOCS_POLICY).send(page);
+      },
+    },
+  ];
+  for (const path of new Set(routes.map((one) => one.path))) {
+    addPath(
+      app,
+      path,
+      routes.filter((one) => one.path === path),
     );
   }
-  let document: string | undefined;
-  route(app, { path: '/openapi.json' }, async (_, reply) => {
-    document ??= JSON.stringify(openApiDocument(endpoints), undefined, 2);
-    return reply.type(JSON_TYPE).send(document);
-  });
-  let page: string | undefined;
-  route(app, { path: '/docs' }, async (_, reply) => {
-    page ??= docsPage(endpoints, schemas());
-    return reply.type('text/html; charset=utf-8').header('Content-Security-Policy', DOCS_POLICY).send(page);
-  });
   await app.ready();
   return (request, response) => app.routing(request, response);
 }
@@ -74,41 +95,63 @@ function unused(): never {
   throw new Error('a route has a schema for fastify');
 }
 
-type Handler = (
-  request: { readonly params: unknown; readonly query: unknown },
-  reply: FastifyReply,
-) => Promise<unknown>;
+interface Route {
+  readonly method?: Verb;
+  readonly path: string;
+  readonly maxBodyBytes?: number;
+  readonly handler: (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
+}
 
-/** Other methods are refused by name, before anything of a body is read. */
-function route(
-  app: FastifyInstance,
-  { method = 'get', path }: Pick<Endpoint, 'method' | 'path'>,
-  handler: Handler,
-): void {
+/** Methods that none of its routes has are refused by name, before anything of a body is read. */
+function addPath(app: FastifyInstance, path: string, routes: readonly Route[]): void {
   const url = API_PATH + path.replaceAll(/\{(\w+)\}/g, ':$1');
-  const allowed = method === 'get' ? (['GET', 'HEAD'] as const) : (['POST'] as const);
-  app.route({ method: [...allowed], url, handler });
+  const allowed = new Set<string>();
+  for (const { method = 'get', maxBodyBytes = BODY_LIMIT, handler } of routes) {
+    const methods = method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()];
+    for (const one of methods) allowed.add(one);
+    app.route({ method: methods, url, bodyLimit: maxBodyBytes, handler });
+  }
   app.route({
-    method: METHODS.filter((method) => !allowed.some((one) => one === method)),
+    method: METHODS.filter((method) => !allowed.has(method)),
     url,
     onRequest: async (_, reply) =>
       sendProblem(reply, {
         code: 'api-method',
-        detail: `Only ${allowed.join(' and ')} here.`,
-        headers: { Allow: allowed.join(', ') },
+        detail: `Only ${[...allowed].join(' and ')} here.`,
+        headers: { Allow: [...allowed].join(', ') },
       }),
     handler: async () => undefined,
   });
 }
 
-function failed(error: unknown, url: string, reply: FastifyReply, log: Log): FastifyReply {
+/** Nothing but JSON; an empty body is none, whatever it is said to be: clients like to say so of each request. */
+function takeJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text: string, done) => {
+    if (text === '') done(null, undefined);
+    else
+      void parse(request, text, (error, body) => done(error && badRequest([{ path: 'body', expected: 'JSON' }]), body));
+  });
+}
+
+function failed(error: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
   if (error instanceof ProblemError) return sendProblem(reply, error.problem);
   const status = error instanceof Error && 'statusCode' in error ? error.statusCode : undefined;
-  if (status === 413) return sendProblem(reply, { code: 'api-too-large', detail: `At most ${BODY_LIMIT} bytes.` });
+  if (status === 413) {
+    const most = request.routeOptions.bodyLimit ?? BODY_LIMIT;
+    return sendProblem(reply, { code: 'api-too-large', detail: `A body of at most ${most} bytes is taken here.` });
+  }
+  if (status === 415) {
+    return sendProblem(reply, {
+      code: 'api-content-type',
+      detail: 'A body is taken as `Content-Type: application/json` only.',
+    });
+  }
   if (typeof status === 'number' && status >= 400 && status < 500) {
     return sendProblem(reply, { code: 'api-bad-request', detail: 'The request cannot be read.' });
   }
-  log.warn({ code: 'http-failed', err: error, url }, 'An HTTP request failed.');
+  log.warn({ code: 'http-failed', err: error, url: request.url }, 'An HTTP request failed.');
   return sendProblem(reply, { code: 'http-failed', detail: 'An internal error; the log says more.' });
 }
 

@@ -28,7 +28,7 @@ export function docsPage(endpoints: readonly Endpoint[], schemas: Readonly<Recor
 <body>
 <main>
 <h1>Tailrace ${text(VERSION)}: API</h1>
-<p>What a running engine is doing. <a href="${API_PATH}/openapi.json">The OpenAPI document</a> is for programs. Where
+<p>What a running engine is doing, and what it can be told to do. <a href="${API_PATH}/openapi.json">The OpenAPI document</a> is for programs. Where
 <code>http.token</code> is configured, and always beyond loopback, a request needs <code>Authorization: Bearer …</code>.</p>
 <nav><ul>
 ${endpoints.map(({ method = 'get', path, operationId, summary }) => `<li><a href="#${operationId}"><code>${method.toUpperCase()} ${text(API_PATH + path)}</code></a> ${text(summary)}</li>`).join('\n')}
@@ -65,6 +65,7 @@ function section({
   description,
   parameters,
   query,
+  body,
   answer,
 }: Endpoint): string {
   const asked = [...rows(parameters, 'path'), ...rows(query, 'query')];
@@ -76,9 +77,13 @@ ${asked.join('\n')}
 </tbody></table>`;
   return `<section><h2 id="${operationId}"><code>${method.toUpperCase()} ${text(API_PATH + path)}</code></h2>
 <p>${text(summary)}${description === undefined ? '' : ` ${text(description)}`}</p>
-${table}
+${table}${body === undefined ? '' : `\n<p>Takes as its body</p>\n${schemaText(body)}`}
 <p>Answers with</p>
-<pre tabindex="0">${linked(JSON.stringify(schemaOf(answer), undefined, 2))}</pre></section>`;
+${schemaText(answer)}</section>`;
+}
+
+function schemaText(schema: z.ZodType): string {
+  return `<pre tabindex="0">${linked(JSON.stringify(schemaOf(schema), undefined, 2))}</pre>`;
 }
 
 function rows(object: z.ZodObject, where: string): string[] {

@@ -1,11 +1,15 @@
-/** What an endpoint is: its path, what it takes and answers (for the check and for the document), and what makes the answer. */
+/**
+ * What an endpoint is: its method and path, what it takes and answers (for the check and for the document), and what makes the
+ * answer. Invariant: whatever was sent has been checked before `handle` sees it.
+ */
 import { z } from 'zod';
 import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/config.ts';
+import { formatPath } from '../config/faults.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { ProblemError } from './problem.ts';
-import type { ProblemCode } from './problem.ts';
+import type { ProblemCode, RequestFault } from './problem.ts';
 
 /** All that the API sees of an engine. */
 export interface EngineView {
@@ -18,14 +22,20 @@ export interface EngineView {
   readonly resume: (subscription: string) => Promise<void>;
 }
 
-export interface Input<Path, Query> {
+export type Verb = 'get' | 'post' | 'put' | 'patch' | 'delete';
+
+/** As it was sent, or as it was checked. A body that was not sent is undefined. */
+export interface Input<Path = unknown, Query = unknown, Body = unknown> {
   readonly path: Path;
   readonly query: Query;
+  readonly body: Body;
 }
 
 interface Described {
-  /** `post`: it changes something, and takes no body. */
-  readonly method?: 'get' | 'post';
+  /** `get` where nothing else is said: the only one that changes nothing. */
+  readonly method?: Verb;
+  /** Of an answer that is no problem; 201 where something new has come to be. */
+  readonly status?: 200 | 201;
   /** As in the document: `/sources/{name}`, behind `/api/v1`. */
   readonly path: string;
   readonly operationId: string;
@@ -34,45 +44,78 @@ interface Described {
   readonly description?: string;
   /** Besides those that every endpoint may answer. */
   readonly problems?: readonly ProblemCode[];
+  /** `BODY_LIMIT` where nothing else is said. */
+  readonly maxBodyBytes?: number;
 }
 
-interface Spec<P extends z.ZodObject, Q extends z.ZodObject, A extends z.ZodType> extends Described {
+/** Of a request's body. */
+export const BODY_LIMIT = 64 * 1024;
+
+interface Spec<
+  P extends z.ZodObject,
+  Q extends z.ZodObject,
+  B extends z.ZodType,
+  A extends z.ZodType,
+> extends Described {
   readonly parameters: P;
   readonly query: Q;
+  /** Sent as JSON; none may be sent where this is left out. */
+  readonly body?: B;
   readonly answer: A;
-  handle(view: EngineView, input: Input<z.output<P>, z.output<Q>>): z.input<A> | Promise<z.input<A>>;
+  handle(view: EngineView, input: Input<z.output<P>, z.output<Q>, z.output<B>>): z.input<A> | Promise<z.input<A>>;
 }
 
 export interface Endpoint extends Described {
   readonly parameters: z.ZodObject;
   readonly query: z.ZodObject;
+  readonly body?: z.ZodType;
   readonly answer: z.ZodType;
-  /** `path` and `query` as they were sent; throws `ProblemError`. */
-  handle(view: EngineView, path: unknown, query: unknown): Promise<unknown>;
+  /** What is in `input` as it was sent; throws `ProblemError`. */
+  handle(view: EngineView, input: Input): Promise<unknown>;
 }
 
 export const NOTHING = z.strictObject({});
 
-export function endpoint<P extends z.ZodObject, Q extends z.ZodObject, A extends z.ZodType>(
-  spec: Spec<P, Q, A>,
-): Endpoint {
+const NO_BODY = z.undefined({ error: 'no body: this takes none' });
+
+export function endpoint<
+  P extends z.ZodObject,
+  Q extends z.ZodObject,
+  A extends z.ZodType,
+  B extends z.ZodType = typeof NO_BODY,
+>(spec: Spec<P, Q, B, A>): Endpoint {
+  // Where there is no schema, B is the one that takes nothing.
+  const bodySchema = spec.body ?? (NO_BODY as unknown as B);
   return {
     ...spec,
-    handle: async (view, path, query) =>
-      spec.handle(view, { path: checked(spec.parameters, path, 'path'), query: checked(spec.query, query, 'query') }),
+    handle: async (view, { path, query, body }) =>
+      spec.handle(view, {
+        path: checked(spec.parameters, path, 'path'),
+        query: checked(spec.query, query, 'query'),
+        body: checked(bodySchema, body, 'body'),
+      }),
   };
 }
 
-function checked<T extends z.ZodType>(schema: T, value: unknown, where: 'path' | 'query'): z.output<T> {
+function checked<T extends z.ZodType>(schema: T, value: unknown, where: 'path' | 'query' | 'body'): z.output<T> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.flatMap((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({ path: `${where}.${key}`, expected: 'no such parameter' }))
-      : [{ path: [where, ...issue.path.map(String)].join('.'), expected: issue.message }],
+  throw badRequest(
+    parsed.error.issues.flatMap((issue) => {
+      const path = [where, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
+      if (issue.code === 'unrecognized_keys') {
+        const expected = where === 'body' ? 'no such field' : 'no such parameter';
+        return issue.keys.map((key) => ({ path: formatPath([...path, key]), expected }));
+      }
+      if (path.length === 1 && value === undefined) return [{ path: where, expected: 'a JSON object' }];
+      return [{ path: formatPath(path), expected: issue.message.replace(/^[\w ]+: expected /, '') }];
+    }),
   );
+}
+
+export function badRequest(faults: readonly RequestFault[]): ProblemError {
   const said = faults.map(({ path, expected }) => `${path}: expected ${expected}`).join('; ');
-  throw new ProblemError({ code: 'api-bad-request', detail: `The request cannot be taken: ${said}.`, faults });
+  return new ProblemError({ code: 'api-bad-request', detail: `The request cannot be taken: ${said}.`, faults });
 }
 
 /** Throws where there is none. */

@@ -19,6 +19,9 @@ const ALWAYS: readonly ProblemCode[] = [
   'http-failed',
 ];
 
+/** Besides `api-bad-request`. */
+const OF_BODIES: readonly ProblemCode[] = ['api-too-large', 'api-content-type'];
+
 export function openApiDocument(endpoints: readonly Endpoint[]): Json {
   const paths: Record<string, Json> = {};
   for (const one of endpoints) paths[one.path] = { ...paths[one.path], [one.method ?? 'get']: operation(one) };
@@ -28,7 +31,7 @@ export function openApiDocument(endpoints: readonly Endpoint[]): Json {
       title: 'Tailrace',
       version: VERSION,
       description:
-        'What a running Tailrace is doing. Errors are `application/problem+json` with a code that `tailrace explain CODE` tells more ' +
+        'What a running Tailrace is doing, and what it can be told to do. Errors are `application/problem+json` with a code that `tailrace explain CODE` tells more ' +
         'about. On loopback no token is needed unless `http.token` is configured; beyond it always.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
@@ -50,19 +53,26 @@ function operation({
   description,
   parameters,
   query,
+  body,
   answer,
+  status = 200,
   problems = [],
 }: Endpoint): Json {
   const asked = [...parametersOf(parameters, 'path'), ...parametersOf(query, 'query')];
-  const codes = [...problems, ...(asked.length > 0 ? (['api-bad-request'] as const) : []), ...ALWAYS];
+  const codes = [
+    ...problems,
+    ...(asked.length > 0 || body ? (['api-bad-request'] as const) : []),
+    ...(body ? OF_BODIES : []),
+    ...ALWAYS,
+  ];
   const responses: Json = {
-    '200': { description: 'What was asked for.', content: { 'application/json': { schema: schemaOf(answer) } } },
+    [status]: { description: 'What was asked for.', content: { 'application/json': { schema: schemaOf(answer) } } },
   };
-  for (const status of [...new Set(codes.map((code) => PROBLEMS[code].status))].sort((a, b) => a - b)) {
+  for (const refused of [...new Set(codes.map((code) => PROBLEMS[code].status))].sort((a, b) => a - b)) {
     const titles = codes
-      .filter((code) => PROBLEMS[code].status === status)
+      .filter((code) => PROBLEMS[code].status === refused)
       .map((code) => `\`${code}\`: ${PROBLEMS[code].title}`);
-    responses[status] = {
+    responses[refused] = {
       description: titles.join(' '),
       content: { 'application/problem+json': { schema: schemaOf(problemSchema) } },
     };
@@ -73,6 +83,7 @@ function operation({
     summary,
     ...(description !== undefined && { description }),
     ...(asked.length > 0 && { parameters: asked }),
+    ...(body && { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body) } } } }),
     responses,
   };
 }

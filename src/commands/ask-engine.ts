@@ -8,8 +8,15 @@ export interface EngineAddress {
   readonly token?: string | undefined;
 }
 
-/** `POST`: it is told to do something. */
-export type Method = 'GET' | 'POST';
+/** All but `GET`: it is told to do something. */
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+interface Asking {
+  readonly method?: Method;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  readonly signal?: AbortSignal | undefined;
+}
 
 const ANSWER_MS = 30_000;
 
@@ -17,17 +24,20 @@ const ANSWER_MS = 30_000;
 export async function askEngine(
   { url, token }: EngineAddress,
   path: string,
-  { method = 'GET', signal }: { readonly method?: Method; readonly signal?: AbortSignal | undefined } = {},
+  { method = 'GET', body: sent, signal }: Asking = {},
 ): Promise<unknown> {
   const at = addressOf(url, path);
   const patience = AbortSignal.timeout(ANSWER_MS);
   let response: Response;
   let body: unknown;
   try {
-    const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
     response = await fetch(at, {
       method,
-      headers,
+      headers: {
+        ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+        ...(sent !== undefined && { 'Content-Type': 'application/json' }),
+      },
+      ...(sent !== undefined && { body: JSON.stringify(sent) }),
       redirect: 'error',
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });

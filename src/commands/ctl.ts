@@ -2,8 +2,14 @@
  * `tailrace ctl`: asks a running engine over its API, as tables for a person or as the API's own JSON. It needs no file of the engine's,
  * only its address, and, where one is configured, its token.
  */
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import { API_PATH } from '../api/path.ts';
+import { readDocument } from '../config/document.ts';
+import { ConfigFaults } from '../config/faults.ts';
+import { fileErrorCode } from '../config/file-error.ts';
 import { isMapping } from '../config/salvage.ts';
+import { UserError } from '../errors.ts';
 import { askEngine } from './ask-engine.ts';
 import type { EngineAddress, Method } from './ask-engine.ts';
 import { table } from './table.ts';
@@ -14,7 +20,11 @@ export interface CtlOptions extends EngineAddress {
   readonly write?: (text: string) => void;
 }
 
-export type CtlQuery = Readonly<Record<string, string | undefined>>;
+interface Asked {
+  readonly query?: Readonly<Record<string, string | undefined>>;
+  readonly method?: Method;
+  readonly body?: unknown;
+}
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -74,19 +84,39 @@ const GAP_COLUMNS = [
   ['REASON', 'reason'],
 ] as const;
 
-/** One of the lists, or one thing of it; with `POST` it is changed. Resolves with the exit code. */
-export async function ctl(
-  options: CtlOptions,
-  path: string,
-  query: CtlQuery = {},
-  method: Method = 'GET',
-): Promise<number> {
+/** One of the lists, or one thing of it; with another method than `GET` it is changed. Resolves with the exit code. */
+export async function ctl(options: CtlOptions, path: string, asked: Asked = {}): Promise<number> {
   const { json, write = toStdout } = options;
+  const { query = {}, method = 'GET', body } = asked;
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
-  const body = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`, { method });
-  write(json ? asJson(body) : readable(path, body));
+  const answer = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`, { method, body });
+  write(json ? asJson(answer) : readable(path, answer));
   return 0;
+}
+
+/** Any path, as the API's own JSON. `bodyFile`: JSON or YAML to be sent, `-` for standard input. */
+export async function ctlAny(
+  options: CtlOptions,
+  path: string,
+  { method, bodyFile }: { readonly method: Method; readonly bodyFile?: string | undefined },
+): Promise<number> {
+  const body = bodyFile === undefined ? undefined : await readBody(bodyFile);
+  return ctl({ ...options, json: true }, path.replace(/^\/(?:api\/v1\/)?/, ''), { method, body });
+}
+
+async function readBody(file: string): Promise<unknown> {
+  const from = file === '-' ? 'standard input' : file;
+  let written: string;
+  try {
+    written = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
+  } catch (error) {
+    throw new UserError('usage', `--body ${from} cannot be read (${fileErrorCode(error)})`, { cause: error });
+  }
+  const faults = new ConfigFaults(from, { outcome: 'nothing was sent' });
+  const values = readDocument(written, faults)?.values();
+  if (faults.count > 0) throw faults.toError();
+  return values;
 }
 
 function readable(path: string, body: unknown): string {

@@ -14,15 +14,23 @@ export interface Fault {
   readonly expected: string;
 }
 
+interface FaultsOptions {
+  readonly places?: boolean;
+  /** What did not come of it. */
+  readonly outcome?: string;
+}
+
 export class ConfigFaults {
   readonly file: string;
   /** Whether lines and columns mean anything to whoever wrote it. */
   readonly #places: boolean;
+  readonly #outcome: string;
   readonly #faults: Fault[] = [];
 
-  constructor(file: string, { places = true }: { readonly places?: boolean } = {}) {
+  constructor(file: string, { places = true, outcome = 'nothing was started' }: FaultsOptions = {}) {
     this.file = file;
     this.#places = places;
+    this.#outcome = outcome;
   }
 
   get count(): number {
@@ -42,7 +50,7 @@ export class ConfigFaults {
       (a, b) => (a.at?.line ?? 0) - (b.at?.line ?? 0) || (a.at?.column ?? 0) - (b.at?.column ?? 0),
     );
     const lines = new Set(faults.map((fault) => formatFault(this.#places ? fault : { ...fault, at: undefined })));
-    const head = `${this.file} has ${lines.size === 1 ? 'a fault' : `${lines.size} faults`}; nothing was started:`;
+    const head = `${this.file} has ${lines.size === 1 ? 'a fault' : `${lines.size} faults`}; ${this.#outcome}:`;
     return new UserError('config-invalid', [head, ...[...lines].map((line) => `  ${line}`)].join('\n'));
   }
 }

@@ -44,4 +44,5 @@ export function withoutKnownSecrets(text: string): string {
   return shown.replaceAll(URI, redact);
 }
 
-const URI = /[a-z+]+:\/\/[^\s'"\\]+/gi;
+// Tried at the start of a word only: from every letter of a long one it would take the square of its length.
+const URI = /(?<![a-z+])[a-z+]+:\/\/[^\s'"\\]+/gi;

@@ -60,7 +60,7 @@ export async function tryListen({ host, port }: Pick<HttpOptions, 'host' | 'port
 }
 
 export async function startHttp({ host, port, token, handlers, log }: HttpOptions): Promise<HttpServer> {
-  // Requests have no body and answers are small: whoever is slower than this only occupies a socket.
+  // Requests and answers are small: whoever is slower than this only occupies a socket.
   const limits = {
     headersTimeout: 5_000,
     requestTimeout: 10_000,

@@ -5,11 +5,12 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createApi } from '../../src/api/app.ts';
+import { createApi, endpoints } from '../../src/api/app.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { startHttp } from '../../src/observe/http.ts';
+import { thingEndpoints } from '../api/thing-endpoints.ts';
 import { sampleStatus } from '../observe/sample-status.ts';
 import { noLog } from '../../src/library/no-log.ts';
 import type { Random } from '../worker/damage.ts';
@@ -63,7 +64,38 @@ sinks: { rabbit: { uri: "amqp://nowhere.invalid" } }
 subscriptions: [{ name: orders, namespaces: ["a.b"], to: { queue: q } }]
 `;
 
+const BODY_PIECES = [...'{ } [ ] , : " \\ \0 \u00ff null 1e9 -0'.split(' '), 'x'.repeat(70_000), '['.repeat(9_000)];
+const BODY_PATHS = ['/api/v1/things', '/api/v1/things/a'];
+const BODIES = [
+  '{"name":"a","size":1,"tags":["x","y"]}',
+  '{"size":2}',
+  '[]',
+  '',
+  '{"__proto__":{}}',
+  '"\\ud800"',
+  '1e999',
+];
+
 function request(random: Random): Buffer {
+  return random.below(3) === 0 ? requestWithBody(random) : requestWithout(random);
+}
+
+/** Damaged in its body only: the rest shall reach those that check it. */
+function requestWithBody(random: Random): Buffer {
+  let body = random.of(BODIES);
+  for (let times = random.below(4); times > 0; times--) {
+    const at = random.below(body.length + 1);
+    body = body.slice(0, at) + random.of(BODY_PIECES) + body.slice(at + random.below(4));
+  }
+  const bytes = Buffer.from(body, 'latin1');
+  const type = random.of(['application/json', 'application/json', 'application/json;charset=x', 'text/plain', '']);
+  const head =
+    `${random.of(['POST', 'PUT', 'PATCH', 'DELETE'])} ${random.of(BODY_PATHS)} HTTP/1.1\r\nHost: localhost\r\n` +
+    `Connection: close\r\nContent-Type: ${type}\r\nContent-Length: ${bytes.length}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), bytes]);
+}
+
+function requestWithout(random: Random): Buffer {
   const path = random.of(PATHS);
   let text = `${random.of(['GET', 'HEAD', 'POST', 'GET'])} ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
   for (let times = random.below(4); times > 0; times--) {
@@ -105,7 +137,10 @@ export const httpTarget: Target = {
         readiness: () => [],
         status: () => sampleStatus,
         api: async () =>
-          createApi({ config, status: () => sampleStatus, ...stores, pause: nothing, resume: nothing }, noLog),
+          createApi({ config, status: () => sampleStatus, ...stores, pause: nothing, resume: nothing }, noLog, [
+            ...endpoints,
+            ...thingEndpoints(),
+          ]),
       },
       log: noLog,
     });
@@ -119,7 +154,7 @@ export const httpTarget: Target = {
         for (const answer of answers) {
           assert.match(
             answer,
-            /^($|HTTP\/1\.1 (100|200|400|403|404|405|413|414|415|417|429|431|501|505) )/,
+            /^($|HTTP\/1\.1 (100|200|201|400|403|404|405|413|414|415|417|429|431|501|505) )/,
             answer.slice(0, 200),
           );
         }
