@@ -182,6 +182,11 @@ export class Engine {
     this.#o.log.info({ subscription }, 'Resumed.');
   }
 
+  /** Into the file or the standard output that it goes to, beside its lanes. */
+  streamPort(config: SubscriptionConfig): LanePort {
+    return this.#port(config);
+  }
+
   #found(subscription: string) {
     const config = this.#o.config.subscriptions.find(({ name }) => name === subscription);
     const group = this.#groups.find(({ name }) => name === config?.source);

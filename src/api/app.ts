@@ -13,6 +13,7 @@ import { checkpointEndpoint } from './checkpoint.ts';
 import { codeEndpoints } from './codes.ts';
 import { flowEndpoints } from './flow.ts';
 import { parkedEndpoints } from './parked.ts';
+import { parkedChangeEndpoints } from './parked-change.ts';
 import { badRequest, BODY_LIMIT } from './endpoint.ts';
 import type { Endpoint, EngineView, Verb } from './endpoint.ts';
 import { DOCS_POLICY, docsPage } from './docs-page.ts';
@@ -32,6 +33,7 @@ export const endpoints: readonly Endpoint[] = [
   ...flowEndpoints,
   checkpointEndpoint,
   ...parkedEndpoints,
+  ...parkedChangeEndpoints,
   ...codeEndpoints,
 ];
 

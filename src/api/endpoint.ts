@@ -7,6 +7,7 @@ import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/config.ts';
 import { formatPath } from '../config/faults.ts';
+import type { ParkedWork } from '../replay/parked-work.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { ProblemError } from './problem.ts';
 import type { ProblemCode, RequestFault } from './problem.ts';
@@ -20,6 +21,7 @@ export interface EngineView {
   /** Both throw `NotNowError`, `UserError` and `PositionLostError`. */
   readonly pause: (subscription: string) => Promise<void>;
   readonly resume: (subscription: string) => Promise<void>;
+  readonly parkedWork: Pick<ParkedWork, 'replay' | 'drop'>;
 }
 
 export type Verb = 'get' | 'post' | 'put' | 'patch' | 'delete';

@@ -2,11 +2,10 @@
 import { z } from 'zod';
 import type { Config, SubscriptionConfig } from '../config/config.ts';
 import type { Declared } from '../config/declared.ts';
-import { NotNowError, PositionLostError, UserError } from '../errors.ts';
 import { holdsByReason, underWay } from '../observe/lanes-summary.ts';
 import type { StatusReport, SubscriptionStatus } from '../observe/status.ts';
+import { asConflict } from './conflict.ts';
 import { endpoint, found, NOTHING } from './endpoint.ts';
-import { ProblemError } from './problem.ts';
 import type { Endpoint } from './endpoint.ts';
 import { sinkAnswer, sourceAnswer, subscriptionAnswer, subscriptionDetail } from './schemas.ts';
 
@@ -132,18 +131,6 @@ export const flowEndpoints: readonly Endpoint[] = [
     }),
   ),
 ];
-
-/** What cannot be done as things are is the asker's business. */
-async function asConflict(work: Promise<void>): Promise<void> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof NotNowError || error instanceof UserError || error instanceof PositionLostError) {
-      throw new ProblemError({ code: 'api-conflict', detail: error.message });
-    }
-    throw error;
-  }
-}
 
 function known<T extends { readonly name: string }>(what: string, name: string, all: readonly T[]): T {
   return found(

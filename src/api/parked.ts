@@ -4,9 +4,8 @@
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { z } from 'zod';
-import { MOMENT_EXPECTED, parseMoment, partsOf } from '../checkpoint/parked-filter.ts';
+import { partsOf } from '../checkpoint/parked-filter.ts';
 import type { ParkedFilter } from '../checkpoint/parked-filter.ts';
-import { parkedKeySchema } from '../checkpoint/parked-key.ts';
 import type { ParkedKey } from '../checkpoint/parked-key.ts';
 import { SLICE } from '../checkpoint/parking.ts';
 import type { FoundParked } from '../checkpoint/parking.ts';
@@ -16,20 +15,13 @@ import { isoTime } from '../source/position.ts';
 import { endpoint, found, NOTHING } from './endpoint.ts';
 import type { Endpoint, EngineView } from './endpoint.ts';
 import { contentOf, MOST_SHOWN_BYTES } from './parked-content.ts';
-import { parkedAnswer, parkedDetail, parkReason } from './schemas.ts';
+import { filterOf, idOf, keyOf, parkedFilter } from './parked-id.ts';
+import { parkedAnswer, parkedDetail } from './schemas.ts';
 
 const MOST_A_PAGE = 500;
 const MOST_LOOKED_AT = 20_000;
 
 const limitError = `a whole number from 1 to ${MOST_A_PAGE}`;
-
-function moment(description: string) {
-  return z
-    .string()
-    .refine((written) => parseMoment(written) !== undefined, { error: MOMENT_EXPECTED })
-    .optional()
-    .meta({ description: `${description}: ${MOMENT_EXPECTED}.` });
-}
 
 export const parkedEndpoints: readonly Endpoint[] = [
   endpoint({
@@ -42,10 +34,7 @@ export const parkedEndpoints: readonly Endpoint[] = [
       'As long as `next` is not null, ask again with `after`.',
     parameters: NOTHING,
     query: z.strictObject({
-      subscription: z.string().optional().meta({ description: 'Only of this subscription, configured or not.' }),
-      reason: parkReason.optional().meta({ description: 'Only for this reason.' }),
-      since: moment('Only events at or after it'),
-      until: moment('Only events before it'),
+      ...parkedFilter,
       limit: z
         .preprocess(
           fromText,
@@ -53,11 +42,6 @@ export const parkedEndpoints: readonly Endpoint[] = [
         )
         .default(100)
         .meta({ description: 'How many a page may hold.' }),
-      after: z
-        .string()
-        .refine((id) => keyOf(id) !== undefined, { error: '`next` of the page before' })
-        .optional()
-        .meta({ description: '`next` of the page before.' }),
     }),
     answer: z.strictObject({
       parked: z.array(parkedAnswer),
@@ -66,14 +50,8 @@ export const parkedEndpoints: readonly Endpoint[] = [
         description: 'Of the whole store, and `parked.maxBytes`.',
       }),
     }),
-    async handle(view, { query: { subscription, reason, since, until, limit, after } }) {
-      const filter = {
-        subscription,
-        reason,
-        since: since === undefined ? undefined : parseMoment(since),
-        until: until === undefined ? undefined : parseMoment(until),
-      };
-      const { events, next } = await page(view, filter, limit, after === undefined ? undefined : keyOf(after));
+    async handle(view, { query: { limit, after, ...asked } }) {
+      const { events, next } = await page(view, filterOf(asked), limit, after === undefined ? undefined : keyOf(after));
       return {
         parked: events.map((one) => shown(one, view.config)),
         next: next === undefined ? null : idOf(next),
@@ -145,18 +123,4 @@ function shown({ key, summary, bytes }: FoundParked, { subscriptions }: Config):
     kind: payloadKind,
     bytes,
   };
-}
-
-/** An event may be parked for several subscriptions, and beside its whole entry: its `_id` alone does not name it. */
-function idOf(key: ParkedKey): string {
-  return Buffer.from(JSON.stringify(key)).toString('base64url');
-}
-
-/** Undefined where it is none. */
-function keyOf(id: string): ParkedKey | undefined {
-  try {
-    return parkedKeySchema.parse(JSON.parse(Buffer.from(id, 'base64url').toString()));
-  } catch {
-    return undefined;
-  }
 }

@@ -332,11 +332,11 @@ export function* listParked(index: BinaryDatabase, filter: ParkedFilter): Genera
   }
 }
 
-/** Room is only made on a stopped engine, and what one batch parks comes again until all of it was stored. */
+/** After a start, what one batch parks comes again until all of it was stored. */
 export function shortageText({ events, neededBytes }: ParkingShortage): string {
   return (
-    `${events} ${events === 1 ? 'event waits' : 'events wait'} for room, and their sources with them. Stop the engine and set \`parked.maxBytes\` ` +
-    `to ${neededBytes} or more, or replay or drop what is parked; where what was read together parks more than the limit, only a higher limit helps.`
+    `${events} ${events === 1 ? 'event waits' : 'events wait'} for room, and their sources with them. Replay or drop what is parked, or stop the engine and set ` +
+    `\`parked.maxBytes\` to ${neededBytes} or more; where what was read together parks more than the limit, only a higher limit helps.`
   );
 }
 

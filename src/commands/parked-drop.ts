@@ -3,7 +3,8 @@ import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
 import { loadConfig } from '../config/load.ts';
 import { confirmed } from './confirm.ts';
-import { countBy, countTable, NOTHING_PARKED } from './parked-counts.ts';
+import { countBy } from '../replay/counts.ts';
+import { countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { parkedOfStopped } from './stopped-folder.ts';
 import { asJson, talk, toStdout } from './output.ts';
 

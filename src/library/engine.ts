@@ -18,6 +18,7 @@ import type { HealthFacts } from '../observe/health.ts';
 import { startHttp } from '../observe/http.ts';
 import type { HttpServer } from '../observe/http.ts';
 import type { Log } from '../observe/log.ts';
+import type { ParkedWork } from '../replay/parked-work.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { VERSION } from '../version.ts';
 import { noLog } from './no-log.ts';
@@ -135,19 +136,29 @@ export class EmbeddedEngine {
 
   async #run(stop: AbortSignal): Promise<ExitCode> {
     const { engine, config, log, stores } = this.#parts;
+    let parkedWork: ParkedWork | undefined;
     const handlers = {
       metrics: engine.metrics,
       liveness: () => liveness(engine.health(), performance.now()),
       readiness: () => readiness(engine.health(), performance.now()),
       status: () => engine.status(),
       api: async () => {
-        const { createApi } = await import('../api/app.ts');
+        const [{ createApi }, { ParkedWork }] = await Promise.all([
+          import('../api/app.ts'),
+          import('../replay/parked-work.ts'),
+        ]);
+        parkedWork ??= new ParkedWork({
+          config: () => config,
+          store: stores.parking,
+          streamPort: (subscription) => engine.streamPort(subscription),
+        });
         return createApi(
           {
             config,
             status: () => engine.status(),
             pause: async (name) => engine.pause(name),
             resume: async (name) => engine.resume(name),
+            parkedWork,
             ...stores,
           },
           log,
@@ -161,6 +172,7 @@ export class EmbeddedEngine {
       log.info({ exitCode }, 'Stopped.');
       return exitCode;
     } finally {
+      await parkedWork?.[Symbol.asyncDispose]();
       await engine.close();
       await http?.close();
       await this.#close();

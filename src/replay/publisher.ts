@@ -2,7 +2,7 @@
  * Sends single messages to where their subscriptions go, one at a time, and says what became of each. Rates matter little here: one
  * at a time it is plain which message a broker refuses. A message counts as delivered once it was confirmed and had not come back.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { AnyOf } from '../source/any-of.ts';
 import { AmqpSink } from '../sinks/amqp-sink.ts';
 import { StreamSinks } from '../sinks/stream-sinks.ts';
 import { REPLAYED_HEADER, markedBody } from './mark.ts';
@@ -25,6 +25,10 @@ export interface PublisherOptions {
   readonly log: Log;
   /** For how long a destination may say nothing. */
   readonly patienceMs?: number;
+  /** Nothing is sent any more, nor waited for. */
+  readonly stop?: AbortSignal;
+  /** To a file or standard output, where somebody else writes there in this process; opened here otherwise. */
+  readonly streamPort?: (subscription: SubscriptionConfig) => LanePort;
 }
 
 const PATIENCE_MS = 30_000;
@@ -32,14 +36,18 @@ const PRECONDITION_FAILED = 406;
 
 export class Publisher implements AsyncDisposable {
   readonly #patienceMs: number;
+  readonly #stop: AbortSignal | undefined;
+  readonly #streamPort: PublisherOptions['streamPort'];
   readonly #sinks = new Map<string, AmqpSink>();
   readonly #streams = new StreamSinks();
   readonly #ways = new Map<string, Way>();
   /** By sink: it was connected, with everything there that its subscriptions need. */
   readonly #started = new Map<string, Promise<boolean>>();
 
-  constructor({ config, subscriptions, log, patienceMs = PATIENCE_MS }: PublisherOptions) {
+  constructor({ config, subscriptions, log, patienceMs = PATIENCE_MS, stop, streamPort }: PublisherOptions) {
     this.#patienceMs = patienceMs;
+    this.#stop = stop;
+    this.#streamPort = streamPort;
     for (const sink of config.sinks) {
       const own = config.subscriptions.filter(
         ({ name, to }) => subscriptions.has(name) && 'sink' in to && to.sink === sink.name,
@@ -79,17 +87,28 @@ export class Publisher implements AsyncDisposable {
   #start(sink: AmqpSink): Promise<boolean> {
     let started = this.#started.get(sink.name);
     if (!started) {
-      started = sink.start(AbortSignal.timeout(this.#patienceMs)).then(() => sink.state === 'connected');
+      started = this.#connect(sink);
       this.#started.set(sink.name, started);
     }
     return started;
+  }
+
+  async #connect(sink: AmqpSink): Promise<boolean> {
+    using end = this.#end();
+    await sink.start(end.signal);
+    return sink.state === 'connected';
+  }
+
+  #end(): AnyOf {
+    const late = new Error(`no answer within ${this.#patienceMs} ms`);
+    return new AnyOf(this.#stop ? [this.#stop] : []).within(this.#patienceMs, late);
   }
 
   #way(subscription: SubscriptionConfig, as: BodyProperties): Way {
     const key = JSON.stringify([subscription.name, as.contentType, as.contentEncoding]);
     let way = this.#ways.get(key);
     if (!way) {
-      way = new Way(this.#port(subscription, as), this.#patienceMs);
+      way = new Way(this.#port(subscription, as), () => this.#end());
       this.#ways.set(key, way);
     }
     return way;
@@ -105,7 +124,7 @@ export class Publisher implements AsyncDisposable {
         return to.port;
       case 'stdout':
       case 'file':
-        return this.#streams.lanePort(to, subscription.format);
+        return this.#streamPort?.(subscription) ?? this.#streams.lanePort(to, subscription.format);
     }
   }
 }
@@ -115,24 +134,21 @@ type Answer = Sent | { readonly kind: 'lost'; readonly fault: PortFault };
 /** A confirm channel with one message under way at most, opened again when its connection is lost. */
 class Way {
   readonly #lanePort: LanePort;
-  readonly #patienceMs: number;
+  readonly #end: () => AnyOf;
   #port: OpenPort | undefined;
   #answer: (answer: Answer) => void = () => undefined;
   #writable: () => void = () => undefined;
   #returned: string | undefined;
 
-  constructor(lanePort: LanePort, patienceMs: number) {
+  /** `end`: when an answer comes too late. */
+  constructor(lanePort: LanePort, end: () => AnyOf) {
     this.#lanePort = lanePort;
-    this.#patienceMs = patienceMs;
+    this.#end = end;
   }
 
   async send(message: LaneMessage): Promise<Sent> {
-    const patience = new AbortController();
-    const late = sleep(this.#patienceMs, undefined, { signal: patience.signal }).then((): Answer => ({
-      kind: 'unavailable',
-      detail: `no answer within ${this.#patienceMs} ms`,
-    }));
-    late.catch(() => undefined);
+    using end = this.#end();
+    const late = unavailableAt(end.signal);
     const stop = new AbortController();
     try {
       for (;;) {
@@ -145,7 +161,6 @@ class Way {
         if (kind === 'channel') return { kind: 'unavailable', detail: reason };
       }
     } finally {
-      patience.abort();
       stop.abort();
     }
   }
@@ -196,4 +211,15 @@ class Way {
       stop,
     );
   }
+}
+
+function unavailableAt(signal: AbortSignal): Promise<Answer> {
+  return new Promise((resolve) => {
+    const fired = (): void => {
+      const reason: unknown = signal.reason;
+      resolve({ kind: 'unavailable', detail: reason instanceof Error ? reason.message : String(reason) });
+    };
+    if (signal.aborted) fired();
+    else signal.addEventListener('abort', fired, { once: true });
+  });
 }

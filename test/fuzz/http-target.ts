@@ -9,6 +9,7 @@ import { createApi, endpoints } from '../../src/api/app.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { ParkedWork } from '../../src/replay/parked-work.ts';
 import { startHttp } from '../../src/observe/http.ts';
 import { thingEndpoints } from '../api/thing-endpoints.ts';
 import { sampleStatus } from '../observe/sample-status.ts';
@@ -65,8 +66,9 @@ subscriptions: [{ name: orders, namespaces: ["a.b"], to: { queue: q } }]
 `;
 
 const BODY_PIECES = [...'{ } [ ] , : " \\ \0 \u00ff null 1e9 -0'.split(' '), 'x'.repeat(70_000), '['.repeat(9_000)];
-const BODY_PATHS = ['/api/v1/things', '/api/v1/things/a'];
+const BODY_PATHS = ['/api/v1/things', '/api/v1/things/a', '/api/v1/parked/drop'];
 const BODIES = [
+  '{"reason":"too-large","dryRun":true}',
   '{"name":"a","size":1,"tags":["x","y"]}',
   '{"size":2}',
   '[]',
@@ -126,6 +128,10 @@ export const httpTarget: Target = {
     const config = await loadConfig(join(folder, 'tailrace.yaml'), {});
     const checkpoints = await CheckpointStore.open({ path, log: noLog });
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log: noLog });
+    const streamPort = (): never => {
+      throw new Error('nothing is sent');
+    };
+    const parkedWork = new ParkedWork({ config: () => config, store: parking, streamPort });
     const stores = { checkpoints, parking };
     const nothing = async (): Promise<void> => undefined;
     const server = await startHttp({
@@ -137,10 +143,11 @@ export const httpTarget: Target = {
         readiness: () => [],
         status: () => sampleStatus,
         api: async () =>
-          createApi({ config, status: () => sampleStatus, ...stores, pause: nothing, resume: nothing }, noLog, [
-            ...endpoints,
-            ...thingEndpoints(),
-          ]),
+          createApi(
+            { config, status: () => sampleStatus, ...stores, pause: nothing, resume: nothing, parkedWork },
+            noLog,
+            [...endpoints, ...thingEndpoints()],
+          ),
       },
       log: noLog,
     });
@@ -166,6 +173,7 @@ export const httpTarget: Target = {
       },
       async [Symbol.asyncDispose]() {
         await server.close();
+        await parkedWork[Symbol.asyncDispose]();
         await parking.close();
         await checkpoints.close();
         await rm(folder, { recursive: true, force: true });
