@@ -8,6 +8,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
+COPY console console
 COPY docs/errors docs/errors
 COPY deploy/docker deploy/docker
 # Owned by the user of the last stage, in which nothing can be run to make it.

@@ -12,6 +12,7 @@ import type { Log } from '../observe/log.ts';
 import { checkpointEndpoint } from './checkpoint.ts';
 import { codeEndpoints } from './codes.ts';
 import { flowEndpoints } from './flow.ts';
+import { healthEndpoint } from './health.ts';
 import { parkedEndpoints } from './parked.ts';
 import { parkedChangeEndpoints } from './parked-change.ts';
 import { badRequest, BODY_LIMIT } from './endpoint.ts';
@@ -34,6 +35,7 @@ export const endpoints: readonly Endpoint[] = [
   checkpointEndpoint,
   ...parkedEndpoints,
   ...parkedChangeEndpoints,
+  healthEndpoint,
   ...codeEndpoints,
 ];
 

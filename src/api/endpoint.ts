@@ -8,6 +8,7 @@ import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/config.ts';
 import { formatPath } from '../config/faults.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
+import type { Reason } from '../observe/health.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { ProblemError } from './problem.ts';
 import type { ProblemCode, RequestFault } from './problem.ts';
@@ -16,6 +17,9 @@ import type { ProblemCode, RequestFault } from './problem.ts';
 export interface EngineView {
   readonly config: Config;
   readonly status: () => StatusReport;
+  /** Why it is not delivering, and why only a restart helps; empty while it does and works. */
+  readonly readiness: () => readonly Reason[];
+  readonly liveness: () => readonly Reason[];
   readonly checkpoints: Pick<CheckpointStore, 'all' | 'gaps'>;
   readonly parking: Pick<ParkingStore, 'slice' | 'look' | 'totalBytes'>;
   /** Both throw `NotNowError`, `UserError` and `PositionLostError`. */

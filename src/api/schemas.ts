@@ -267,6 +267,14 @@ export const parkedDetail = name(
   }),
 );
 
+export const reasonAnswer = name(
+  'Reason',
+  z.strictObject({
+    code: z.string().meta({ description: '`/codes/{code}` says what to do.' }),
+    text: z.string().meta({ description: 'What is so, for people.' }),
+  }),
+);
+
 export const codeAnswer = name('Code', z.strictObject({ code: z.string(), title: z.string() }));
 
 export const codeDetail = name(

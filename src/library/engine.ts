@@ -155,7 +155,9 @@ export class EmbeddedEngine {
         return createApi(
           {
             config,
-            status: () => engine.status(),
+            status: handlers.status,
+            readiness: handlers.readiness,
+            liveness: handlers.liveness,
             pause: async (name) => engine.pause(name),
             resume: async (name) => engine.resume(name),
             parkedWork,

@@ -1,6 +1,6 @@
 /**
- * The HTTP side: metrics, health and status, and the door to the API, which is loaded when somebody first asks it. It answers from
- * what the engine hands it and keeps nothing.
+ * The HTTP side: metrics, health and status, and the doors to the API and the console, which are loaded when somebody first asks them. It
+ * answers from what the engine hands it and keeps nothing.
  * Invariants: `/metrics`, `/healthz` and `/readyz` answer whoever asks, everything else only whom `Guard` lets in; an answer that
  * fails is a 500, never the end of the engine; closing waits for nobody who merely keeps a connection open.
  */
@@ -9,7 +9,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { RequestHandler } from '../api/app.ts';
 import { Guard } from '../api/guard.ts';
-import { API_PATH } from '../api/path.ts';
+import { API_PATH, CONSOLE_PATH } from '../api/path.ts';
 import { PROBLEM_TYPE, problemBody, PROBLEMS } from '../api/problem.ts';
 import type { Problem } from '../api/problem.ts';
 import { withoutKnownSecrets } from '../config/known-secrets.ts';
@@ -76,6 +76,7 @@ export async function startHttp({ host, port, token, handlers, log }: HttpOption
     );
   }
   const api = loadedOnce(handlers.api);
+  const webConsole = loadedOnce(async () => (await import('../api/console.ts')).createConsole());
   const server = createServer(limits, (request, response) => {
     const path = (request.url ?? '').split('?', 1)[0] ?? '';
     response.setHeaders(HEADERS);
@@ -89,9 +90,16 @@ export async function startHttp({ host, port, token, handlers, log }: HttpOption
 
     async function answer(): Promise<Answer | 'answered'> {
       const isApi = api !== undefined && path.startsWith(`${API_PATH}/`);
-      if (isApi || path === '/status') {
-        const refusal = guard.refusal(request, { open: OPEN.has(path) });
+      const isConsole = path.startsWith(CONSOLE_PATH);
+      if (isApi || isConsole || path === '/status') {
+        const refusal = guard.refusal(request, { open: isConsole || OPEN.has(path) });
         if (refusal) return problem(refusal);
+      }
+      if (isConsole) {
+        await (
+          await webConsole()
+        )(request, response, path);
+        return 'answered';
       }
       if (!isApi) return plainAnswer(request, path, handlers);
       (await api())(request, response);
@@ -125,6 +133,8 @@ interface Answer {
 }
 
 /** A failure is not kept: the next who asks tries again. */
+function loadedOnce<T>(load: () => Promise<T>): () => Promise<T>;
+function loadedOnce<T>(load: (() => Promise<T>) | undefined): (() => Promise<T>) | undefined;
 function loadedOnce<T>(load: (() => Promise<T>) | undefined): (() => Promise<T>) | undefined {
   if (load === undefined) return undefined;
   let loaded: Promise<T> | undefined;
@@ -138,6 +148,10 @@ function loadedOnce<T>(load: (() => Promise<T>) | undefined): (() => Promise<T>)
 }
 
 async function plainAnswer(request: IncomingMessage, path: string, handlers: HttpHandlers): Promise<Answer> {
+  // Relative: a proxy may have put it all below a path of its own.
+  if (path === '/' || `${path}/` === CONSOLE_PATH) {
+    return { ...json(302, { console: CONSOLE_PATH }), headers: { Location: 'console/' } };
+  }
   const route = ROUTES.get(path);
   if (!route) return json(404, { error: 'not found', paths: [...ROUTES.keys()] });
   if (request.method !== 'GET' && request.method !== 'HEAD') {

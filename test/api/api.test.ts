@@ -116,6 +116,7 @@ describe('the API', () => {
     '/subscriptions/{name}': '/subscriptions/good',
     '/checkpoint': '/checkpoint',
     '/parked': '/parked',
+    '/health': '/health',
     '/codes': '/codes',
     '/codes/{code}': '/codes/held-unroutable',
   };

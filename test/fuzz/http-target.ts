@@ -133,21 +133,19 @@ export const httpTarget: Target = {
     };
     const parkedWork = new ParkedWork({ config: () => config, store: parking, streamPort });
     const stores = { checkpoints, parking };
+    const said = { liveness: () => [], readiness: () => [], status: () => sampleStatus };
     const nothing = async (): Promise<void> => undefined;
     const server = await startHttp({
       host: '127.0.0.1',
       port: 0,
       handlers: {
         metrics: { contentType: 'text/plain', text: async () => 'fine 1\n' },
-        liveness: () => [],
-        readiness: () => [],
-        status: () => sampleStatus,
+        ...said,
         api: async () =>
-          createApi(
-            { config, status: () => sampleStatus, ...stores, pause: nothing, resume: nothing, parkedWork },
-            noLog,
-            [...endpoints, ...thingEndpoints()],
-          ),
+          createApi({ config, ...said, ...stores, pause: nothing, resume: nothing, parkedWork }, noLog, [
+            ...endpoints,
+            ...thingEndpoints(),
+          ]),
       },
       log: noLog,
     });

@@ -47,7 +47,14 @@ test('what is packed is small, was built by packing, and holds neither sources n
   const { files, bytes, unpackedBytes } = packed;
   t.diagnostic(`tarball: ${bytes} bytes, ${unpackedBytes} unpacked, ${files.length} files`);
   assert.ok(bytes <= MOST_BYTES, `${bytes} bytes`);
-  for (const path of ['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'dist/worker/main.js', 'docs/errors/usage.md'])
+  for (const path of [
+    'dist/cli.js',
+    'dist/index.js',
+    'dist/index.d.ts',
+    'dist/worker/main.js',
+    'docs/errors/usage.md',
+    'dist/console/index.html',
+  ])
     assert.ok(files.includes(path), path);
   const tops = new Set(files.map((path) => path.split('/', 1)[0]!));
   assert.deepEqual([...tops].toSorted(byName), [

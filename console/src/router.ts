@@ -1,0 +1,40 @@
+/** Where the reader is: behind the `#`, so that any server and any proxy's path will do, and a link can be sent to somebody. */
+import { computed, signal } from '@preact/signals';
+
+export interface Place {
+  readonly page: string;
+  /** What of the page: a name, mostly. */
+  readonly name: string | undefined;
+  readonly query: URLSearchParams;
+}
+
+const hash = signal(location.hash);
+addEventListener('hashchange', () => (hash.value = location.hash));
+
+export const place = computed<Place>(() => {
+  const [path = '', query = ''] = hash.value.replace(/^#\/?/, '').split('?', 2);
+  const [page = '', name] = path.split('/', 2);
+  return {
+    page: page === '' ? 'overview' : page,
+    name: name === undefined || name === '' ? undefined : decoded(name),
+    query: new URLSearchParams(query),
+  };
+});
+
+export function href(page: string, name?: string, query?: Readonly<Record<string, string>>): string {
+  const asked = new URLSearchParams(query).toString();
+  return `#/${page}${name === undefined ? '' : `/${encodeURIComponent(name)}`}${asked === '' ? '' : `?${asked}`}`;
+}
+
+export function go(to: string): void {
+  location.hash = to;
+}
+
+/** Somebody may have typed it. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

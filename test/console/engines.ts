@@ -1,0 +1,130 @@
+/** Two engines for the console to show: one that is well and under load, and one that has every trouble and a token. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { MongoClient } from 'mongodb';
+import { EngineFolder, until } from '../harness/engine-process.ts';
+import type { EngineProcess } from '../harness/engine-process.ts';
+import type { SharedServers } from '../servers/with-servers.ts';
+
+export const TOKEN = 'a-token-of-the-console-1234567890';
+/** Queues that nobody reads shall not grow. */
+const SHORT = { 'x-max-length': 500 };
+
+export interface EngineUnderTest extends AsyncDisposable {
+  readonly place: EngineFolder;
+  readonly engine: EngineProcess;
+  /** Of the console. */
+  readonly url: string;
+}
+
+export async function wellEngine({ mongo, rabbit }: SharedServers, database: string): Promise<EngineUnderTest> {
+  const queue = (name: string): object => ({ name: `${database}-${name}`, arguments: SHORT, bind: '#' });
+  return start({
+    sources: { shop: { uri: mongo.uri } },
+    sinks: { rabbit: { uri: rabbit.uri } },
+    subscriptions: [
+      {
+        name: 'orders',
+        namespaces: [`${database}.orders`],
+        to: { exchange: `${database}-orders`, queues: [queue('orders')] },
+      },
+      {
+        name: 'search-index',
+        namespaces: [`${database}.products`, `${database}.reviews`],
+        to: { exchange: `${database}-search`, queues: [queue('search')] },
+      },
+      {
+        name: 'audit',
+        namespaces: [`${database}.*`],
+        batch: { maxEvents: 50, linger: '20ms' },
+        to: { exchange: `${database}-audit`, queues: [queue('audit')] },
+      },
+    ],
+  });
+}
+
+export async function illEngine({ mongo, rabbit, client }: SharedServers, database: string): Promise<EngineUnderTest> {
+  const ill = await start({
+    sources: { shop: { uri: mongo.uri }, spare: { uri: 'mongodb://nowhere.invalid/?replicaSet=rs' } },
+    sinks: { rabbit: { uri: rabbit.uri } },
+    subscriptions: [
+      {
+        name: 'good',
+        source: 'shop',
+        namespaces: [`${database}.*`],
+        to: { queue: `${database}-good`, queueArguments: SHORT },
+      },
+      { name: 'stuck', source: 'shop', namespaces: [`${database}.*`], to: { exchange: `${database}-nobody` } },
+      {
+        name: 'parking',
+        source: 'shop',
+        namespaces: [`${database}.*`],
+        mask: [{ fields: ['ssn'], with: 'hidden' }],
+        to: { exchange: `${database}-parking`, routingKey: '{fullDocument.absent}' },
+      },
+    ],
+    http: { listen: '127.0.0.1:0', token: TOKEN },
+  });
+  await client
+    .db(database)
+    .collection('people')
+    .insertMany([1, 2, 3].map((n) => ({ n, ssn: 'PRIVATE', name: `<b>${n}</b>` })));
+  await until('it has its troubles', async () => {
+    const { subscriptions } = await statusOf(ill);
+    return subscriptions['stuck']?.state === 'held' && subscriptions['parking']?.parked === 3;
+  });
+  return ill;
+}
+
+async function start(config: object): Promise<EngineUnderTest> {
+  const place = await EngineFolder.create(config);
+  const engine = place.start();
+  const url = `${await engine.url()}/console/`;
+  const started: EngineUnderTest = {
+    place,
+    engine,
+    url,
+    [Symbol.asyncDispose]: async () => place[Symbol.asyncDispose](),
+  };
+  await until('it reads', async () =>
+    Object.values((await statusOf(started)).subscriptions).every(({ state }) => state === 'flowing'),
+  );
+  return started;
+}
+
+async function statusOf({
+  url,
+}: Pick<EngineUnderTest, 'url'>): Promise<{ subscriptions: Record<string, { state: string; parked: number }> }> {
+  const response = await fetch(new URL('../status', url), { headers: { Authorization: `Bearer ${TOKEN}` } });
+  return (await response.json()) as { subscriptions: Record<string, { state: string; parked: number }> };
+}
+
+/** Writes until it is stopped, at a few hundred a second. */
+export function load(client: MongoClient, database: string): { stop(): Promise<void> } {
+  const stop = new AbortController();
+  const collections = ['orders', 'products', 'reviews', 'sessions'].map((name) => client.db(database).collection(name));
+  const running = (async () => {
+    for (let round = 0; !stop.signal.aborted; round++) {
+      const many = 8 + Math.round(6 * Math.sin(round / 12));
+      await Promise.all(
+        collections.map(async (one, n) =>
+          one.insertMany(
+            Array.from({ length: many * (n + 1) }, (_, at) => ({
+              round,
+              at,
+              customer: { city: 'Ulm' },
+              total: at * 1.5,
+            })),
+          ),
+        ),
+      );
+      await sleep(100, undefined, { signal: stop.signal }).catch(() => {});
+    }
+  })();
+  return {
+    async stop() {
+      stop.abort();
+      await running;
+      await client.db(database).dropDatabase();
+    },
+  };
+}
