@@ -61,13 +61,6 @@ export async function ask<T>(path: string, options: AskOptions = {}): Promise<T>
   return (await response.json()) as T;
 }
 
-/** The answer as it comes, for what is endless; fails as `ask` does where it does not begin. */
-export async function open(path: string, signal: AbortSignal): Promise<Response> {
-  const response = await send(`api/v1${path}`, { signal });
-  if (!response.ok) throw await failure(response);
-  return response;
-}
-
 async function send(path: string, { method = 'GET', body, signal }: AskOptions): Promise<Response> {
   const token = sessionStorage.getItem(TOKEN_KEY);
   try {

@@ -1,6 +1,6 @@
 /** Numbers and times as people read them. Every one has the same width wherever it can: what moves shall not jump. */
 
-export const NONE = '–';
+const NONE = '–';
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const one = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 });

@@ -28,7 +28,7 @@ export interface Rates {
 }
 
 /** Columns of equal length, which is what charts take. `null`: not known then. */
-export class Columns {
+class Columns {
   readonly at: number[] = [];
   readonly #columns = new Map<string, (number | null)[]>();
 

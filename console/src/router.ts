@@ -26,10 +26,6 @@ export function href(page: string, name?: string, query?: Readonly<Record<string
   return `#/${page}${name === undefined ? '' : `/${encodeURIComponent(name)}`}${asked === '' ? '' : `?${asked}`}`;
 }
 
-export function go(to: string): void {
-  location.hash = to;
-}
-
 /** Somebody may have typed it. */
 function decoded(text: string): string {
   try {

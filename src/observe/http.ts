@@ -153,7 +153,7 @@ async function plainAnswer(request: IncomingMessage, path: string, handlers: Htt
     return { ...json(302, { console: CONSOLE_PATH }), headers: { Location: 'console/' } };
   }
   const route = ROUTES.get(path);
-  if (!route) return json(404, { error: 'not found', paths: [...ROUTES.keys()] });
+  if (!route) return json(404, { error: 'not found', paths: [...ROUTES.keys(), CONSOLE_PATH] });
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return { ...json(405, { error: 'only GET and HEAD' }), headers: { Allow: 'GET, HEAD' } };
   }

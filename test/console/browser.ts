@@ -15,7 +15,7 @@ import { ServersUnavailable } from '../servers/unavailable.ts';
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 /** What the tests have seen, for people. */
-export const PICTURES = fileURLToPath(new URL('../../test-results/console/', import.meta.url));
+const PICTURES = fileURLToPath(new URL('../../test-results/console/', import.meta.url));
 
 const found = await chromiumBinary((line) => console.log(line)).catch((error: unknown) => {
   if (error instanceof ServersUnavailable) return error;

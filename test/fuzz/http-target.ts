@@ -159,7 +159,7 @@ export const httpTarget: Target = {
         for (const answer of answers) {
           assert.match(
             answer,
-            /^($|HTTP\/1\.1 (100|200|201|400|403|404|405|413|414|415|417|429|431|501|505) )/,
+            /^($|HTTP\/1\.1 (100|200|201|302|304|400|403|404|405|413|414|415|417|429|431|501|505) )/,
             answer.slice(0, 200),
           );
         }

@@ -141,11 +141,11 @@ test('HEAD answers as GET does, without the body', async (t) => {
 
 test('another path is 404 and lists what there is; another method is 405 and says which are allowed', async (t) => {
   const { url } = await serve(t);
-  for (const path of ['/', '/metrics/', '/Metrics', '//status']) {
+  for (const path of ['/metrics/', '/Metrics', '//status']) {
     assert.equal((await fetch(url + path)).status, 404, path);
   }
   const missing: unknown = await (await fetch(`${url}/nothing`)).json();
-  assert.deepEqual(missing, { error: 'not found', paths: ['/metrics', '/healthz', '/readyz', '/status'] });
+  assert.deepEqual(missing, { error: 'not found', paths: ['/metrics', '/healthz', '/readyz', '/status', '/console/'] });
   const posted = await fetch(`${url}/metrics`, { method: 'POST', body: 'x'.repeat(100_000) });
   assert.equal(posted.status, 405);
   assert.equal(posted.headers.get('allow'), 'GET, HEAD');
