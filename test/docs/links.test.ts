@@ -14,6 +14,8 @@ const START = 'README.md';
 interface Page {
   /** As they stand, without those to other hosts. */
   readonly links: readonly string[];
+  /** Of each link, in the same order. */
+  readonly words: readonly string[];
   readonly anchors: ReadonlySet<string>;
 }
 
@@ -44,6 +46,19 @@ test('every relative link leads to a file, and every #anchor to a heading', asyn
     }
   }
   assert.deepEqual(dead, []);
+});
+
+test('a test that a page names by its words is where the page says', async () => {
+  const wrong: string[] = [];
+  for (const [page, { links, words }] of await allPages()) {
+    for (const [at, link] of links.entries()) {
+      if (!/\/test\/.*\.ts$/.test(link)) continue;
+      const source = await readFile(join(ROOT, targetOf(page, link).path), 'utf8');
+      // In the source a quote may be escaped.
+      if (!source.replaceAll('\\', '').includes(words[at]!)) wrong.push(`${page}: ${words[at]}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
 });
 
 test('every page that the program or a setting names is there', async () => {
@@ -80,7 +95,11 @@ async function allPages(): Promise<ReadonlyMap<string, Page>> {
 
 function pageOf(markdown: string): Page {
   const text = markdown.replaceAll(/^ *```[\s\S]*?^ *```/gm, '');
-  const links = [...text.matchAll(/\]\((?<link>[^)\s]+)\)/g)].map(({ groups }) => groups!['link']!);
+  const found = [...text.matchAll(/(?:\[(?<words>[^\][]*))?\]\((?<link>[^)\s]+)\)/g)].flatMap(({ groups }) => {
+    const { words = '', link = '' } = groups!;
+    // Those to other hosts are not ours to keep.
+    return /^[a-z]+:/.test(link) ? [] : { link, words: words.replaceAll('\\', '').replaceAll(/\s+/g, ' ') };
+  });
   const anchors = new Set<string>();
   for (const { groups } of text.matchAll(/^#{1,6} +(?<heading>.+?) *$/gm)) {
     const slug = slugOf(groups!['heading']!);
@@ -88,7 +107,7 @@ function pageOf(markdown: string): Page {
     for (let n = 1; anchors.has(anchor); n++) anchor = `${slug}-${n}`;
     anchors.add(anchor);
   }
-  return { links: links.filter((link) => !/^[a-z]+:/.test(link)), anchors };
+  return { links: found.map(({ link }) => link), words: found.map(({ words }) => words), anchors };
 }
 
 function slugOf(heading: string): string {
