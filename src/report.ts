@@ -172,7 +172,7 @@ function sourceStatus(group: FeedGroup, parts: EngineParts): Omit<SourceStatus, 
 }
 
 const NOBODY_READS = {
-  state: 'stopped',
+  state: 'idle',
   member: null,
   position: null,
   lagSeconds: null,

@@ -41,7 +41,7 @@ const seconds = () => z.number().nullable();
 const position = () => z.string().nullable();
 const count = () => z.int().min(0);
 
-const sourceState = z.enum(['connecting', 'reading', 'held', 'reconnecting', 'stopped', 'position_lost']);
+const sourceState = z.enum(['connecting', 'reading', 'held', 'reconnecting', 'stopped', 'position_lost', 'idle']);
 
 const sourceStatus = name(
   'SourceStatus',

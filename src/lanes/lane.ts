@@ -108,7 +108,9 @@ export class Lane {
   }
 
   get queued(): number {
-    return this.#intake.size + this.#window.size - this.#window.sent;
+    const { size, sent, unanswered, parking } = this.#window;
+    // What was answered while the lane is held is sent again.
+    return this.#intake.size + size - (this.#hold ? unanswered + parking : sent);
   }
 
   get unconfirmed(): number {

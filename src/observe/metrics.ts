@@ -5,13 +5,12 @@
  * Invariant: a counter exists from the start with 0: Prometheus sees no increase in a series that appears with its first fault.
  */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { SourceState } from '../source/source.ts';
 import { PARK_REASONS } from '../worker/protocol.ts';
 import type { ParkReason } from '../worker/protocol.ts';
 import { METRICS } from './metric-list.ts';
 import type { MetricSpec } from './metric-list.ts';
 import { GAP_REASONS } from './status.ts';
-import type { StatusReport } from './status.ts';
+import type { SourceStatus, StatusReport } from './status.ts';
 
 /** One source's counters. */
 export interface SourceMeter {
@@ -272,4 +271,5 @@ const SOURCE_STATES = Object.keys({
   reconnecting: true,
   position_lost: true,
   stopped: true,
-} satisfies Record<SourceState, true>);
+  idle: true,
+} satisfies Record<SourceStatus['state'], true>);

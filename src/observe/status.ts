@@ -22,7 +22,8 @@ export interface StatusReport {
 }
 
 export interface SourceStatus {
-  readonly state: SourceState;
+  /** `idle`: all its subscriptions are paused, so nothing is read. */
+  readonly state: SourceState | 'idle';
   /** `host:port` of the member that is being read. */
   readonly member: string | null;
   /** The last entry read, `seconds:increment`. */

@@ -106,7 +106,7 @@ describe('pausing and resuming', () => {
     assert.deepEqual((await again.ready()).reasons, []);
     // With the last that reads, reading ends; with the first that comes back, it begins.
     assert.equal((await ask(again, STEADY, 'pause')).status, 200);
-    assert.equal((await again.status()).sources['src']!.state, 'stopped');
+    assert.equal((await again.status()).sources['src']!.state, 'idle');
     await write(1);
     for (const name of [STEADY, ...COMING_AND_GOING]) assert.equal((await ask(again, name, 'resume')).status, 200);
     const all = await new Traffic({ uri: servers.mongo.uri, db, eventsPerSecond: 0 }).end();

@@ -229,7 +229,9 @@ describe('a lane', () => {
     assert.equal(lane.confirmedPosition, undefined);
     assert.equal(ledger.watermark(0), undefined);
     assert.equal(lane.hold?.reason, 'unroutable');
+    assert.deepEqual([lane.queued, lane.unconfirmed], [1, 0]);
     await until(() => port.sent.length === 2);
+    assert.deepEqual([lane.queued, lane.unconfirmed], [0, 1]);
     port.listener!.confirmed(2, false);
     assert.deepEqual(positionOf(lane), { seconds: 1, increment: 0 });
     lane.close();
