@@ -7,9 +7,13 @@ import { seconds, time } from './format.ts';
 import { href, place } from './router.ts';
 import type { Place } from './router.ts';
 import { askNow, connection, health, isReady, keepAsking, status } from './state.ts';
+import { CheckpointPage } from './pages/checkpoint.tsx';
 import { CodePageView, HealthPage } from './pages/health.tsx';
 import { Missing } from './pages/missing.tsx';
 import { Overview } from './pages/overview.tsx';
+import { ParkedEvents } from './pages/parked.tsx';
+import { SinkPage, Sinks } from './pages/sinks.tsx';
+import { SourcePage, Sources } from './pages/sources.tsx';
 import { SubscriptionPage } from './pages/subscription.tsx';
 import { Subscriptions } from './pages/subscriptions.tsx';
 import { theme, THEMES } from './ui/theme.ts';
@@ -23,10 +27,22 @@ interface Page {
 const PAGES: readonly Page[] = [
   { id: 'overview', label: 'Overview', show: () => <Overview /> },
   {
+    id: 'sources',
+    label: 'Sources',
+    show: ({ name }) => (name === undefined ? <Sources /> : <SourcePage key={name} name={name} />),
+  },
+  {
+    id: 'sinks',
+    label: 'Sinks',
+    show: ({ name }) => (name === undefined ? <Sinks /> : <SinkPage key={name} name={name} />),
+  },
+  {
     id: 'subscriptions',
     label: 'Subscriptions',
     show: ({ name }) => (name === undefined ? <Subscriptions /> : <SubscriptionPage key={name} name={name} />),
   },
+  { id: 'parked', label: 'Parked', show: () => <ParkedEvents /> },
+  { id: 'checkpoint', label: 'Checkpoint', show: () => <CheckpointPage /> },
   {
     id: 'health',
     label: 'Health',

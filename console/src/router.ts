@@ -34,3 +34,15 @@ function decoded(text: string): string {
     return text;
   }
 }
+
+/** `change` of the place's query; what is empty is left out. A link to it can be sent to somebody. */
+export function search(changes: Readonly<Record<string, string>>): void {
+  const { page, name, query } = place.value;
+  const asked = new URLSearchParams(query);
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === '') asked.delete(key);
+    else asked.set(key, value);
+  }
+  history.replaceState(null, '', href(page, name, Object.fromEntries(asked)));
+  hash.value = location.hash;
+}

@@ -1,9 +1,15 @@
 /** What the engine says, in the very types of who says it: nothing of it is written twice, and nothing of zod comes along. */
 import type { z } from 'zod';
 import type {
+  checkpointAnswer,
   codeDetail,
+  gapAnswer,
+  parkedAnswer,
+  parkedDetail,
   problemSchema,
   reasonAnswer,
+  sinkAnswer,
+  sourceAnswer,
   subscriptionAnswer,
   subscriptionDetail,
 } from '../../src/api/schemas.ts';
@@ -12,8 +18,14 @@ export type { StatusReport, SubscriptionStatus } from '../../src/observe/status.
 
 export type Problem = z.input<typeof problemSchema>;
 export type Reason = z.input<typeof reasonAnswer>;
+export type Source = z.input<typeof sourceAnswer>;
+export type Sink = z.input<typeof sinkAnswer>;
 export type Subscription = z.input<typeof subscriptionAnswer>;
 export type SubscriptionDetail = z.input<typeof subscriptionDetail>;
+export type Checkpoint = z.input<typeof checkpointAnswer>;
+export type Gap = z.input<typeof gapAnswer>;
+export type Parked = z.input<typeof parkedAnswer>;
+export type ParkedDetail = z.input<typeof parkedDetail>;
 export type CodePage = z.input<typeof codeDetail>;
 
 export interface Health {

@@ -1,6 +1,6 @@
 /** Two engines for the console to show: one that is well and under load, and one that has every trouble and a token. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MongoClient } from 'mongodb';
+import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import type { SharedServers } from '../servers/with-servers.ts';
@@ -14,11 +14,12 @@ export interface EngineUnderTest extends AsyncDisposable {
   readonly engine: EngineProcess;
   /** Of the console. */
   readonly url: string;
+  readonly token?: string;
 }
 
 export async function wellEngine({ mongo, rabbit }: SharedServers, database: string): Promise<EngineUnderTest> {
   const queue = (name: string): object => ({ name: `${database}-${name}`, arguments: SHORT, bind: '#' });
-  return start({
+  const well = await start({
     sources: { shop: { uri: mongo.uri } },
     sinks: { rabbit: { uri: rabbit.uri } },
     subscriptions: [
@@ -40,6 +41,14 @@ export async function wellEngine({ mongo, rabbit }: SharedServers, database: str
       },
     ],
   });
+  const traffic = load(mongo.uri, database);
+  return {
+    ...well,
+    async [Symbol.asyncDispose]() {
+      await traffic.stop();
+      await well[Symbol.asyncDispose]();
+    },
+  };
 }
 
 export async function illEngine({ mongo, rabbit, client }: SharedServers, database: string): Promise<EngineUnderTest> {
@@ -72,7 +81,7 @@ export async function illEngine({ mongo, rabbit, client }: SharedServers, databa
     const { subscriptions } = await statusOf(ill);
     return subscriptions['stuck']?.state === 'held' && subscriptions['parking']?.parked === 3;
   });
-  return ill;
+  return { ...ill, token: TOKEN };
 }
 
 async function start(config: object): Promise<EngineUnderTest> {
@@ -98,33 +107,28 @@ async function statusOf({
   return (await response.json()) as { subscriptions: Record<string, { state: string; parked: number }> };
 }
 
-/** Writes until it is stopped, at a few hundred a second. */
-export function load(client: MongoClient, database: string): { stop(): Promise<void> } {
+/** Writes until it is stopped, at a few hundred a second. Of its own connection, which outlives nobody's. */
+function load(uri: string, database: string): { stop(): Promise<void> } {
   const stop = new AbortController();
-  const collections = ['orders', 'products', 'reviews', 'sessions'].map((name) => client.db(database).collection(name));
   const running = (async () => {
+    const client = await MongoClient.connect(uri);
+    const collections = ['orders', 'products', 'reviews', 'sessions'].map((name) =>
+      client.db(database).collection(name),
+    );
     for (let round = 0; !stop.signal.aborted; round++) {
       const many = 8 + Math.round(6 * Math.sin(round / 12));
-      await Promise.all(
-        collections.map(async (one, n) =>
-          one.insertMany(
-            Array.from({ length: many * (n + 1) }, (_, at) => ({
-              round,
-              at,
-              customer: { city: 'Ulm' },
-              total: at * 1.5,
-            })),
-          ),
-        ),
-      );
+      const documents = (n: number): object[] =>
+        Array.from({ length: many * n }, (_, at) => ({ round, at, customer: { city: 'Ulm' }, total: at * 1.5 }));
+      await Promise.all(collections.map(async (one, n) => one.insertMany(documents(n + 1))));
       await sleep(100, undefined, { signal: stop.signal }).catch(() => {});
     }
+    await client.db(database).dropDatabase();
+    await client.close();
   })();
   return {
     async stop() {
       stop.abort();
       await running;
-      await client.db(database).dropDatabase();
     },
   };
 }

@@ -1,56 +1,29 @@
 /** The console in a real Chromium, between real servers: every page, what can be done there, in both schemes, by keyboard, on a phone. */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
-import { useSharedServers } from '../servers/with-servers.ts';
-import { noChromium, startBrowser, WatchedPage } from './browser.ts';
-import { illEngine, load, TOKEN, wellEngine } from './engines.ts';
-import type { EngineUnderTest } from './engines.ts';
+import { describe, test } from 'node:test';
+import { noChromium, WatchedPage } from './browser.ts';
+import { illEngine, TOKEN, wellEngine } from './engines.ts';
+import { enter, settled, useConsole } from './use-console.ts';
 
 /** What is seen before anybody has waited for anything. */
 const MOST_FIRST_BYTES = 100_000;
 
 describe('the console', { skip: noChromium }, () => {
-  let browser: Browser;
-  let well: EngineUnderTest;
-  let ill: EngineUnderTest;
-  let traffic: ReturnType<typeof load>;
-  // Before the servers' own, which end what this needs.
-  after(async () => {
-    await browser?.close();
-    await traffic?.stop();
-    await servers.client.db('console_ill').dropDatabase();
-    await well?.[Symbol.asyncDispose]();
-    await ill?.[Symbol.asyncDispose]();
+  const it = useConsole({
+    well: async (servers) => wellEngine(servers, 'console_well'),
+    ill: async (servers) => illEngine(servers, 'console_ill'),
   });
-  const servers = useSharedServers();
-  before(async () => {
-    [browser, well, ill] = await Promise.all([
-      startBrowser(),
-      wellEngine(servers, 'console_well'),
-      illEngine(servers, 'console_ill'),
-    ]);
-    traffic = load(servers.client, 'console_well');
-  });
-
-  /** Opens a page of an engine; with its token, where it has one. */
-  async function show(
-    it: EngineUnderTest,
-    at: string,
-    options: Parameters<typeof WatchedPage.open>[2] = {},
-  ): Promise<WatchedPage> {
-    const watched = await WatchedPage.open(browser, `${it.url}#/${at}`, options);
-    if (it === ill) await enter(watched.page, TOKEN);
-    return watched;
-  }
-
-  async function enter(page: Page, token: string): Promise<void> {
-    await page.getByLabel('Token', { exact: true }).fill(token);
-    await page.getByRole('button', { name: 'Go on' }).click();
-  }
+  const { show } = it;
 
   const PAGES: readonly (readonly [at: string, heading: RegExp])[] = [
     ['overview', /^Overview$/],
+    ['sources', /^Sources$/],
+    ['sources/shop', /shop$/],
+    ['sources/spare', /spare$/],
+    ['sinks', /^Sinks$/],
+    ['sinks/rabbit', /rabbit$/],
+    ['parked', /^Parked events$/],
+    ['checkpoint', /^Checkpoint$/],
     ['subscriptions', /^Subscriptions$/],
     ['subscriptions/stuck', /stuck$/],
     ['health', /^Health$/],
@@ -60,9 +33,9 @@ describe('the console', { skip: noChromium }, () => {
 
   for (const colorScheme of ['light', 'dark'] as const) {
     test(`each page is there, accessible, and quiet: ${colorScheme}`, async () => {
-      const watched = await show(ill, 'overview', { colorScheme });
+      const watched = await show('ill', 'overview', { colorScheme });
       for (const [at, heading] of PAGES) {
-        await watched.page.goto(`${ill.url}#/${at}`);
+        await watched.page.goto(`${it.engines.ill.url}#/${at}`);
         await watched.page.getByRole('heading', { level: 1, name: heading }).waitFor();
         await settled(watched.page);
         await watched.assertAccessible(`${at}, ${colorScheme}`);
@@ -74,13 +47,13 @@ describe('the console', { skip: noChromium }, () => {
   }
 
   test('each page fits a phone', async () => {
-    const watched = await show(ill, 'overview', {
+    const watched = await show('ill', 'overview', {
       viewport: { width: 360, height: 740 },
       hasTouch: true,
       isMobile: true,
     });
     for (const [at, heading] of PAGES) {
-      await watched.page.goto(`${ill.url}#/${at}`);
+      await watched.page.goto(`${it.engines.ill.url}#/${at}`);
       await watched.page.getByRole('heading', { level: 1, name: heading }).waitFor();
       await settled(watched.page);
       await watched.assertFitsWidth(at);
@@ -91,13 +64,13 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('the first paint takes at most 100 KB, from this engine alone', async (t) => {
-    const context = await browser.newContext();
+    const context = await it.browser.newContext();
     const page = await context.newPage();
     const session = await context.newCDPSession(page);
     await session.send('Network.enable');
     let bytes = 0;
     session.on('Network.loadingFinished', ({ encodedDataLength }) => (bytes += encodedDataLength));
-    await page.goto(well.url);
+    await page.goto(it.engines.well.url);
     await page.getByText('Path of the data').waitFor();
     await page.locator('canvas').first().waitFor();
     t.diagnostic(`${bytes} bytes, charts and the first answers included`);
@@ -106,7 +79,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('the overview draws the path of the data as it flows, and says that nothing holds it up', async () => {
-    const watched = await show(well, '');
+    const watched = await show('well', '');
     const { page } = watched;
     await page.getByText('Nothing holds it up.').waitFor();
     const orders = page.locator('[data-node="subscription/orders"]');
@@ -125,7 +98,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('what needs attention is said, with what to do, and leads to the page of the code', async () => {
-    const watched = await show(ill, 'overview');
+    const watched = await show('ill', 'overview');
     const { page } = watched;
     const attention = page.locator('.attention');
     await attention.getByText(/subscription "stuck": .*held, unroutable/).waitFor();
@@ -140,7 +113,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('it asks for the token, says when it is wrong, and keeps it as long as the tab', async () => {
-    const watched = await WatchedPage.open(browser, ill.url);
+    const watched = await WatchedPage.open(it.browser, it.engines.ill.url);
     const { page } = watched;
     await page.getByRole('heading', { name: 'Token' }).waitFor();
     await watched.assertAccessible('asking for the token');
@@ -157,7 +130,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('a subscription is paused and resumed, by keyboard alone, once it was confirmed', async () => {
-    const watched = await show(well, 'subscriptions');
+    const watched = await show('well', 'subscriptions');
     const { page } = watched;
     const pause = page.getByRole('button', { name: 'Pause audit' });
     await pause.focus();
@@ -183,7 +156,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('subscriptions are found by name and state; none found says so', async () => {
-    const watched = await show(ill, 'subscriptions');
+    const watched = await show('ill', 'subscriptions');
     const { page } = watched;
     const rows = page.locator('tbody tr');
     await rows.nth(2).waitFor();
@@ -199,7 +172,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('a subscription shows what holds which of its lanes, and its configuration without secrets', async () => {
-    const watched = await show(ill, 'subscriptions/stuck');
+    const watched = await show('ill', 'subscriptions/stuck');
     const { page } = watched;
     await page.getByText(/1 lane held for .*: /).waitFor();
     await page.getByLabel('Only held ones').check();
@@ -208,13 +181,13 @@ describe('the console', { skip: noChromium }, () => {
       await page.getByRole('region', { name: 'Configuration of stuck' }).innerText(),
       /"exchange": "console_ill-nobody"/,
     );
-    await page.goto(`${ill.url}#/subscriptions/nobody`);
+    await page.goto(`${it.engines.ill.url}#/subscriptions/nobody`);
     await page.getByText(/There is no subscription "nobody"/i).waitFor();
     await watched.close();
   });
 
   test('an engine that is gone is told of, and what was seen stays; when it is back it goes on', async () => {
-    const watched = await show(well, 'overview');
+    const watched = await show('well', 'overview');
     const { page } = watched;
     await page.getByText('Nothing holds it up.').waitFor();
     await page.route('**/*', async (route) => route.abort());
@@ -228,7 +201,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('colours are the system’s until somebody chooses', async () => {
-    const watched = await show(well, '', { colorScheme: 'light' });
+    const watched = await show('well', '', { colorScheme: 'light' });
     const { page } = watched;
     const background = async (): Promise<string> =>
       page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -244,7 +217,7 @@ describe('the console', { skip: noChromium }, () => {
   });
 
   test('nobody is asked while nobody looks', async () => {
-    const watched = await show(well, '');
+    const watched = await show('well', '');
     const { page } = watched;
     await page.getByText('Nothing holds it up.').waitFor();
     let asked = 0;
@@ -259,10 +232,3 @@ describe('the console', { skip: noChromium }, () => {
     await watched.close();
   });
 });
-
-/** What is asked for has come. */
-async function settled(page: Page): Promise<void> {
-  await page.locator('.loading').first().waitFor({ state: 'detached' });
-  // What follows from it, and motion.
-  await page.waitForTimeout(300);
-}

@@ -101,7 +101,7 @@ function optionsOf(element: HTMLElement, { series, format, minutes, onPoint }: D
       y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] },
     },
     axes: [
-      { ...axis, space: 80, values: '{HH}:{mm}:{ss}' },
+      { ...axis, size: 26, space: 80, values: '{HH}:{mm}:{ss}' },
       { ...axis, size: 64, space: 32, values: (_, splits) => splits.map((value) => format(value)) },
     ],
     series: [

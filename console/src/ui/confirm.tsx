@@ -10,11 +10,21 @@ interface ConfirmProps {
   /** What the button says. */
   readonly verb: string;
   readonly isDanger?: boolean;
+  /** Whether it can be done. */
+  readonly isReady?: boolean;
   readonly work: () => Promise<void>;
   readonly close: () => void;
 }
 
-export function Confirm({ title, children, verb, isDanger = false, work, close }: ConfirmProps): JSX.Element {
+export function Confirm({
+  title,
+  children,
+  verb,
+  isDanger = false,
+  isReady = true,
+  work,
+  close,
+}: ConfirmProps): JSX.Element {
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<AskError>();
   const run = async (): Promise<void> => {
@@ -36,7 +46,12 @@ export function Confirm({ title, children, verb, isDanger = false, work, close }
         <button type="button" onClick={close}>
           Cancel
         </button>
-        <button type="button" class={isDanger ? 'danger' : 'primary'} disabled={isBusy} onClick={() => void run()}>
+        <button
+          type="button"
+          class={isDanger ? 'danger' : 'primary'}
+          disabled={isBusy || !isReady}
+          onClick={() => void run()}
+        >
           {isBusy ? 'Under way …' : verb}
         </button>
       </footer>

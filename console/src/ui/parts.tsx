@@ -183,3 +183,18 @@ export function Dialog({ title, close, children, wide = false }: DialogProps): J
     </dialog>
   );
 }
+
+/** As links; a dash where there is none. */
+export function Names({ page, names }: { page: string; names: readonly string[] }): JSX.Element {
+  if (names.length === 0) return <>–</>;
+  return (
+    <>
+      {names.map((name, n) => (
+        <>
+          {n > 0 && ', '}
+          <a href={href(page, name)}>{name}</a>
+        </>
+      ))}
+    </>
+  );
+}

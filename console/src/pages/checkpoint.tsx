@@ -1,0 +1,164 @@
+/** Where each subscription stands, and what was never delivered. */
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { count, time } from '../format.ts';
+import { href } from '../router.ts';
+import type { Checkpoint, Gap } from '../types.ts';
+import { useLoaded } from '../ui/loaded.ts';
+import { Card, Dialog, Empty, Failure, Loading, Scroll, Title } from '../ui/parts.tsx';
+
+interface Answer {
+  readonly subscriptions: readonly Checkpoint[];
+  readonly gaps: readonly Gap[];
+  readonly gapsOnRecord: number;
+}
+
+const EVERY_MS = 3_000;
+
+export function CheckpointPage(): JSX.Element {
+  const { value, error, again } = useLoaded<Answer>('/checkpoint', EVERY_MS);
+  const [lanesOf, showLanes] = useState<string>();
+  const shown = value?.subscriptions.find(({ name }) => name === lanesOf);
+  return (
+    <>
+      <Title>Checkpoint</Title>
+      {error && <Failure error={error} again={again} />}
+      {!value && !error && <Loading what="the checkpoint" />}
+      {value?.subscriptions.length === 0 && <Empty title="No subscription has stored where it begins yet." />}
+      {value && value.subscriptions.length > 0 && (
+        <Scroll label="Positions">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Subscription</th>
+                <th scope="col">Source</th>
+                <th scope="col">Confirmed to</th>
+                <th scope="col">Reads on from</th>
+                <th scope="col" class="n">
+                  Lanes
+                </th>
+                <th scope="col">Stored at</th>
+              </tr>
+            </thead>
+            <tbody>
+              {value.subscriptions.map((one) => (
+                <tr key={one.name}>
+                  <th scope="row">
+                    {one.configured ? (
+                      <a href={href('subscriptions', one.name)}>{one.name}</a>
+                    ) : (
+                      `${one.name} (not configured)`
+                    )}
+                  </th>
+                  <td>{one.source}</td>
+                  <td>
+                    {one.watermark ? (
+                      <>
+                        {time(one.watermark.time)} <code class="muted">{one.watermark.position}</code>
+                      </>
+                    ) : (
+                      <span class="muted">nothing yet</span>
+                    )}
+                  </td>
+                  <td>
+                    {time(one.resume.time)} <code class="muted">{one.resume.position}</code>
+                  </td>
+                  <td class="n">
+                    <button type="button" class="link" onClick={() => showLanes(one.name)}>
+                      {count(one.lanes.length)} of {count(one.partitions)}
+                      <span class="hidden"> lanes of {one.name}</span>
+                    </button>
+                  </td>
+                  <td>{time(one.updatedAt)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+      {value && <Gaps gaps={value.gaps} onRecord={value.gapsOnRecord} />}
+      {shown && <Lanes of={shown} close={() => showLanes(undefined)} />}
+    </>
+  );
+}
+
+function Gaps({ gaps, onRecord }: { gaps: readonly Gap[]; onRecord: number }): JSX.Element {
+  return (
+    <Card
+      title={`Gaps (${count(onRecord)})`}
+      aside={<p class="muted">changes that were not delivered and never will be</p>}
+    >
+      {gaps.length === 0 ? (
+        <Empty title="None: everything since each start was delivered." />
+      ) : (
+        <Scroll label="Gaps">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Subscription</th>
+                <th scope="col">From</th>
+                <th scope="col">To</th>
+                <th scope="col">Reason</th>
+                <th scope="col">Noticed</th>
+              </tr>
+            </thead>
+            <tbody>
+              {gaps.toReversed().map((gap) => (
+                <tr key={`${gap.subscription} ${gap.from} ${gap.at}`}>
+                  <th scope="row">{gap.subscription}</th>
+                  <td>
+                    {time(gap.fromTime)} <code class="muted">{gap.from}</code>
+                  </td>
+                  <td>
+                    {time(gap.toTime)} <code class="muted">{gap.to}</code>
+                  </td>
+                  <td>{gap.reason}</td>
+                  <td>{time(gap.at)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Card>
+  );
+}
+
+function Lanes({ of, close }: { of: Checkpoint; close: () => void }): JSX.Element {
+  return (
+    <Dialog title={`Lanes of ${of.name}`} close={close}>
+      {of.lanes.length === 0 ? (
+        <Empty title="None has confirmed anything yet." />
+      ) : (
+        <Scroll label="Lanes">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col" class="n">
+                  Partition
+                </th>
+                <th scope="col">Confirmed to</th>
+                <th scope="col" class="n">
+                  Index
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {of.lanes.map(({ partition, position, index }) => (
+                <tr key={partition}>
+                  <th scope="row" class="n">
+                    {partition}
+                  </th>
+                  <td>
+                    <code>{position}</code>
+                  </td>
+                  <td class="n">{index}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Dialog>
+  );
+}
