@@ -11,7 +11,7 @@ export interface ConsoleUnderTest<Name extends string> {
   readonly engines: Readonly<Record<Name, EngineUnderTest>>;
   readonly servers: SharedServers;
   /** Opens a page of an engine; with its token, where it has one. */
-  show(engine: Name, at: string, options?: Parameters<typeof WatchedPage.open>[2]): Promise<WatchedPage>;
+  readonly show: (engine: Name, at: string, options?: Parameters<typeof WatchedPage.open>[2]) => Promise<WatchedPage>;
 }
 
 export function useConsole<Name extends string>(
@@ -35,7 +35,7 @@ export function useConsole<Name extends string>(
     get browser() {
       return browser;
     },
-    async show(name, at, options = {}) {
+    show: async (name, at, options = {}) => {
       const { url, token } = engines[name];
       const watched = await WatchedPage.open(browser, `${url}#/${at}`, options);
       if (token !== undefined) await enter(watched.page, token);
