@@ -37,7 +37,8 @@ export function heldUpBy(
     if (held) return `The lanes of "${name}" are held, ${held.reason}: ${held.detail}.`;
   }
   for (const [name, { state }] of Object.entries(sources)) {
-    if (state !== 'reading' && state !== 'held' && state !== 'idle') return `Source "${name}" is ${state.replaceAll('_', ' ')}.`;
+    if (state !== 'reading' && state !== 'held' && state !== 'idle')
+      return `Source "${name}" is ${state.replaceAll('_', ' ')}.`;
   }
   const late = Object.entries(subscriptions).find(
     ([, { state, lagSeconds }]) => state !== 'paused' && (lagSeconds ?? 0) > BEHIND_SECONDS,
