@@ -80,6 +80,21 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await check(options);
     });
 
+  withJson(withConfig(program.command('plan')))
+    .description('Where sources, sinks and subscriptions are managed online: show what the file would change.')
+    .action(async (options: { config: string; json: boolean }) => {
+      const { plan } = await import('./commands/plan.ts');
+      outcome.exitCode = await plan(options);
+    });
+
+  withJson(withConfig(program.command('apply')))
+    .description('Make what the file says the newest version: in the running engine, or for its next start.')
+    .option('--yes', 'do not ask', false)
+    .action(async (options: { config: string; yes: boolean; json: boolean }) => {
+      const { apply } = await import('./commands/plan.ts');
+      outcome.exitCode = await apply(options);
+    });
+
   program
     .command('tail')
     .description("Print a replica set's changes to standard output; no broker, no file, nothing kept.")

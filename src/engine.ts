@@ -10,17 +10,18 @@
 import { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Feed } from './feed/feed.ts';
 import { FeedGroup } from './feed/feed-group.ts';
+import { FeedGroups } from './feed/feed-groups.ts';
 import type { ExitCode } from './feed/feed-group.ts';
 import { sleep } from './backoff.ts';
-import { NotNowError } from './errors.ts';
+import { changeOver } from './changeover.ts';
+import type { Change } from './changeover.ts';
+import { NotNowError, UserError } from './errors.ts';
 import type { PositionLostError } from './errors.ts';
 import { makeSource } from './source/make-source.ts';
+import { AnyOf } from './source/any-of.ts';
 import { ByteBudget } from './source/byte-budget.ts';
-import { AmqpSink } from './sinks/amqp-sink.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
-import { SinkLock } from './sinks/lock.ts';
-import { Signal } from './sinks/signal.ts';
-import { StreamSinks } from './sinks/stream-sinks.ts';
+import { Destinations } from './sinks/destinations.ts';
 import { SharedPlan } from './worker/plan.ts';
 import { WorkerPool } from './worker/pool.ts';
 import { Metrics } from './observe/metrics.ts';
@@ -28,12 +29,12 @@ import type { SourceMeter } from './observe/metrics.ts';
 import { workerPlan } from './feed/worker-plan.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-hash.ts';
 import { healthFacts, statusReport } from './report.ts';
-import type { Config, SourceConfig, SubscriptionConfig } from './config/config.ts';
+import type { Config, SourceConfig, Start, SubscriptionConfig } from './config/config.ts';
 import type { Route, Stores } from './feed/route.ts';
 import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';
-import type { StatusReport } from './observe/status.ts';
 import type { LanePort } from './lanes/port.ts';
+import type { StatusReport } from './observe/status.ts';
 
 export interface EngineOptions {
   readonly config: Config;
@@ -51,6 +52,8 @@ export interface EngineOptions {
   readonly lockWaitMs?: number;
 }
 
+/** A source that is to be read from must have answered by then. */
+const REACH_MS = 15_000;
 const OVERDUE_CHECK_MS = 1_000;
 const STREAM_CONFIRM_TIMEOUT_MS = 60_000;
 /** What may be under way to a file or standard output, per lane. */
@@ -59,50 +62,32 @@ const STREAM_WINDOW = 1_024;
 export class Engine {
   readonly metrics: Metrics;
   readonly #o: EngineOptions;
+  #config: Config;
   readonly #pool: WorkerPool;
-  readonly #sinks = new Map<string, AmqpSink>();
-  /** By sink. */
-  readonly #locks = new Map<string, SinkLock>();
-  readonly #streams = new StreamSinks();
-  /** By subscription: its source is connected, and its start is stored. */
-  readonly #begun: ReadonlyMap<string, Signal>;
-  /** By source. */
-  readonly #groups: readonly FeedGroup[];
+  readonly #destinations: Destinations;
+  readonly #sources: FeedGroups;
   readonly #checkpointer: Checkpointer;
   readonly #startedAt = performance.now();
   /** Ends every part, for a reason other than being asked to. */
   readonly #over = new AbortController();
   #closing: Promise<void> | undefined;
+  /** One change at a time. */
+  #changing: Promise<unknown> = Promise.resolve();
 
   constructor(options: EngineOptions) {
     const { config, stores, log, version } = options;
     this.#o = options;
-    this.#begun = new Map(config.subscriptions.map(({ name }) => [name, new Signal()]));
+    this.#config = config;
     this.metrics = new Metrics({ version, status: () => this.status() });
-    for (const sink of config.sinks) {
-      const subscriptions = config.subscriptions.filter(({ to }) => 'sink' in to && to.sink === sink.name);
-      const { partitions } = config.pipeline;
-      const meter = this.metrics.sink(sink.name);
-      // A start that fails at the source leaves nothing behind at the broker.
-      const mayDeclare = (name: string, stop: AbortSignal): Promise<void> => this.#begun.get(name)!.fired(stop);
-      const made = new AmqpSink({ config: sink, subscriptions, partitions, log, meter, mayDeclare });
-      this.#sinks.set(sink.name, made);
-      if (!sink.lock) continue;
-      const names = subscriptions.map(({ name }) => name);
-      const waitMs = options.lockWaitMs;
-      this.#locks.set(
-        sink.name,
-        new SinkLock({ config: sink, subscriptions: names, connection: made.first, log, waitMs }),
-      );
-    }
+    this.#destinations = new Destinations({ config, log, metrics: this.metrics, lockWaitMs: options.lockWaitMs });
     this.#checkpointer = new Checkpointer({
       store: stores.checkpoints,
       intervalMs: config.checkpoint.intervalMs,
-      snapshot: () => this.#feeds.flatMap((feed) => (feed.started ? feed.snapshot() : [])),
+      snapshot: () => this.#sources.feeds.flatMap((feed) => (feed.started ? feed.snapshot() : [])),
       log,
     });
     this.#pool = new WorkerPool({ threads: config.pipeline.workers, log });
-    this.#groups = config.sources.flatMap((source) => {
+    const groups = config.sources.flatMap((source) => {
       const subscriptions = config.subscriptions.filter((it) => it.source === source.name);
       if (subscriptions.length === 0) {
         log.warn(
@@ -120,15 +105,17 @@ export class Engine {
         subscriptions.filter((it) => !paused.includes(it)).map((it) => this.#route(it)),
       );
     });
+    this.#sources = new FeedGroups(groups);
   }
 
-  get #feeds(): readonly Feed[] {
-    return this.#groups.flatMap(({ feeds }) => feeds);
+  /** What it runs with now. */
+  get config(): Config {
+    return this.#config;
   }
 
   /** Why a source was given up; undefined while none was. */
   get lost(): PositionLostError | undefined {
-    return this.#feeds.find((feed) => feed.lost)?.lost;
+    return this.#sources.feeds.find((feed) => feed.lost)?.lost;
   }
 
   /** The workers' threads; for tests that end one. */
@@ -145,13 +132,10 @@ export class Engine {
     const overdue = setInterval(() => this.#checkOverdue(), OVERDUE_CHECK_MS);
     try {
       // Sources do not wait for sinks: where a new subscription begins is settled, and stored, while a broker is still away.
-      const sinks = this.#all([
-        ...[...this.#sinks.values()].map((sink) => sink.start(end)),
-        ...[...this.#locks.values()].map((lock) => lock.run(end)),
-      ]);
-      const feeds = this.#all(this.#groups.map((group) => group.run(end))).finally(() => this.#over.abort());
-      const [outcomes] = await Promise.all([feeds, sinks]);
-      return outcomes.includes(3) && !stop.aborted ? 3 : 0;
+      const sinks = this.#all(this.#destinations.start(end));
+      const feeds = this.#all([this.#sources.run(end)]).finally(() => this.#over.abort());
+      const [[outcome]] = await Promise.all([feeds, sinks]);
+      return outcome === 3 && !stop.aborted ? 3 : 0;
     } finally {
       this.#over.abort();
       clearInterval(overdue);
@@ -164,6 +148,15 @@ export class Engine {
    * was under way has been answered, for 5 s at most: what has not comes again. Throws `NotNowError`.
    */
   async pause(subscription: string): Promise<void> {
+    await this.#one(async () => this.#pause(subscription));
+  }
+
+  /** Goes on where it was paused. Resolves once it is read again. Throws `NotNowError`, `UserError` and `PositionLostError`. */
+  async resume(subscription: string): Promise<void> {
+    await this.#one(async () => this.#resume(subscription));
+  }
+
+  async #pause(subscription: string): Promise<void> {
     const { group, pausedAt } = this.#found(subscription);
     if (pausedAt !== undefined) return;
     if (!(await group.remove(subscription, (record) => ({ ...record, pausedAt: Date.now() })))) {
@@ -174,8 +167,7 @@ export class Engine {
     this.#o.log.info({ subscription }, 'Paused.');
   }
 
-  /** Goes on where it was paused. Resolves once it is read again. Throws `NotNowError`, `UserError` and `PositionLostError`. */
-  async resume(subscription: string): Promise<void> {
+  async #resume(subscription: string): Promise<void> {
     const { group, config, pausedAt } = this.#found(subscription);
     if (pausedAt === undefined) return;
     await group.add(this.#route(config));
@@ -184,12 +176,51 @@ export class Engine {
 
   /** Into the file or the standard output that it goes to, beside its lanes. */
   streamPort(config: SubscriptionConfig): LanePort {
-    return this.#port(config);
+    return this.#destinations.port(config);
+  }
+
+  /** Throws `UserError`, `NotNowError` and `PositionLostError`: all is as it was then. */
+  async change(change: Change): Promise<void> {
+    await this.#one(async () => {
+      await changeOver(
+        {
+          config: this.#config,
+          sources: this.#sources,
+          destinations: this.#destinations,
+          adopt: (config) => (this.#config = config),
+          group: (source) => this.#group(source, []),
+          route: (config, start) => this.#route(config, start),
+          reach: async (source) => this.#reach(source),
+        },
+        change,
+      );
+    });
+  }
+
+  /** After all that was asked for before. */
+  async #one<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#changing.then(work);
+    this.#changing = done.catch(() => undefined);
+    return await done;
+  }
+
+  async #reach(config: SourceConfig): Promise<void> {
+    const budget = new ByteBudget(this.#config.pipeline.inFlightBytes);
+    const source = makeSource({ config, subscriptions: [], budget, log: this.#o.log, onReconnect: () => undefined });
+    using near = new AnyOf([this.#over.signal]).within(REACH_MS, new Error('it does not answer'));
+    try {
+      await source.connect(near.signal);
+    } catch (error) {
+      if (!near.signal.aborted || error instanceof UserError) throw error;
+      throw new NotNowError(`Source "${config.name}" cannot be reached: ${source.downFor ?? 'it does not answer'}.`);
+    } finally {
+      await source.close();
+    }
   }
 
   #found(subscription: string) {
-    const config = this.#o.config.subscriptions.find(({ name }) => name === subscription);
-    const group = this.#groups.find(({ name }) => name === config?.source);
+    const config = this.#config.subscriptions.find(({ name }) => name === subscription);
+    const group = this.#sources.get(config?.source ?? '');
     if (!config || !group) throw new Error(`there is no subscription "${subscription}"`);
     const isRead = group.feeds.some(({ members }) => members.some(({ route }) => route.config.name === subscription));
     return { group, config, pausedAt: isRead ? undefined : this.#o.stores.checkpoints.get(subscription)?.pausedAt };
@@ -220,7 +251,8 @@ export class Engine {
   }
 
   #group(source: SourceConfig, routes: readonly Route[]): FeedGroup {
-    const { config, stores, log } = this.#o;
+    const { stores, log } = this.#o;
+    const config = this.#config;
     const meter = this.metrics.source(source.name);
     return new FeedGroup({
       name: source.name,
@@ -234,9 +266,7 @@ export class Engine {
       inSteps: source.serverFilter || source.mode === 'changeStream',
       log,
       onStarted: (feed) => {
-        const names = feed.members.map(({ route }) => route.config.name);
-        for (const name of names) this.#begun.get(name)!.fire();
-        for (const lock of this.#locks.values()) for (const name of names) lock.identify(name, feed.replicaSetId);
+        for (const { route } of feed.members) this.#destinations.begun(route.config.name, feed.replicaSetId);
       },
       onLost: async (feed, error, stop) => {
         const { adviceOnLoss = (): string => error.message } = this.#o;
@@ -249,7 +279,8 @@ export class Engine {
   }
 
   #feed(source: SourceConfig, routes: readonly Route[], meter: SourceMeter): Feed {
-    const { config, stores, log, repartition = false } = this.#o;
+    const { stores, log, repartition = false } = this.#o;
+    const config = this.#config;
     const { pipeline } = config;
     const budget = new ByteBudget(pipeline.inFlightBytes);
     const subscriptions = routes.map((route) => route.config);
@@ -258,7 +289,7 @@ export class Engine {
       planOf: (places) =>
         new SharedPlan(
           workerPlan(
-            config,
+            this.#config,
             source,
             places.map((route) => route?.config),
           ),
@@ -278,10 +309,10 @@ export class Engine {
   }
 
   async #close(): Promise<void> {
-    const { config, log } = this.#o;
+    const { log } = this.#o;
     const late = new AbortController();
-    const drained = Promise.all(this.#groups.map((group) => group.drain())).then(() => late.abort());
-    await sleep(config.shutdownTimeoutMs, late.signal);
+    const drained = Promise.all(this.#sources.all.map((group) => group.drain())).then(() => late.abort());
+    await sleep(this.#config.shutdownTimeoutMs, late.signal);
     if (!late.signal.aborted) {
       log.warn({ code: 'shutdown-late' }, 'Not everything was confirmed in time; it comes again at the next start.');
     }
@@ -295,27 +326,24 @@ export class Engine {
       );
     }
     await this.#checkpointer.stop();
-    await Promise.all(this.#groups.map((group) => group.close()));
+    await Promise.all(this.#sources.all.map((group) => group.close()));
     await drained;
-    await Promise.all([
-      this.#pool.close(),
-      ...[...this.#sinks.values()].map((sink) => sink.close()),
-      this.#streams.close(),
-    ]);
+    await Promise.all([this.#pool.close(), this.#destinations.close()]);
   }
 
   #checkOverdue(): void {
     const now = performance.now();
-    for (const feed of this.#feeds) feed.checkOverdue(now);
+    for (const feed of this.#sources.feeds) feed.checkOverdue(now);
   }
 
-  #route(config: SubscriptionConfig): Route {
-    const { pipeline } = this.#o.config;
+  #route(config: SubscriptionConfig, start?: Start): Route {
+    const { pipeline, sinks } = this.#config;
     const { to } = config;
-    const sink = 'sink' in to ? this.#o.config.sinks.find(({ name }) => name === to.sink) : undefined;
+    const sink = 'sink' in to ? sinks.find(({ name }) => name === to.sink) : undefined;
     return {
       config,
-      port: this.#port(config),
+      ...(start && { start }),
+      port: this.#destinations.port(config),
       window: sink?.window ?? STREAM_WINDOW,
       // A loop in this program may take its time over an event.
       confirmTimeoutMs: to.kind === 'port' ? Infinity : (sink?.confirmTimeoutMs ?? STREAM_CONFIRM_TIMEOUT_MS),
@@ -327,28 +355,12 @@ export class Engine {
     };
   }
 
-  #port(config: SubscriptionConfig): LanePort {
-    const { to } = config;
-    switch (to.kind) {
-      case 'exchange':
-      case 'queue': {
-        const port = this.#sinks.get(to.sink)!.lanePort(config);
-        return this.#locks.get(to.sink)?.guard(config.name, port) ?? port;
-      }
-      case 'port':
-        return to.port;
-      case 'stdout':
-      case 'file':
-        return this.#streams.lanePort(to, config.format);
-    }
-  }
-
   #parts() {
     return {
-      config: this.#o.config,
-      groups: this.#groups,
-      sinks: [...this.#sinks.values()],
-      locks: [...this.#locks.values()],
+      config: this.#config,
+      groups: this.#sources.all,
+      sinks: this.#destinations.sinks,
+      locks: this.#destinations.locks,
       pool: this.#pool,
       checkpointer: this.#checkpointer,
       stores: this.#o.stores,

@@ -49,6 +49,7 @@ export const USER_ERROR_CODES = [
   'topology-conflict',
   'other-replica-set',
   'repartition-needed',
+  'managed-by-file',
   'folder-locked',
   'subscription-locked',
   'folder-unusable',

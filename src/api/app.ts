@@ -11,6 +11,7 @@ import { shownJson } from '../observe/shown-json.ts';
 import type { Log } from '../observe/log.ts';
 import { checkpointEndpoint } from './checkpoint.ts';
 import { codeEndpoints } from './codes.ts';
+import { definitionEndpoints } from './definitions.ts';
 import { flowEndpoints } from './flow.ts';
 import { healthEndpoint } from './health.ts';
 import { parkedEndpoints } from './parked.ts';
@@ -32,6 +33,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as 
 
 export const endpoints: readonly Endpoint[] = [
   ...flowEndpoints,
+  ...definitionEndpoints,
   checkpointEndpoint,
   ...parkedEndpoints,
   ...parkedChangeEndpoints,

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/config.ts';
+import type { Management } from '../library/management.ts';
 import { formatPath } from '../config/faults.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
 import type { Reason } from '../observe/health.ts';
@@ -16,6 +17,7 @@ import type { ProblemCode, RequestFault } from './problem.ts';
 /** All that the API sees of an engine. */
 export interface EngineView {
   readonly config: Config;
+  readonly management: Management;
   readonly status: () => StatusReport;
   /** Why it is not delivering, and why only a restart helps; empty while it does and works. */
   readonly readiness: () => readonly Reason[];

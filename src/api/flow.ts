@@ -6,7 +6,7 @@ import { holdsByReason, underWay } from '../observe/lanes-summary.ts';
 import type { StatusReport, SubscriptionStatus } from '../observe/status.ts';
 import { asConflict } from './conflict.ts';
 import { endpoint, found, NOTHING } from './endpoint.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { Endpoint, EngineView } from './endpoint.ts';
 import { sinkAnswer, sourceAnswer, subscriptionAnswer, subscriptionDetail } from './schemas.ts';
 
 const byName = z.strictObject({ name: z.string().meta({ description: 'As it is called in the configuration.' }) });
@@ -34,7 +34,7 @@ export const flowEndpoints: readonly Endpoint[] = [
     answer: z.strictObject({ sources: z.array(sourceAnswer) }),
     handle({ config, status }) {
       const report = status();
-      return { sources: config.sources.map(({ name }) => source(name, config, report)) };
+      return { sources: config.sources.map(({ name }) => sourceOf(name, config, report)) };
     },
   }),
   endpoint({
@@ -46,9 +46,8 @@ export const flowEndpoints: readonly Endpoint[] = [
     parameters: byName,
     query: NOTHING,
     answer: sourceAnswer,
-    handle({ config, status }, { path: { name } }) {
-      known('source', name, config.sources);
-      return source(name, config, status());
+    handle(view, { path: { name } }) {
+      return source(view, name);
     },
   }),
   endpoint({
@@ -61,7 +60,7 @@ export const flowEndpoints: readonly Endpoint[] = [
     answer: z.strictObject({ sinks: z.array(sinkAnswer) }),
     handle({ config, status }) {
       const report = status();
-      return { sinks: config.sinks.map(({ name }) => sink(name, config, report)) };
+      return { sinks: config.sinks.map(({ name }) => sinkAs(name, config, report)) };
     },
   }),
   endpoint({
@@ -73,9 +72,8 @@ export const flowEndpoints: readonly Endpoint[] = [
     parameters: byName,
     query: NOTHING,
     answer: sinkAnswer,
-    handle({ config, status }, { path: { name } }) {
-      known('sink', name, config.sinks);
-      return sink(name, config, status());
+    handle(view, { path: { name } }) {
+      return sink(view, name);
     },
   }),
   endpoint({
@@ -89,10 +87,11 @@ export const flowEndpoints: readonly Endpoint[] = [
     handle({ config, status }) {
       const { subscriptions } = status();
       return {
-        subscriptions: config.subscriptions.map((one) => ({
-          ...subscription(one, config),
-          status: summary(subscriptions[one.name]!),
-        })),
+        // While one is being changed it is not read for.
+        subscriptions: config.subscriptions.flatMap((one) => {
+          const now = subscriptions[one.name];
+          return now ? [{ ...subscription(one, config), status: summary(now) }] : [];
+        }),
       };
     },
   }),
@@ -105,10 +104,8 @@ export const flowEndpoints: readonly Endpoint[] = [
     parameters: byName,
     query: NOTHING,
     answer: subscriptionDetail,
-    handle({ config, status }, { path: { name } }) {
-      const one = known('subscription', name, config.subscriptions);
-      const now = status().subscriptions[name]!;
-      return { ...subscription(one, config), status: { ...summary(now), lanes: now.lanes } };
+    handle(view, { path: { name } }) {
+      return subscriptionWithLanes(view, name);
     },
   }),
   ...(['pause', 'resume'] as const).map((what) =>
@@ -123,10 +120,9 @@ export const flowEndpoints: readonly Endpoint[] = [
       query: NOTHING,
       answer: subscriptionDetail,
       async handle(view, { path: { name } }) {
-        const one = known('subscription', name, view.config.subscriptions);
+        known('subscription', name, view.config.subscriptions);
         await asConflict(view[what](name));
-        const now = view.status().subscriptions[name]!;
-        return { ...subscription(one, view.config), status: { ...summary(now), lanes: now.lanes } };
+        return subscriptionWithLanes(view, name);
       },
     }),
   ),
@@ -140,7 +136,26 @@ function known<T extends { readonly name: string }>(what: string, name: string, 
   );
 }
 
-function source(name: string, config: Config, { sources }: StatusReport): z.input<typeof sourceAnswer> {
+export function source({ config, status }: EngineView, name: string): z.input<typeof sourceAnswer> {
+  known('source', name, config.sources);
+  return sourceOf(name, config, status());
+}
+
+export function sink({ config, status }: EngineView, name: string): z.input<typeof sinkAnswer> {
+  known('sink', name, config.sinks);
+  return sinkAs(name, config, status());
+}
+
+export function subscriptionWithLanes(
+  { config, status }: EngineView,
+  name: string,
+): z.input<typeof subscriptionDetail> {
+  const one = known('subscription', name, config.subscriptions);
+  const now = found('subscription', name, status().subscriptions[name]);
+  return { ...subscription(one, config), status: { ...summary(now), lanes: now.lanes } };
+}
+
+function sourceOf(name: string, config: Config, { sources }: StatusReport): z.input<typeof sourceAnswer> {
   return {
     name,
     configuration: declared(config).sources[name]!,
@@ -149,7 +164,7 @@ function source(name: string, config: Config, { sources }: StatusReport): z.inpu
   };
 }
 
-function sink(name: string, config: Config, { sinks }: StatusReport): z.input<typeof sinkAnswer> {
+function sinkAs(name: string, config: Config, { sinks }: StatusReport): z.input<typeof sinkAnswer> {
   return {
     name,
     configuration: declared(config).sinks[name]!,

@@ -6,7 +6,7 @@ import type { Endpoint } from './endpoint.ts';
 import { API_PATH } from './path.ts';
 import { PROBLEMS } from './problem.ts';
 import type { ProblemCode } from './problem.ts';
-import { named, problemSchema, WRITTEN } from './schemas.ts';
+import { named, problemSchema, SENT_AS, WRITTEN } from './schemas.ts';
 
 type Json = Record<string, unknown>;
 
@@ -121,7 +121,7 @@ export function schemaOf(schema: z.ZodType): Json {
   const { $schema, ...rest } = z.toJSONSchema(schema, {
     io: 'input',
     override: ({ zodSchema, jsonSchema }) => {
-      const inner = zodSchema instanceof z.ZodType && zodSchema !== schema ? named.get(zodSchema)?.id : undefined;
+      const inner = zodSchema instanceof z.ZodType && zodSchema !== schema ? idOf(zodSchema) : undefined;
       if (inner === undefined) return;
       for (const key of Object.keys(jsonSchema)) delete jsonSchema[key];
       jsonSchema.$ref = reference(inner);
@@ -130,6 +130,10 @@ export function schemaOf(schema: z.ZodType): Json {
   });
   void $schema;
   return rest;
+}
+
+function idOf(schema: z.ZodType): string | undefined {
+  return named.get(SENT_AS.get(schema) ?? schema)?.id;
 }
 
 function reference(id: string): string {

@@ -19,6 +19,7 @@ export const PROBLEMS = {
   'api-not-found': { status: 404, title: 'The API has nothing of that name.' },
   'api-method': { status: 405, title: 'The API does not know this method for that path.' },
   'api-conflict': { status: 409, title: 'What a request to the API asks for cannot be done as things are.' },
+  'managed-by-file': { status: 409, title: 'Definitions are managed in the file, and not in the running engine.' },
   'api-content-type': { status: 415, title: 'A request to the API has a body that is not said to be JSON.' },
   'api-too-large': { status: 413, title: 'A request to the API is too large.' },
   'api-too-many': { status: 429, title: 'One address has sent too many requests to the API.' },

@@ -288,3 +288,74 @@ export const codeDetail = name(
     lostOrRepeated: z.string(),
   }),
 );
+
+/** Definitions as they are sent: they are checked as a file is, once placeholders are filled in, so here they may be anything. */
+const sent = () => z.record(z.string(), z.unknown(), { error: 'a mapping' });
+
+export const definitionBodies = { source: sent(), sink: sent(), subscription: sent() } as const;
+
+/** What the document shows for them. */
+export const SENT_AS: ReadonlyMap<z.ZodType, z.ZodType> = new Map<z.ZodType, z.ZodType>([
+  [definitionBodies.source, sourceSchema],
+  [definitionBodies.sink, sinkSchema],
+  [definitionBodies.subscription, subscriptionSchema],
+]);
+
+export const definitionsBody = z.strictObject({
+  sources: z.record(z.string(), definitionBodies.source),
+  sinks: z.record(z.string(), definitionBodies.sink).default({}),
+  subscriptions: z.array(z.looseObject({ name: z.string() })).meta({ description: 'As in a file.' }),
+  by: z.string().min(1).max(200).optional().meta({ description: 'Who changes it, for the history.' }),
+});
+
+export const differenceAnswer = name(
+  'Difference',
+  z.strictObject({
+    kind: z.enum(['source', 'sink', 'subscription']),
+    name: z.string(),
+    change: z.enum(['added', 'changed', 'removed']),
+    settings: z.array(z.string()).readonly().meta({ description: 'Of what is changed: which settings.' }),
+  }),
+);
+
+export const faultAnswer = name(
+  'DefinitionFault',
+  z.strictObject({
+    path: z.string().meta({ description: 'Inside the configuration: `to.queue`.' }),
+    expected: z.string(),
+  }),
+);
+
+const versionParts = {
+  number: z.int().min(1),
+  at: time(),
+  by: z.string().meta({ description: 'Who, as they said.' }),
+  cause: z.enum(['file', 'change', 'restore']).meta({
+    description:
+      '`file`: taken from a file; `change`: one thing was changed; `restore`: an earlier version, `from`, came back.',
+  }),
+  from: z.int().nullable(),
+  changes: z.array(differenceAnswer).readonly().meta({ description: 'Against the version before.' }),
+};
+
+const definitionParts = {
+  sources: z.record(z.string(), sourceSchema),
+  sinks: z.record(z.string(), sinkSchema),
+  subscriptions: z.array(subscriptionSchema),
+};
+
+export const versionAnswer = name('Version', z.strictObject(versionParts));
+
+export const versionDetail = name(
+  'VersionWithDefinitions',
+  z.strictObject({ ...versionParts, definitions: z.strictObject(definitionParts) }),
+);
+
+export const definitionsAnswer = name(
+  'Definitions',
+  z.strictObject({
+    management: z.enum(['file', 'online']),
+    version: z.int().nullable().meta({ description: 'null where the file manages them.' }),
+    ...definitionParts,
+  }),
+);

@@ -11,6 +11,7 @@ import { fileErrorCode } from '../config/file-error.ts';
 import { UserError } from '../errors.ts';
 import { COPY, OWNER_ONLY_FILE } from './data-folder.ts';
 import { checkpointFromText, RECORD_VERSION } from './record.ts';
+import type { DefinitionVersion } from './definitions.ts';
 import type { CheckpointRecord, GapRecord } from './record.ts';
 
 export interface CheckpointCopy {
@@ -18,13 +19,22 @@ export interface CheckpointCopy {
   readonly writtenAt: string;
   readonly records: readonly CheckpointRecord[];
   readonly gaps: readonly GapRecord[];
+  /** The newest, where there are any. */
+  readonly definitions?: DefinitionVersion | undefined;
 }
 
-/** `records` are JSON, one each, as the store has them. */
-export async function writeCopy(path: string, records: Iterable<string>, gaps: readonly GapRecord[]): Promise<void> {
+interface Copied {
+  /** JSON, one each, as the store has them. */
+  readonly records: Iterable<string>;
+  readonly gaps: readonly GapRecord[];
+  readonly definitions: DefinitionVersion | undefined;
+}
+
+export async function writeCopy(path: string, { records, gaps, definitions }: Copied): Promise<void> {
   const rest =
     `"writtenAt":${JSON.stringify(new Date().toISOString())},\n` +
     `"subscriptions":[\n${[...records].join(',\n')}\n],\n` +
+    (definitions ? `"definitions":${JSON.stringify(definitions)},\n` : '') +
     `"gaps":[\n${gaps.map((gap) => JSON.stringify(gap)).join(',\n')}\n]}\n`;
   const text = `{"version":${RECORD_VERSION},"checksum":"${checksum(rest)}",\n${rest}`;
   const temporary = join(path, `${COPY}.tmp`);
@@ -65,12 +75,13 @@ export async function readCopy(path: string): Promise<CheckpointCopy | undefined
         `folder from a copy of your own; or say where to go on with \`tailrace checkpoint set\` once the damaged parts are moved away.`,
     );
   }
-  const { writtenAt, subscriptions, gaps } = JSON.parse(text) as {
+  const { writtenAt, subscriptions, gaps, definitions } = JSON.parse(text) as {
     writtenAt: string;
     subscriptions: object[];
     gaps: GapRecord[];
+    definitions?: DefinitionVersion;
   };
-  return { writtenAt, gaps, records: subscriptions.map((one) => checkpointFromText(JSON.stringify(one))) };
+  return { writtenAt, gaps, definitions, records: subscriptions.map((one) => checkpointFromText(JSON.stringify(one))) };
 }
 
 /** Subscriptions that a store should have, as it is written before its copy, and has not. */

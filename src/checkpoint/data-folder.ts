@@ -28,6 +28,7 @@ const RECENT_PREFIX = 'recent-';
 /** The databases inside `checkpoints`. */
 export const RECORDS = 'records';
 export const GAPS = 'gaps';
+export const DEFINITIONS = 'definitions';
 /** The databases inside `parked`: what is known of an event, and its bytes, under the same key. */
 export const INDEX = 'index';
 export const PAYLOADS = 'payloads';

@@ -6,8 +6,8 @@ import { writeSync } from 'node:fs';
 import { ABORT } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { UserError } from '../errors.ts';
-import { GAPS, INDEX, openDatabaseIfThere, openEnvironment, PAYLOADS, RECORDS } from './data-folder.ts';
-import { decodeCheckpoint, decodeGap, decodeParked } from './record.ts';
+import { DEFINITIONS, GAPS, INDEX, openDatabaseIfThere, openEnvironment, PAYLOADS, RECORDS } from './data-folder.ts';
+import { decodeCheckpoint, decodeDefinitions, decodeGap, decodeParked } from './record.ts';
 
 const [path = '', mode = 'read', ...names] = process.argv.slice(2);
 try {
@@ -23,6 +23,7 @@ try {
 async function read(environment: RootDatabase): Promise<void> {
   readAll(environment, RECORDS, decodeCheckpoint);
   readAll(environment, GAPS, decodeGap);
+  readAll(environment, DEFINITIONS, decodeDefinitions);
   readAll(environment, INDEX, decodeParked);
   // Payloads can be a gigabyte: only their keys are walked, and each is read by whoever wants that event again.
   for (const key of openDatabaseIfThere(environment, PAYLOADS)?.getKeys() ?? []) void key;

@@ -71,7 +71,7 @@ function recordsIn(environment: RootDatabase): CheckpointRecord[] {
   return database === undefined ? [] : readRecords(database);
 }
 
-async function reading(path: string, name: string, read: (environment: RootDatabase) => void): Promise<void> {
+export async function reading(path: string, name: string, read: (environment: RootDatabase) => void): Promise<void> {
   if (!environmentExists(path, name)) return;
   const environment = openEnvironment(path, name, 'read');
   try {

@@ -7,6 +7,7 @@ import { crc32 } from 'node:zlib';
 import { UserError } from '../errors.ts';
 import type { Position, ResumePoint, Ts } from '../source/position.ts';
 import type { ParkReason } from '../worker/protocol.ts';
+import type { DefinitionVersion } from './definitions.ts';
 
 export const RECORD_VERSION = 1;
 
@@ -198,6 +199,15 @@ export function encodeGap(gap: GapRecord): Buffer {
 export function decodeGap(bytes: Uint8Array): GapRecord {
   const gap: GapRecord = JSON.parse(unseal(bytes));
   return gap;
+}
+
+export function encodeDefinitions(version: DefinitionVersion): Buffer {
+  return seal(version);
+}
+
+export function decodeDefinitions(bytes: Uint8Array): DefinitionVersion {
+  const version: DefinitionVersion = JSON.parse(unseal(bytes));
+  return version;
 }
 
 export function encodeParked(summary: ParkedSummary, bytes: number): Buffer {

@@ -11,6 +11,7 @@ import type { CheckpointCopy } from './copy.ts';
 import {
   CHECKPOINTS,
   COPY,
+  DEFINITIONS,
   environmentExists,
   GAPS,
   inOneTransaction,
@@ -22,7 +23,7 @@ import {
 import { environmentDamage } from './probe.ts';
 import { readDurable } from './read-only.ts';
 import { readRecent } from './recent.ts';
-import { encodeCheckpoint, encodeGap } from './record.ts';
+import { encodeCheckpoint, encodeDefinitions, encodeGap } from './record.ts';
 
 export interface Restored {
   readonly copy: CheckpointCopy;
@@ -57,8 +58,10 @@ export async function restoreCheckpoints(path: string): Promise<Restored | undef
   const environment = openEnvironment(path, RESTORING, 'write');
   const records = openDatabase(environment, RECORDS);
   const gaps = openDatabase(environment, GAPS);
+  const definitions = openDatabase(environment, DEFINITIONS);
   await inOneTransaction(environment, () => {
     for (const record of copy.records) void records.put(record.subscription, encodeCheckpoint(record));
+    if (copy.definitions) void definitions.put(copy.definitions.number, encodeDefinitions(copy.definitions));
     for (const gap of copy.gaps) void gaps.put([gap.at, gap.source, gap.subscription], encodeGap(gap));
   });
   await environment.close();

@@ -13,9 +13,11 @@ import type { Log } from '../observe/log.ts';
 import { UserError } from '../errors.ts';
 import { missingFrom, readCopy, removeCopy, writeCopy } from './copy.ts';
 import type { CheckpointCopy } from './copy.ts';
+import { DefinitionStore } from './definitions.ts';
 import {
   CHECKPOINTS,
   COPY,
+  DEFINITIONS,
   environmentExists,
   GAPS,
   inOneTransaction,
@@ -37,6 +39,7 @@ import type { CheckpointRecord, GapRecord } from './record.ts';
 const COPY_EVERY_MS = 1_000;
 
 export class CheckpointStore implements AsyncDisposable {
+  readonly definitions: DefinitionStore;
   readonly #path: string;
   readonly #log: Log;
   readonly #durable: RootDatabase;
@@ -90,6 +93,11 @@ export class CheckpointStore implements AsyncDisposable {
     this.#recent = recent;
     this.#durableRecords = openDatabase(durable, RECORDS);
     this.#gaps = openDatabase(durable, GAPS);
+    this.definitions = new DefinitionStore(
+      durable,
+      openDatabase(durable, DEFINITIONS),
+      () => (this.#copyDue = 'urgent'),
+    );
   }
 
   get(subscription: string): CheckpointRecord | undefined {
@@ -270,7 +278,11 @@ export class CheckpointStore implements AsyncDisposable {
     this.#copyDue = 'no';
     this.#copiedAt = performance.now();
     try {
-      await writeCopy(this.#path, this.#texts.values(), readAllGaps(this.#gaps));
+      await writeCopy(this.#path, {
+        records: this.#texts.values(),
+        gaps: readAllGaps(this.#gaps),
+        definitions: this.definitions.latest,
+      });
       if (this.#copyFailing) this.#log.info({}, 'The copy of the checkpoints is written again.');
       this.#copyFailing = false;
     } catch (error) {

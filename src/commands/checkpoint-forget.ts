@@ -1,6 +1,6 @@
 /** `tailrace checkpoint forget`: a subscription begins anew, or has gone for good; after saying what that means. */
 import { CheckpointStore } from '../checkpoint/store.ts';
-import { loadConfig } from '../config/load.ts';
+import { managedConfig } from './managed-config.ts';
 import { UserError } from '../errors.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { noLog } from '../library/no-log.ts';
@@ -22,7 +22,7 @@ export interface CheckpointForgetOptions {
 export async function checkpointForget(options: CheckpointForgetOptions): Promise<number> {
   const { subscription: name, yes, json = false, write = toStdout } = options;
   const say = talk({ json, yes, write });
-  const config = await loadConfig(options.config, process.env);
+  const config = await managedConfig(options.config);
   const { path } = config.checkpoint;
   await using lock = await lockStopped(path, 'checkpoint forget');
   void lock;

@@ -3,7 +3,7 @@ import { planStart } from '../checkpoint/plan-start.ts';
 import { RECORD_VERSION } from '../checkpoint/record.ts';
 import type { CheckpointRecord, GapRecord } from '../checkpoint/record.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
-import { loadConfig } from '../config/load.ts';
+import { managedConfig } from './managed-config.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from '../config/routing-hash.ts';
 import { parseStart } from '../config/start.ts';
 import { UserError } from '../errors.ts';
@@ -33,7 +33,7 @@ export interface CheckpointSetOptions {
 export async function checkpointSet(options: CheckpointSetOptions): Promise<number> {
   const { subscription: name, position, yes, json = false, write = toStdout } = options;
   const say = talk({ json, yes, write });
-  const config = await loadConfig(options.config, process.env);
+  const config = await managedConfig(options.config);
   const subscription = config.subscriptions.find((one) => one.name === name);
   if (subscription === undefined) {
     throw new UserError('usage', `subscription "${name}" is not configured: there is nothing to set a position for.`);

@@ -2,7 +2,7 @@
 import type { CheckpointRecord, GapRecord } from '../checkpoint/record.ts';
 import { readCheckpoints } from '../checkpoint/read-only.ts';
 import { shownCheckpoint, shownGap } from '../checkpoint/shown.ts';
-import { loadConfig } from '../config/load.ts';
+import { managedConfig } from './managed-config.ts';
 import type { ResumePoint } from '../source/position.ts';
 import { withTime } from './positions.ts';
 import { table } from './table.ts';
@@ -16,7 +16,7 @@ export interface CheckpointShowOptions {
 }
 
 export async function checkpointShow({ config, json, write = toStdout }: CheckpointShowOptions): Promise<number> {
-  const { checkpoint, subscriptions } = await loadConfig(config, process.env);
+  const { checkpoint, subscriptions } = await managedConfig(config);
   const { records, gaps } = await readCheckpoints(checkpoint.path);
   const configured = new Set(subscriptions.map(({ name }) => name));
   if (json) {

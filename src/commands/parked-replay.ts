@@ -2,7 +2,7 @@
 import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
 import type { ParkedName } from '../checkpoint/parking.ts';
-import { loadConfig } from '../config/load.ts';
+import { managedConfig } from './managed-config.ts';
 import type { Config } from '../config/config.ts';
 import { noLog } from '../library/no-log.ts';
 import { Publisher } from '../replay/publisher.ts';
@@ -30,7 +30,7 @@ export async function parkedReplay(options: ParkedReplayOptions): Promise<number
   const { config: file, dryRun, json = false, write, ...flags } = options;
   const nothing = json ? asJson({ dryRun, asked: 0, replayed: 0, kept: [], untouched: 0 }) : NOTHING_PARKED;
   const filter = parseFilter(flags);
-  const config = await loadConfig(file, process.env);
+  const config = await managedConfig(file);
   await using stopped = await parkedOfStopped(config, 'parked replay');
   if (stopped === undefined) {
     (write ?? toStdout)(nothing);

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadConfig } from '../config/load.ts';
-import { UserError } from '../errors.ts';
+import { addressIn } from './engine-address.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { Pace } from '../terminal/pace.ts';
 import { styleOf, terminalKind } from '../terminal/style.ts';
@@ -23,7 +23,8 @@ export interface TopOptions extends EngineAddress {
 const LOOK_EVERY_MS = 1_000;
 
 export async function top(options: TopOptions): Promise<number> {
-  const engine = options.config === undefined ? options : await addressIn(options.config);
+  const engine =
+    options.config === undefined ? options : addressIn(await loadConfig(options.config, process.env), options.config);
   const look = async (signal?: AbortSignal): Promise<StatusReport> =>
     // Its own answer to its own question.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
@@ -74,20 +75,6 @@ export async function top(options: TopOptions): Promise<number> {
     process.stdout.off('resize', draw);
   }
   return 0;
-}
-
-async function addressIn(file: string): Promise<EngineAddress> {
-  const { http } = await loadConfig(file, process.env);
-  if (http === undefined) throw new UserError('usage', `${file} says \`http: off\`: the engine cannot be asked.`);
-  if (http.port === 0) {
-    throw new UserError(
-      'usage',
-      `${file} lets the engine pick a port: name it with \`--url\`, as the engine logs it at its start.`,
-    );
-  }
-  const everywhere: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '[::1]' };
-  const host = everywhere[http.host] ?? (http.host.includes(':') ? `[${http.host}]` : http.host);
-  return { url: `http://${host}:${http.port}`, token: http.token };
 }
 
 const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l';

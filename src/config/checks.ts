@@ -36,10 +36,27 @@ export function checkTogether(settings: Settings, folder: string, report: Report
   }
   checkChangeStreams(settings, checked, report);
   checkTls(settings, report);
+  checkManagement(settings, report);
   checkHeartbeats(settings, report);
   checkNames(checked, report);
   checkOverlaps(checked, folder, report);
   checkQueues(checked, settings.pipeline?.partitions ?? 1, report);
+}
+
+/** Who may change definitions makes the engine read files and connect anywhere, with the engine's rights. */
+function checkManagement({ management, http }: Settings, report: Reporter): void {
+  if (management !== 'online') return;
+  if (http !== undefined && http.listen === undefined) {
+    report.fault(
+      ['http', 'listen'],
+      'found off together with management: online; expected "host:port", as it is managed over HTTP',
+    );
+  } else if (!report.isWritten(['http', 'token'])) {
+    report.expected(
+      ['http', 'token'],
+      'a token, because of `management: online`: who may change subscriptions acts with the rights of the engine',
+    );
+  }
 }
 
 function checkTls(settings: Settings, report: Reporter): void {

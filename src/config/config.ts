@@ -11,6 +11,7 @@ import type { WhereConfig } from './where.ts';
 export interface Config {
   /** Absolute; paths inside the file are relative to it. */
   readonly folder: string;
+  readonly management: 'file' | 'online';
   readonly sources: readonly SourceConfig[];
   readonly sinks: readonly SinkConfig[];
   readonly subscriptions: readonly SubscriptionConfig[];

@@ -38,6 +38,11 @@ export function declaredOf(
   return shown as Declared;
 }
 
+/** A definition as people are shown it. */
+export function shownSecretless(value: unknown): unknown {
+  return withoutSecrets(value, []);
+}
+
 function withoutSecrets(value: unknown, path: readonly string[]): unknown {
   if (Array.isArray(value)) return value.map((one) => withoutSecrets(one, path));
   if (isMapping(value)) {

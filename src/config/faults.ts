@@ -51,7 +51,17 @@ export class ConfigFaults {
     );
     const lines = new Set(faults.map((fault) => formatFault(this.#places ? fault : { ...fault, at: undefined })));
     const head = `${this.file} has ${lines.size === 1 ? 'a fault' : `${lines.size} faults`}; ${this.#outcome}:`;
-    return new UserError('config-invalid', [head, ...[...lines].map((line) => `  ${line}`)].join('\n'));
+    return new ConfigError([head, ...[...lines].map((line) => `  ${line}`)].join('\n'), faults);
+  }
+}
+
+/** Each fault by itself, too. */
+export class ConfigError extends UserError {
+  readonly faults: readonly Fault[];
+
+  constructor(message: string, faults: readonly Fault[]) {
+    super('config-invalid', message);
+    this.faults = faults;
   }
 }
 

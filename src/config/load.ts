@@ -20,13 +20,34 @@ import { resolveConfig } from './resolve.ts';
 import { isMapping, salvage } from './salvage.ts';
 import { fileSchema } from './schema.ts';
 
-export async function loadConfig(path: string, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
+export async function loadConfig(path: string, env: Environment): Promise<Config> {
+  return (await loadFile(path, env)).config;
+}
+
+/** With what is written in it. */
+export async function loadFile(path: string, env: Environment): Promise<Loaded> {
   return check({ text: await read(path), name: path, folder: dirname(resolve(path)), places: true }, env);
 }
 
 /** What such a file would hold, as an object; paths in it are relative to the working directory. */
-export async function readConfig(values: object, env: Readonly<Record<string, string | undefined>>): Promise<Config> {
-  return check({ text: stringify(values), name: 'config', folder: process.cwd(), places: false }, env);
+export async function readConfig(values: object, env: Environment): Promise<Config> {
+  return (await readValues(values, { env })).config;
+}
+
+/** `name`: what messages call it. `folder`: what paths are relative to. */
+export async function readValues(
+  values: object,
+  { env, name = 'config', folder = process.cwd() }: { env: Environment; name?: string; folder?: string },
+): Promise<Loaded> {
+  return check({ text: stringify(values), name, folder, places: false }, env);
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Loaded {
+  readonly config: Config;
+  /** As it is written, in its long forms: placeholders are not filled in, and secrets may be in it. */
+  readonly written: Readonly<Record<string, unknown>>;
 }
 
 interface Written {
@@ -38,10 +59,7 @@ interface Written {
   readonly places: boolean;
 }
 
-async function check(
-  { text, name, folder, places }: Written,
-  env: Readonly<Record<string, string | undefined>>,
-): Promise<Config> {
+async function check({ text, name, folder, places }: Written, env: Environment): Promise<Loaded> {
   const faults = new ConfigFaults(name, { places });
 
   const document = readDocument(text, faults);
@@ -66,7 +84,7 @@ async function check(
   const names = resolved.subscriptions.map(({ name }) => name);
   const config = { ...resolved, declared: declaredOf(long, names) };
   keepSecrets(config);
-  return config;
+  return { config, written: long };
 }
 
 async function read(path: string): Promise<string> {

@@ -36,6 +36,7 @@ export function resolveConfig(settings: FileSettings, folder: string): Config {
   const { pipeline, checkpoint, parked, log } = settings;
   return {
     folder,
+    management: settings.management,
     sources: Object.entries(settings.sources).map(([name, source]) => ({
       name,
       uri: withAbsoluteFiles(source.uri, folder),

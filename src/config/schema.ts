@@ -314,6 +314,13 @@ const TOKEN = /^[\x21-\x7e]{16,1024}$/;
 const tokenError = 'a token of at least 16 printable characters, without blanks';
 
 export const fileSchema = z.strictObject({
+  management: choice('file', 'online')
+    .default('file')
+    .meta({
+      description:
+        'Where sources, sinks and subscriptions are managed: in this file, which holds at every start; or in a running engine, which keeps them, ' +
+        'and takes them from this file only the first time and with `tailrace apply` (docs/managing.md). It needs `http.token`.',
+    }),
   sources: z
     .record(z.string().regex(NAME), sourceSchema)
     .refine((sources) => Object.keys(sources).length > 0, { error: 'at least one source' })

@@ -100,6 +100,7 @@ export function tailConfig({
   const includes = namespaces.some((pattern) => !pattern.startsWith('!')) ? [] : ['*'];
   return {
     folder: process.cwd(),
+    management: 'file',
     sources: [
       {
         name: 'tail',

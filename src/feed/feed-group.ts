@@ -56,6 +56,8 @@ const PREPARE_MS = 10_000;
 const AGAIN_MS = 10_000;
 /** Of one that is taken out, answers to what is under way are waited for. */
 const QUIET_MS = 5_000;
+/** Of one that is added: its source must have answered by then. */
+const START_MS = 20_000;
 /** How often one that was added tries to join. */
 const JOIN_AGAIN_MS = 500;
 /** The others wait for one that joins to come as far as they are: it is a batch away at most. */
@@ -122,21 +124,25 @@ export class FeedGroup {
 
   /**
    * Reads for one more, from its checkpoint or where `start` says: beside the others until it has caught up, then with them. Resolves
-   * once its start is stored; where it rejects, nothing has changed.
+   * once its start is stored; where it rejects, nothing has changed. Throws `NotNowError`, also where the source does not answer
+   * within `withinMs`, `UserError` and `PositionLostError`.
    */
-  async add(route: Route): Promise<void> {
+  async add(route: Route, withinMs = START_MS): Promise<void> {
     await this.#one(async () => {
       const stop = this.#stop;
       if (!stop || stop.aborted) throw new NotNowError('The engine is not running.');
       const feed = this.#o.makeFeed([route]);
       this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
+      using near = new AnyOf([stop]).within(withinMs, new Error('the source did not answer in time'));
       try {
-        await feed.start(stop);
+        await feed.start(near.signal);
         this.#o.onStarted(feed);
       } catch (error) {
         this.#takeOut(feed);
+        const { downFor = 'it does not answer' } = feed.source;
         await feed.close();
-        throw error;
+        if (!near.signal.aborted || error instanceof UserError) throw error;
+        throw new NotNowError(`Source "${this.name}" cannot be reached: ${downFor}.`);
       }
       this.#launch(feed, stop);
       this.#fillShared();

@@ -1,12 +1,14 @@
 /** What a feed is given for each subscription, and where it keeps what must outlive it. */
 import type { ParkingShortage } from '../checkpoint/parking.ts';
 import type { CheckpointRecord, GapRecord, ParkedRecord } from '../checkpoint/record.ts';
-import type { SubscriptionConfig } from '../config/config.ts';
+import type { Start, SubscriptionConfig } from '../config/config.ts';
 import type { LanePort } from '../lanes/port.ts';
 import type { LaneMeter } from '../observe/metrics.ts';
 
 export interface Route {
   readonly config: SubscriptionConfig;
+  /** Where it begins where it has no checkpoint, if not where its source says. */
+  readonly start?: Start;
   readonly port: LanePort;
   /** Unconfirmed messages per lane. */
   readonly window: number;

@@ -58,7 +58,7 @@ export class Starts {
     }));
     const standings = new Map<number, Standing>();
     for (const { number, route, standing } of planned) {
-      const found = standing ?? this.#begin(await this.#fresh(stop));
+      const found = standing ?? (await this.#fresh(route.start ?? this.#o.config.start, stop));
       standings.set(number, await this.#verified(route, found, stop));
     }
     return standings;
@@ -82,26 +82,15 @@ export class Starts {
     return after;
   }
 
-  #begin(resume: ResumePoint, how: Start['kind'] = this.#o.config.start.kind): Standing {
-    const { start } = this.#o.config;
-    const index = how === 'from' && start.kind === 'from' ? start.index : undefined;
-    return {
-      resume,
-      watermark: index === undefined ? undefined : { ts: resume.ts, t: -1, index },
-      torn: how === 'earliest' ? resume.ts : undefined,
-      lanes: [],
-    };
-  }
-
-  async #fresh(stop: AbortSignal): Promise<ResumePoint> {
-    const { source, config } = this.#o;
-    if (config.start.kind === 'from') await this.#refuseFuture(config.start, stop);
+  async #fresh(start: Start, stop: AbortSignal): Promise<Standing> {
+    const { source } = this.#o;
+    if (start.kind === 'from') await this.#refuseFuture(start, stop);
     for (;;) {
-      const point = await source.resolve(config.start, stop);
-      if (config.start.kind !== 'earliest') return point;
+      const point = await source.resolve(start, stop);
+      if (start.kind !== 'earliest') return begun(point, start);
       try {
         await source.verify(point, stop);
-        return point;
+        return begun(point, start);
       } catch (error) {
         // The oldest entry has just gone; there is another oldest now.
         if (!(error instanceof PositionLostError)) throw error;
@@ -140,7 +129,7 @@ export class Starts {
       { code: `position-${error.reason}`, ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
       'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
     );
-    return this.#begin(resume, policy);
+    return begun(resume, { kind: policy });
   }
 
   #planned(route: Route, { identity, routing }: Found): Standing | undefined {
@@ -182,4 +171,14 @@ export class Starts {
       return await this.#beyond(error, route, stop);
     }
   }
+}
+
+function begun(resume: ResumePoint, start: Start): Standing {
+  const index = start.kind === 'from' ? start.index : undefined;
+  return {
+    resume,
+    watermark: index === undefined ? undefined : { ts: resume.ts, t: -1, index },
+    torn: start.kind === 'earliest' ? resume.ts : undefined,
+    lanes: [],
+  };
 }

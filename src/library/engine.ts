@@ -8,7 +8,7 @@ import { makeUsable } from '../checkpoint/usable-folder.ts';
 import { lockFolder } from '../checkpoint/folder-lock.ts';
 import { ParkingStore } from '../checkpoint/parking.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
-import { loadConfig, readConfig } from '../config/load.ts';
+import { loadFile, readValues } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
 import type { Engine } from '../engine.ts';
 import type { ExitCode } from '../feed/feed-group.ts';
@@ -21,6 +21,7 @@ import type { Log } from '../observe/log.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { VERSION } from '../version.ts';
+import { Management } from './management.ts';
 import { noLog } from './no-log.ts';
 
 export interface CreateEngineOptions {
@@ -37,10 +38,13 @@ export interface CreateEngineOptions {
 /** Throws `UserError` for what only the user can mend. The data folder is locked until `run` has ended, or `close`. */
 export async function createEngine(options: CreateEngineOptions): Promise<EmbeddedEngine> {
   const { env = process.env, repartition = false, failFast = false } = options;
-  const config =
-    typeof options.config === 'string' ? await loadConfig(options.config, env) : await readConfig(options.config, env);
-  const log = typeof options.log === 'function' ? options.log(config.log.level) : (options.log ?? noLog);
-  const { path } = config.checkpoint;
+  const loaded =
+    typeof options.config === 'string'
+      ? await loadFile(options.config, env)
+      : await readValues(options.config, { env });
+  const { config: file } = loaded;
+  const log = typeof options.log === 'function' ? options.log(file.log.level) : (options.log ?? noLog);
+  const { path } = file.checkpoint;
   const outermost = await makeUsable(path);
   let isUsed = (): boolean => false;
   let unused = false;
@@ -59,6 +63,7 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     loading.catch(() => undefined);
     const checkpoints = await CheckpointStore.open({ path, log });
     opened.push(checkpoints);
+    const { management, config } = await Management.open({ loaded, env, checkpoints, log });
     warnOfOrphans(config, checkpoints, log);
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log });
     opened.push(parking);
@@ -66,7 +71,8 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     const stores = { checkpoints, parking };
     const { Engine } = await loading;
     const engine = new Engine({ config, stores, log, version: VERSION, repartition, failFast });
-    return new EmbeddedEngine({ engine, config, log, stores, close });
+    management.attach(engine);
+    return new EmbeddedEngine({ engine, config: file, management, log, stores, close });
   } catch (error) {
     await close();
     throw error;
@@ -75,7 +81,9 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
 
 interface Parts {
   readonly engine: Engine;
+  /** The file's: what is not managed. */
   readonly config: Config;
+  readonly management: Management;
   readonly log: Log;
   readonly stores: { readonly checkpoints: CheckpointStore; readonly parking: ParkingStore };
   /** Lets go of the data folder. */
@@ -112,7 +120,7 @@ export class EmbeddedEngine {
 
   /** Whether a subscription prints its events. */
   get writesToStdout(): boolean {
-    return this.#parts.config.subscriptions.some(({ to }) => to.kind === 'stdout');
+    return this.#parts.engine.config.subscriptions.some(({ to }) => to.kind === 'stdout');
   }
 
   /** Why a source was given up, the first of them; undefined while none was. */
@@ -135,7 +143,7 @@ export class EmbeddedEngine {
   }
 
   async #run(stop: AbortSignal): Promise<ExitCode> {
-    const { engine, config, log, stores } = this.#parts;
+    const { engine, config, management, log, stores } = this.#parts;
     let parkedWork: ParkedWork | undefined;
     const handlers = {
       metrics: engine.metrics,
@@ -148,13 +156,16 @@ export class EmbeddedEngine {
           import('../replay/parked-work.ts'),
         ]);
         parkedWork ??= new ParkedWork({
-          config: () => config,
+          config: () => engine.config,
           store: stores.parking,
           streamPort: (subscription) => engine.streamPort(subscription),
         });
         return createApi(
           {
-            config,
+            get config() {
+              return engine.config;
+            },
+            management,
             status: handlers.status,
             readiness: handlers.readiness,
             liveness: handlers.liveness,

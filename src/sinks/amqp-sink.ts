@@ -32,8 +32,12 @@ export interface AmqpSinkOptions {
 export class AmqpSink {
   readonly name: string;
   readonly #config: SinkConfig;
-  readonly #subscriptions: readonly SubscriptionConfig[];
-  readonly #topologies: ReadonlyMap<string, Topology>;
+  readonly #partitions: number;
+  /** By subscription that publishes to it. */
+  readonly #topologies = new Map<string, Topology>();
+  /** By subscription: which connection its first lane takes. */
+  readonly #offsets = new Map<string, number>();
+  #joined = 0;
   readonly #connections: readonly AmqpConnection[];
   readonly #mayDeclare: NonNullable<AmqpSinkOptions['mayDeclare']>;
 
@@ -41,8 +45,8 @@ export class AmqpSink {
     this.name = config.name;
     this.#mayDeclare = mayDeclare;
     this.#config = config;
-    this.#subscriptions = subscriptions;
-    this.#topologies = new Map(subscriptions.map((s) => [s.name, topologyOf(s, partitions)]));
+    this.#partitions = partitions;
+    for (const one of subscriptions) this.join(one);
     // More than there are lanes would carry nothing.
     const connections = Math.max(1, Math.min(config.connections, partitions * subscriptions.length));
     this.#connections = Array.from(
@@ -80,7 +84,7 @@ export class AmqpSink {
     await Promise.all(others.map((connection) => connection.start(stop)));
     // One after another, or many subscriptions would want many channels at once.
     let before: Promise<unknown> = Promise.resolve();
-    const ensuring = this.#subscriptions.map(async ({ name }) => {
+    const ensuring = [...this.#topologies.keys()].map(async (name) => {
       await this.#mayDeclare(name, stop);
       const turn = before.then(() => this.#ensureAtStart(name, stop));
       before = turn.catch(() => undefined);
@@ -93,10 +97,35 @@ export class AmqpSink {
     }
   }
 
+  /** One more publishes to it. */
+  join(subscription: SubscriptionConfig): void {
+    this.#topologies.set(subscription.name, topologyOf(subscription, this.#partitions));
+    this.#offsets.set(subscription.name, this.#joined++);
+  }
+
+  /** Its lanes are closed. */
+  leave(subscription: string): void {
+    this.#topologies.delete(subscription);
+    this.#offsets.delete(subscription);
+    for (const { ensured } of this.#connections) ensured.delete(subscription);
+  }
+
+  /** Whether one may join: makes what it needs, where the broker can be asked now. Throws `UserError`. */
+  async prepare(subscription: SubscriptionConfig): Promise<void> {
+    const open = this.#connections.find(({ model }) => model);
+    if (!open) return;
+    try {
+      await this.#apply(open, topologyOf(subscription, this.#partitions));
+    } catch (error) {
+      const fault = topologyFault(error, subscription.name);
+      if (fault) throw fault;
+    }
+  }
+
   /** `as`: what its bodies are, where that is not what the subscription says now. */
   lanePort(subscription: SubscriptionConfig, as: BodyProperties = bodyPropertiesOf(subscription)): LanePort {
-    const offset = this.#subscriptions.indexOf(subscription);
-    const numberOf = (partition: number) => (Math.max(0, offset) + partition) % this.#connections.length;
+    const offset = this.#offsets.get(subscription.name) ?? 0;
+    const numberOf = (partition: number) => (offset + partition) % this.#connections.length;
     return {
       open: (listener, stop) => this.#openPort(numberOf(listener.partition), { subscription, as, listener }, stop),
       mend: async () => {

@@ -58,29 +58,40 @@ export interface LockTrouble {
 
 interface Lock {
   readonly subscription: string;
+  /** It is wanted no more. */
+  readonly left: AbortController;
   /** Empty until it is known which replica set is read. */
   queue: string;
   /** Resolves once its queue's name is known. */
   readonly named: Signal;
   /** Resolves once lanes may publish. */
   readonly settled: Signal;
+  /** The connection that has it. */
+  holder: ChannelModel | undefined;
   trouble: LockTrouble | undefined;
+}
+
+function newLock(subscription: string): Lock {
+  return {
+    subscription,
+    left: new AbortController(),
+    queue: '',
+    named: new Signal(),
+    settled: new Signal(),
+    holder: undefined,
+    trouble: undefined,
+  };
 }
 
 export class SinkLock {
   readonly #o: SinkLockOptions;
   readonly #waitMs: number;
-  readonly #locks: ReadonlyMap<string, Lock>;
+  readonly #locks: Map<string, Lock>;
 
   constructor(options: SinkLockOptions) {
     this.#o = options;
     this.#waitMs = options.waitMs ?? lockWaitMs(options.config.heartbeatMs);
-    this.#locks = new Map(
-      options.subscriptions.map((subscription) => [
-        subscription,
-        { subscription, queue: '', named: new Signal(), settled: new Signal(), trouble: undefined },
-      ]),
-    );
+    this.#locks = new Map(options.subscriptions.map((subscription) => [subscription, newLock(subscription)]));
   }
 
   /** What stands in the way of this subscription: another engine, or that nobody can be asked; undefined while nothing does. */
@@ -110,22 +121,48 @@ export class SinkLock {
 
   /** Resolves once every lock is settled, or at `stop`; keeps them until then. Throws `UserError` where another engine has one. */
   async run(stop: AbortSignal): Promise<void> {
-    await Promise.all(
-      [...this.#locks.values()].map(async (lock) => {
-        try {
-          await lock.named.fired(stop);
-          const model = await this.#takeFirst(lock, stop);
-          lock.settled.fire();
-          if (model) void this.#keep(lock, model, stop).catch(() => undefined);
-        } catch (error) {
-          if (error instanceof UserError || !stop.aborted) throw error;
-        }
-      }),
-    );
+    await Promise.all([...this.#locks.values()].map(async (lock) => this.#run(lock, stop, this.#waitMs)));
+  }
+
+  /** One more, while the others flow: where another engine has it, that is waited out. */
+  join(subscription: string, stop: AbortSignal): void {
+    const lock = newLock(subscription);
+    this.#locks.set(subscription, lock);
+    void this.#run(lock, stop, Infinity);
+  }
+
+  /** Another engine may have it. Its lanes are closed. */
+  async leave(subscription: string): Promise<void> {
+    const lock = this.#locks.get(subscription);
+    if (!lock) return;
+    this.#locks.delete(subscription);
+    lock.left.abort();
+    if (lock.holder === undefined) return;
+    const { connection } = this.#o;
+    try {
+      const channel = await connection.whileOpen(lock.holder, lock.holder.createChannel());
+      channel.on('error', () => {});
+      await connection.whileOpen(lock.holder, channel.deleteQueue(lock.queue));
+      await connection.whileOpen(lock.holder, channel.close());
+    } catch {
+      // It goes with its connection.
+    }
+  }
+
+  async #run(lock: Lock, stop: AbortSignal, waitMs: number): Promise<void> {
+    const ends = AbortSignal.any([stop, lock.left.signal]);
+    try {
+      await lock.named.fired(ends);
+      lock.holder = await this.#takeFirst(lock, ends, waitMs);
+      lock.settled.fire();
+      if (lock.holder) void this.#keep(lock, lock.holder, ends).catch(() => undefined);
+    } catch (error) {
+      if (error instanceof UserError || !ends.aborted) throw error;
+    }
   }
 
   /** The connection that holds it; undefined where it cannot be had, and never will. */
-  async #takeFirst(lock: Lock, stop: AbortSignal): Promise<ChannelModel | undefined> {
+  async #takeFirst(lock: Lock, stop: AbortSignal, waitMs: number): Promise<ChannelModel | undefined> {
     let takenSince: number | undefined;
     let freeSince: number | undefined;
     let unansweredOn: ChannelModel | undefined;
@@ -151,11 +188,15 @@ export class SinkLock {
             takenSince = now;
             lock.trouble = elsewhere('another engine delivers it; waiting for that one to end');
             this.#o.log.warn(
-              { code: 'engine-elsewhere', ...this.#fields(lock), waitSeconds: Math.round(this.#waitMs / 1000) },
+              {
+                code: 'engine-elsewhere',
+                ...this.#fields(lock),
+                ...(waitMs < Infinity && { waitSeconds: Math.round(waitMs / 1000) }),
+              },
               'Another engine delivers this subscription; waiting for it to end.',
             );
           }
-          if (now - takenSince >= this.#waitMs) throw this.#refusal(lock, answer.said);
+          if (now - takenSince >= waitMs) throw this.#refusal(lock, answer.said);
           break;
         case 'impossible':
           this.#goOnWithout(lock, answer.said);
@@ -181,7 +222,10 @@ export class SinkLock {
       for (;;) {
         model = await this.#connected(stop);
         const answer = await this.#ask(model, lock, 'take');
-        if (answer.kind === 'held') break;
+        if (answer.kind === 'held') {
+          lock.holder = model;
+          break;
+        }
         if (answer.kind === 'impossible') {
           // Since it was held a right was revoked, or the broker has no room: until the next connection nothing can be told.
           this.#goOnWithout(lock, answer.said);

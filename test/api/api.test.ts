@@ -127,7 +127,9 @@ describe('the API', () => {
   test('the document is valid OpenAPI, and each endpoint of it is tried here', async () => {
     const { valid, errors } = await new Validator().validate(structuredClone(api.document));
     assert.ok(valid, JSON.stringify(errors));
-    assert.deepEqual([...Object.keys(GOOD), ...CHANGES].toSorted(), Object.keys(api.document.paths).toSorted());
+    // Those of definitions are in a test of their own.
+    const paths = Object.keys(api.document.paths).filter((path) => !path.startsWith('/definitions'));
+    assert.deepEqual([...Object.keys(GOOD), ...CHANGES].toSorted(), paths.toSorted());
   });
 
   test('each endpoint answers a good call as its schema says, to HEAD without the body', async () => {
@@ -144,14 +146,14 @@ describe('the API', () => {
       assert.equal(bad.status, 400, path);
       api.assertProblem('', bad, 'api-bad-request');
       assert.match(JSON.stringify(bad.body), /query\.nonsense/);
-      const posted = await api.ask(path, {
-        method: 'POST',
-        body: '{',
-        headers: { 'Content-Type': 'application/json' },
-      });
-      assert.equal(posted.status, 405, path);
-      assert.equal(posted.headers.get('allow'), 'GET, HEAD');
-      api.assertProblem('', posted, 'api-method');
+      const patched = await api.ask(path, { method: 'PATCH', body: '{' });
+      assert.equal(patched.status, 405, path);
+      const others = Object.keys(api.document.paths[template]!).filter((method) => method !== 'get');
+      assert.equal(
+        patched.headers.get('allow'),
+        ['GET', 'HEAD', ...others.map((method) => method.toUpperCase())].join(', '),
+      );
+      api.assertProblem('', patched, 'api-method');
       if (!template.includes('{')) continue;
       const missing = await api.ask(template.replace(/\{\w+\}/, 'nobody'));
       assert.equal(missing.status, 404, path);
@@ -459,8 +461,8 @@ describe('the API without a token', () => {
       (await api.ask('/sources', { method, headers })).status;
     assert.equal(await cross('POST', { Origin: 'http://evil.example' }), 403);
     assert.equal(await cross('POST', { 'Sec-Fetch-Site': 'cross-site' }), 403);
-    assert.equal(await cross('POST', { Origin: new URL(await engine.url()).origin }), 405);
-    assert.equal(await cross('POST', {}), 405);
+    assert.equal(await cross('POST', { Origin: new URL(await engine.url()).origin }), 400);
+    assert.equal(await cross('POST', {}), 400);
     const { port } = new URL(await engine.url());
     assert.equal(await statusWithHost(port, `evil.example:${port}`), 403);
     for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, '[::1]']) {

@@ -52,6 +52,7 @@ log: { level: info }
 
 const RESOLVED = {
   folder,
+  management: 'file',
   sources: [{ name: 'shop', uri: ENV.MONGODB_URI, mode: 'oplog', start: { kind: 'latest' }, onPositionLost: 'stop' }],
   sinks: [
     {

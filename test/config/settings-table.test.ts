@@ -25,7 +25,7 @@ test('the README lists every setting with its default, and none that does not ex
   const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
   const rows = [...readme.matchAll(/^\| `([a-zA-Z[\].]+)` +\|[^\n]*\| (?:`([^`]*)`)? *\|$/gm)]
     .map(([, path, value]) => [path, value])
-    .filter(([path]) => /[.[]|^shutdownTimeout$/.test(path!));
+    .filter(([path]) => /[.[]|^(?:management|shutdownTimeout)$/.test(path!));
   assert.deepEqual(
     rows,
     settingsList().map((setting) => [setting.path, setting.default]),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect } from 'amqplib';
+import { Arrivals } from '../harness/arrivals.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog } from '../harness/history.ts';
@@ -120,40 +120,3 @@ describe('pausing and resuming', () => {
     }
   });
 });
-
-/** What comes on a queue, as it comes. */
-class Arrivals implements AsyncDisposable {
-  readonly ids: string[] = [];
-  /** The longest time without any, set back by who asks. */
-  longestMs = 0;
-  readonly #close: () => Promise<void>;
-  #closed: Promise<void> | undefined;
-
-  static async of(uri: string, queue: string): Promise<Arrivals> {
-    const connection = await connect(uri);
-    const channel = await connection.createChannel();
-    const arrivals = new Arrivals(async () => connection.close());
-    let last = performance.now();
-    await channel.consume(
-      queue,
-      (message) => {
-        const now = performance.now();
-        arrivals.longestMs = Math.max(arrivals.longestMs, now - last);
-        last = now;
-        const { _id: id } = JSON.parse(message!.content.toString()) as { _id: string };
-        arrivals.ids.push(id.slice(id.indexOf(':') + 1));
-      },
-      { noAck: true },
-    );
-    return arrivals;
-  }
-
-  private constructor(close: () => Promise<void>) {
-    this.#close = close;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-}

@@ -8,11 +8,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createApi, endpoints } from '../../src/api/app.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { loadFile } from '../../src/config/load.ts';
 import { ParkedWork } from '../../src/replay/parked-work.ts';
 import { startHttp } from '../../src/observe/http.ts';
 import { thingEndpoints } from '../api/thing-endpoints.ts';
 import { sampleStatus } from '../observe/sample-status.ts';
+import { Management } from '../../src/library/management.ts';
 import { noLog } from '../../src/library/no-log.ts';
 import type { Random } from '../worker/damage.ts';
 import type { Target } from './target.ts';
@@ -125,8 +126,9 @@ export const httpTarget: Target = {
     const folder = await mkdtemp(join(tmpdir(), 'tailrace-fuzz-'));
     const path = join(folder, 'data');
     await writeFile(join(folder, 'tailrace.yaml'), CONFIG);
-    const config = await loadConfig(join(folder, 'tailrace.yaml'), {});
+    const loaded = await loadFile(join(folder, 'tailrace.yaml'), {});
     const checkpoints = await CheckpointStore.open({ path, log: noLog });
+    const { management, config } = await Management.open({ loaded, env: {}, checkpoints, log: noLog });
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log: noLog });
     const streamPort = (): never => {
       throw new Error('nothing is sent');
@@ -142,7 +144,7 @@ export const httpTarget: Target = {
         metrics: { contentType: 'text/plain', text: async () => 'fine 1\n' },
         ...said,
         api: async () =>
-          createApi({ config, ...said, ...stores, pause: nothing, resume: nothing, parkedWork }, noLog, [
+          createApi({ config, management, ...said, ...stores, pause: nothing, resume: nothing, parkedWork }, noLog, [
             ...endpoints,
             ...thingEndpoints(),
           ]),

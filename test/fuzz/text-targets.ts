@@ -101,7 +101,8 @@ const copies: Target = {
     const folder = await mkdtemp(join(tmpdir(), 'tailrace-fuzz-'));
     const record = checkpoint('orders', 7);
     // Behind the record's checksum and version there is JSON.
-    await writeCopy(folder, [encodeCheckpoint(record).subarray(5).toString()], []);
+    const records = [encodeCheckpoint(record).subarray(5).toString()];
+    await writeCopy(folder, { records, gaps: [], definitions: undefined });
     const sound = await readFile(join(folder, COPY), 'utf8');
     return {
       async round({ random }) {

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { isMapping } from '../../src/config/salvage.ts';
 import type { StatusReport } from '../../src/observe/status.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
@@ -18,6 +19,7 @@ export class EngineFolder implements AsyncDisposable {
   readonly folder: string;
   readonly #running = new Set<EngineProcess>();
   #runs = 0;
+  #token: string | undefined;
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -31,13 +33,15 @@ export class EngineFolder implements AsyncDisposable {
 
   async configure(config: object): Promise<void> {
     const http = { listen: '127.0.0.1:0' };
+    this.#token = tokenIn(config);
     await writeFile(join(this.folder, 'tailrace.yaml'), stringify({ http, ...config }));
   }
 
   /** Starts; does not wait for anything. */
   start(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): EngineProcess {
     this.#runs += 1;
-    const engine = new EngineProcess(this.folder, join(this.folder, `run-${this.#runs}.log`), args, env);
+    const log = join(this.folder, `run-${this.#runs}.log`);
+    const engine = new EngineProcess({ folder: this.folder, log, args, env, token: this.#token });
     this.#running.add(engine);
     void engine.exit.then(() => this.#running.delete(engine));
     return engine;
@@ -60,15 +64,33 @@ export class EngineFolder implements AsyncDisposable {
   }
 }
 
+function tokenIn(config: object): string | undefined {
+  const http: unknown = 'http' in config ? config.http : undefined;
+  const token: unknown = isMapping(http) ? http['token'] : undefined;
+  return typeof token === 'string' ? token : undefined;
+}
+
+interface EngineProcessOptions {
+  readonly folder: string;
+  /** A file. */
+  readonly log: string;
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** Where the API asks for one. */
+  readonly token: string | undefined;
+}
+
 export class EngineProcess {
   readonly #child: ChildProcess;
   readonly #logPath: string;
   /** The exit code, or the signal's name. */
   readonly exit: Promise<number | string>;
   #url: string | undefined;
+  readonly #token: string | undefined;
 
-  constructor(folder: string, logPath: string, args: readonly string[], env: NodeJS.ProcessEnv) {
+  constructor({ folder, log: logPath, args, env, token }: EngineProcessOptions) {
     this.#logPath = logPath;
+    this.#token = token;
     const log = openSync(logPath, 'w');
     this.#child = spawn(process.execPath, [CLI, 'run', ...args], {
       cwd: folder,
@@ -148,7 +170,8 @@ export class EngineProcess {
 
   /** One that is stopped (SIGSTOP) takes the connection and never answers. */
   async #ask(path: string): Promise<Response> {
-    return await fetch(`${await this.url()}${path}`, { signal: AbortSignal.timeout(ANSWER_MS) });
+    const headers = this.#token === undefined ? {} : { Authorization: `Bearer ${this.#token}` };
+    return await fetch(`${await this.url()}${path}`, { headers, signal: AbortSignal.timeout(ANSWER_MS) });
   }
 
   /** Where it listens, once it does. */

@@ -1,0 +1,109 @@
+/**
+ * What is managed: sources, sinks and subscriptions, as they are written (placeholders not filled in, secrets as they stand there).
+ * Pure: what differs between two of them, and what one becomes when a part of it is changed.
+ */
+import { canonicalJson } from './canonical-json.ts';
+import { shownSecretless } from './declared.ts';
+import { isMapping } from './salvage.ts';
+
+export interface Definitions {
+  readonly sources: Readonly<Record<string, unknown>>;
+  readonly sinks: Readonly<Record<string, unknown>>;
+  /** By name; in this order. */
+  readonly subscriptions: Readonly<Record<string, unknown>>;
+}
+
+export const KINDS = ['source', 'sink', 'subscription'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export interface Difference {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly change: 'added' | 'changed' | 'removed';
+  /** Of what is changed: which settings, `to.queue`. Never their values. */
+  readonly settings: readonly string[];
+}
+
+const PLACE = { source: 'sources', sink: 'sinks', subscription: 'subscriptions' } as const;
+
+/** Of a file without faults; `names`: its subscriptions', which may be placeholders there. */
+export function definitionsOf(written: Readonly<Record<string, unknown>>, names: readonly string[]): Definitions {
+  const { sources, sinks, subscriptions } = written;
+  const list: readonly unknown[] = Array.isArray(subscriptions) ? subscriptions : [];
+  return {
+    sources: isMapping(sources) ? sources : {},
+    sinks: isMapping(sinks) ? sinks : {},
+    subscriptions: Object.fromEntries(names.map((name, i) => [name, withoutName(list[i])])),
+  };
+}
+
+/** As a file has it, with everything else that is in one. */
+export function fileOf(rest: Readonly<Record<string, unknown>>, definitions: Definitions): Record<string, unknown> {
+  return {
+    ...rest,
+    sources: definitions.sources,
+    sinks: definitions.sinks,
+    subscriptions: Object.entries(definitions.subscriptions).map(([name, one]) => ({ name, ...mapping(one) })),
+  };
+}
+
+/** `undefined`: without it. */
+export function withOne(definitions: Definitions, kind: Kind, name: string, value: unknown): Definitions {
+  const place = PLACE[kind];
+  const { [name]: before, ...others } = definitions[place];
+  if (value === undefined) return { ...definitions, [place]: others };
+  const whole = withSecrets(value, before);
+  // One that is there keeps its place.
+  return { ...definitions, [place]: { ...definitions[place], [name]: whole } };
+}
+
+export function has(definitions: Definitions, kind: Kind, name: string): boolean {
+  return Object.hasOwn(definitions[PLACE[kind]], name);
+}
+
+export function differences(before: Definitions, after: Definitions): Difference[] {
+  return KINDS.flatMap((kind) => {
+    const [old, fresh] = [before[PLACE[kind]], after[PLACE[kind]]];
+    const names = [...new Set([...Object.keys(old), ...Object.keys(fresh)])];
+    return names.flatMap((name): Difference[] => {
+      if (!Object.hasOwn(fresh, name)) return [{ kind, name, change: 'removed', settings: [] }];
+      if (!Object.hasOwn(old, name)) return [{ kind, name, change: 'added', settings: [] }];
+      const settings = changedSettings(old[name], fresh[name]);
+      return settings.length === 0 ? [] : [{ kind, name, change: 'changed', settings }];
+    });
+  });
+}
+
+/** What people are shown instead of a secret, sent back, stands for that secret. */
+export function withSecrets(value: unknown, before: unknown): unknown {
+  return restored(value, before, shownSecretless(before));
+}
+
+function restored(value: unknown, before: unknown, shown: unknown): unknown {
+  if (typeof value === 'string') return value === shown ? before : value;
+  if (Array.isArray(value)) {
+    const [old, oldShown] = [Array.isArray(before) ? before : [], Array.isArray(shown) ? shown : []];
+    return value.map((one, i) => restored(one, old[i], oldShown[i]));
+  }
+  if (!isMapping(value)) return value;
+  const [old, oldShown] = [mapping(before), mapping(shown)];
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, restored(one, old[key], oldShown[key])]));
+}
+
+function changedSettings(before: unknown, after: unknown, path = ''): string[] {
+  if (isMapping(before) && isMapping(after)) {
+    const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+    return keys.flatMap((key) => changedSettings(before[key], after[key], path === '' ? key : `${path}.${key}`));
+  }
+  return canonicalJson(before ?? null) === canonicalJson(after ?? null) ? [] : [path];
+}
+
+function withoutName(one: unknown): unknown {
+  const { name, ...rest } = mapping(one);
+  void name;
+  return rest;
+}
+
+function mapping(value: unknown): Record<string, unknown> {
+  return isMapping(value) ? value : {};
+}
