@@ -329,7 +329,7 @@ export async function refuseLostStore(path: string): Promise<void> {
   throw new UserError(
     'store-damaged',
     `The checkpoints in ${join(path, CHECKPOINTS)} are not there, though ${COPY} of ${copy.writtenAt} has those of ` +
-      `${copy.records.length} subscriptions. Run \`tailrace checkpoint restore\` to bring them back; or, to begin anew, move the whole ` +
+      `${copy.records.map(({ subscription }) => subscription).join(', ')}. Run \`tailrace checkpoint restore\` to bring them back; or, to begin anew, move the whole ` +
       `folder away.`,
   );
 }
