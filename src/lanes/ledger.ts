@@ -42,7 +42,7 @@ export class Ledger {
     const ticket = new Ticket(this, { number: this.#opened++, last, bytes, pending, release });
     if (this.#tail) this.#tail.next = ticket;
     this.#tail = ticket;
-    if (ticket.total === 0) release(bytes, true);
+    ticket.releaseIfDone();
     for (let s = 0; s < pending.length; s++) {
       this.#heads[s] ??= ticket;
       this.#advance(s);
@@ -132,13 +132,13 @@ export class Ticket {
   readonly number: number;
   readonly bytes: number;
   readonly pending: Uint32Array;
-  readonly release: Release;
   last: OpTime;
   next: Ticket | undefined;
   total = 0;
   /** Some of its messages were dropped, and may lie in a socket's buffer yet. */
   #dropped = false;
   readonly #ledger: Ledger;
+  #release: Release | undefined;
 
   constructor(ledger: Ledger, { number, last, bytes, pending, release }: TicketOptions) {
     this.#ledger = ledger;
@@ -146,7 +146,7 @@ export class Ticket {
     this.last = last;
     this.bytes = bytes;
     this.pending = pending;
-    this.release = release;
+    this.#release = release;
     for (const count of pending) this.total += count;
   }
 
@@ -169,6 +169,10 @@ export class Ticket {
   }
 
   releaseIfDone(): void {
-    if (this.total === 0) this.release(this.bytes, !this.#dropped);
+    if (this.total > 0) return;
+    const release = this.#release;
+    // It knows the batch's buffers, and the ticket may stay for as long as an older one is waited for.
+    this.#release = undefined;
+    release?.(this.bytes, !this.#dropped);
   }
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { Ledger } from '../../src/lanes/ledger.ts';
 
@@ -24,6 +26,27 @@ describe('the ledger', () => {
     assert.equal(ledger.watermark(0), undefined);
     assert.deepEqual(ledger.watermark(1), at(1));
     assert.deepEqual(ledger.slowest(), [0]);
+  });
+
+  test('what knows the buffers of a batch that is done is let go, however long an older batch is waited for', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const ledger = new Ledger({ subscriptions: 2, release: () => {} });
+    ledger.open(at(1), 1, Uint32Array.of(1, 0));
+    const done = (): WeakRef<object> => {
+      const buffers = { bytes: new Uint8Array(1_000) };
+      const release = (): void => void (buffers.bytes = new Uint8Array(0));
+      ledger.open(at(2), 1, Uint32Array.of(0, 1), release).done(1, 1);
+      return new WeakRef(buffers);
+    };
+    const known = [done(), done()];
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    collect();
+    assert.deepEqual(
+      known.map((one) => one.deref()),
+      [undefined, undefined],
+    );
+    assert.equal(ledger.size, 3);
   });
 
   test('bytes are released when the last message of any subscription is done, and once', () => {
