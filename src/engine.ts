@@ -22,6 +22,7 @@ import { AnyOf } from './source/any-of.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { Destinations } from './sinks/destinations.ts';
+import { Watchers } from './watch/watchers.ts';
 import { SharedPlan } from './worker/plan.ts';
 import { WorkerPool } from './worker/pool.ts';
 import { Metrics } from './observe/metrics.ts';
@@ -61,6 +62,7 @@ const STREAM_WINDOW = 1_024;
 
 export class Engine {
   readonly metrics: Metrics;
+  readonly watchers = new Watchers();
   readonly #o: EngineOptions;
   #config: Config;
   readonly #pool: WorkerPool;
@@ -301,6 +303,7 @@ export class Engine {
       pool: this.#pool,
       checkpoints: stores.checkpoints,
       parking: stores.parking,
+      watchers: this.watchers,
       meter,
       log,
       repartition,
@@ -310,6 +313,7 @@ export class Engine {
 
   async #close(): Promise<void> {
     const { log } = this.#o;
+    this.watchers.close();
     const late = new AbortController();
     const drained = Promise.all(this.#sources.all.map((group) => group.drain())).then(() => late.abort());
     await sleep(this.#config.shutdownTimeoutMs, late.signal);

@@ -32,6 +32,7 @@ import type { ByteBudget } from '../source/byte-budget.ts';
 import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
+import type { Watchers } from '../watch/watchers.ts';
 import type { SharedPlan } from '../worker/plan.ts';
 import type { WorkerPool } from '../worker/pool.ts';
 import type { Member } from './members.ts';
@@ -49,6 +50,7 @@ export interface FeedOptions {
   readonly pool: WorkerPool;
   readonly checkpoints: Checkpoints;
   readonly parking: Parking;
+  readonly watchers: Pick<Watchers, 'watches' | 'take'>;
   readonly meter: SourceMeter;
   readonly log: Log;
   readonly repartition: boolean;
@@ -404,6 +406,7 @@ export class Feed {
 
   #take(batch: RawBatch): void {
     const floors = this.#floors;
+    const { watches } = this.#o.watchers;
     this.#o.meter.read(batch.entries, batch.bytes.byteLength);
     this.#sequence.take(batch, {
       plan: this.#plan,
@@ -411,6 +414,7 @@ export class Feed {
       serverVersion: this.#serverVersion(),
       collated: this.#collated,
       ...(floors && { floors: floors.table }),
+      ...(watches && { watches }),
     });
     this.#position = batch.last ?? this.#position;
     // What follows a batch that reaches the floors' end lies above them all.

@@ -14,8 +14,9 @@ import type { SourceMeter } from '../observe/metrics.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
 import type { OpTime, Ts } from '../source/position.ts';
 import type { RawBatch } from '../source/source.ts';
+import type { Watchers } from '../watch/watchers.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
-import type { BatchResult, TransactionCommit } from '../worker/protocol.ts';
+import type { BatchResult, Seen, TransactionCommit } from '../worker/protocol.ts';
 import type { LaneSet } from './lane-set.ts';
 import type { Members } from './members.ts';
 import type { SetAside } from './set-aside.ts';
@@ -37,6 +38,7 @@ export interface SequenceOptions {
   readonly setAside: SetAside;
   readonly transactions: Transactions;
   readonly standings: Standings;
+  readonly watchers: Pick<Watchers, 'take'>;
   /** Whether buffers may be used again once their messages are done. */
   readonly ownsBodies: boolean;
   /** A batch could not be delivered, so none behind it may be. */
@@ -142,6 +144,16 @@ export class Sequence {
       }
     }
     this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering);
+    if (result.seen !== undefined) this.#show(result.seen);
+  }
+
+  /** But for what is delivered to nobody any more. */
+  #show(seen: readonly Seen[]): void {
+    const { lanes, members, watchers } = this.#o;
+    watchers.take(
+      seen.map((one) => ({ ...one, samples: one.samples.filter(({ number }) => members.has(number)) })),
+      ({ number, partition }) => lanes.at(number, partition)?.hold?.reason,
+    );
   }
 
   async #commit(commit: TransactionCommit, batch: RawBatch, job: JobOptions): Promise<void> {
@@ -154,7 +166,10 @@ export class Sequence {
         batch,
         job,
         torn: standings.torn,
-        deliver: (result) => this.#deliver(wholeOf(result), before, transactions.budget),
+        deliver: (result) => {
+          this.#deliver(wholeOf(result), before, transactions.budget);
+          if (result.seen !== undefined) this.#show(result.seen);
+        },
       },
       this.#halt.signal,
     );

@@ -22,12 +22,13 @@ import { SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { MESSAGE_TYPES } from './protocol.ts';
 import type { Parked } from './parking.ts';
-import type { BatchJob, BatchResult, TransactionMark, WorkerPlan } from './protocol.ts';
+import type { BatchJob, BatchResult, Seen, TransactionMark, WorkerPlan } from './protocol.ts';
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
 import { RecordTable } from './records.ts';
 import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
+import { Sampler } from './sampler.ts';
 import { BatchScan } from './scan.ts';
 import { renderTemplate } from './template.ts';
 import type { Template } from './template.ts';
@@ -89,6 +90,8 @@ class SourceEncoder {
   #events = new Uint32Array(0);
   /** Where an operation was already written in a format, for the next subscription: start and length, 0 for not yet. */
   #written: (Int32Array | undefined)[] = [];
+  /** As long as somebody watches. */
+  #sampler: Sampler | undefined;
 
   constructor(router: Router) {
     this.#router = router;
@@ -129,6 +132,8 @@ class SourceEncoder {
     this.#written = router.formUsers.map((users) =>
       users > 1 ? new Int32Array(scan.rows.operationCount * 2) : undefined,
     );
+    this.#sampler = job.watches && (this.#sampler ?? new Sampler(router));
+    this.#sampler?.begin(job.watches ?? []);
     const marks: TransactionMark[] = [];
     let from = 0;
     for (const mark of scan.marks) {
@@ -142,6 +147,7 @@ class SourceEncoder {
     }
     this.#encodeLanes(job, from, scan.rows.deliveryCount);
     const records = this.#records.copy();
+    const seen = this.#seen(job.bytes);
     return {
       kind: 'done',
       records,
@@ -159,7 +165,14 @@ class SourceEncoder {
       filtered: scan.filtered,
       unknownOps: Object.fromEntries(scan.unknownOps),
       decodeMs: performance.now() - started,
+      ...(seen && { seen }),
     };
+  }
+
+  #seen(bytes: Uint8Array): Seen[] | undefined {
+    const { keys, headers } = this.#records;
+    const rows = this.#scan.rows.operations;
+    return this.#sampler?.take({ bytes, rows, written: scratch.bytes, keys, headers });
   }
 
   #bodies(records: Uint32Array, room: ArrayBuffer | undefined): Uint8Array {
@@ -247,6 +260,9 @@ class SourceEncoder {
     const { operations } = this.#scan.rows;
     this.#records.add(job.bytes, operations, row, lane, key, headers, start, length, joins, subscription);
     this.#events[subscription.index]!++;
+    if (this.#sampler === undefined) return;
+    const shown = length - lineFeed;
+    this.#sampler.offer(job.bytes, operations, row, route, subscription, lane, key, headers, start, shown);
   }
 
   /** Undefined when nothing is to be sent. */

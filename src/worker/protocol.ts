@@ -80,6 +80,48 @@ export interface BatchJob {
   readonly collated: readonly string[];
   /** The batch is one piece of a larger transaction; see `TransactionPiece`. */
   readonly piece?: TransactionPiece;
+  /** What those who watch want to see; left out while nobody does. */
+  readonly watches?: readonly Watch[];
+}
+
+/** What one who watches wants to see. A list that is left out: all there are. */
+export interface Watch {
+  /** Of the same number it always asks for the same events. */
+  readonly watcher: number;
+  /** Names. */
+  readonly subscriptions?: readonly string[] | undefined;
+  /** Patterns. */
+  readonly namespaces?: readonly string[] | undefined;
+  readonly operations?: readonly MessageType[] | undefined;
+  /** So many events of this batch at most. */
+  readonly most: number;
+}
+
+/** What is shown of a batch to one who watches. */
+export interface Seen {
+  readonly watcher: number;
+  /** Events that it asked for. */
+  readonly matched: number;
+  readonly samples: readonly Sample[];
+}
+
+/** An event as its message holds it, or as one of those that its message holds. */
+export interface Sample {
+  readonly subscription: string;
+  /** The subscription's. */
+  readonly number: number;
+  readonly partition: number;
+  readonly ns: string;
+  readonly operationType: MessageType;
+  /** The event's `_id`. */
+  readonly id: string;
+  readonly routingKey: string;
+  readonly headers: MessageHeaders;
+  /** What it takes in its message, before that is compressed. */
+  readonly bytes: number;
+  /** JSON, and if it is not `whole` the beginning of it. */
+  readonly text: string;
+  readonly whole: boolean;
 }
 
 /** A transaction that was read again from several entries comes in pieces, each as one entry that holds some of its operations. */
@@ -134,6 +176,8 @@ export interface BatchResult {
   readonly unknownOps: Readonly<Record<string, number>>;
   /** Milliseconds of worker time. */
   readonly decodeMs: number;
+  /** For those who watch. */
+  readonly seen?: readonly Seen[];
 }
 
 /** A result without anything in it. */

@@ -6,6 +6,7 @@ import { ByteBudget } from '../../src/source/byte-budget.ts';
 import type { OpTime } from '../../src/source/position.ts';
 import type { RawBatch } from '../../src/source/source.ts';
 import { NOTHING } from '../../src/worker/protocol.ts';
+import { Watchers } from '../../src/watch/watchers.ts';
 import type { BatchResult, TransactionMark } from '../../src/worker/protocol.ts';
 import { START_SECONDS, batchOf, entry, insert } from '../worker/fixtures.ts';
 
@@ -65,6 +66,7 @@ test('behind a small batch with a commit reading goes on while the transaction i
     checkpoints: { get: doNothing, put: doNothing, flushed: doNothing },
     pipeline: { partitions: 1, partitionBy: [] },
     budget: new ByteBudget(2 ** 20),
+    watchers: new Watchers(),
     pool: {
       encode: async ({ bytes, last }: RawBatch): Promise<BatchResult[]> => [
         { ...NOTHING, events: new Uint32Array(1), last, marks: bytes === commit ? [mark] : [] },
