@@ -5,7 +5,7 @@
  * stopped by a second signal, or by Ctrl-C instead of an answer.
  */
 import { inspect } from 'node:util';
-import { Argument, Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Code } from './codes.ts';
 import { withoutKnownSecrets } from './config/known-secrets.ts';
 import { EngineAnswerError, InterruptedError, PositionLostError, UserError } from './errors.ts';
@@ -252,6 +252,22 @@ function commandLine(outcome: Outcome): Command {
     });
   }
 
+  withEngine(control.command('events'))
+    .description('Watch events as they are delivered, some of those that match: a line of JSON each, until Ctrl-C.')
+    .option('--subscription <name>', 'only of this subscription; may be repeated', collect)
+    .option(
+      '--ns <pattern>',
+      'only of namespaces like this, such as "shop.*" or "!shop.tmp_*"; may be repeated',
+      collect,
+    )
+    .option('--op <type>', 'only of this operationType; may be repeated', collect)
+    .option('--per-second <count>', 'how many are shown')
+    .option('--count <events>', 'end after so many', countOf, Infinity)
+    .action(async (options: EngineFlags & EventFlags) => {
+      const { ctlEvents } = await import('./commands/ctl-events.ts');
+      outcome.exitCode = await ctlEvents(options);
+    });
+
   withJson(program.command('explain'))
     .description('What a code in a message or the log means, and what to do.')
     .argument('<code>', 'such as held-unroutable')
@@ -295,6 +311,19 @@ interface EngineFlags {
   readonly url: string;
   readonly token?: string;
   readonly json: boolean;
+}
+
+interface EventFlags {
+  readonly subscription?: readonly string[];
+  readonly ns?: readonly string[];
+  readonly op?: readonly string[];
+  readonly perSecond?: string;
+  readonly count: number;
+}
+
+function countOf(value: string): number {
+  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('Expected a whole number from 1 on.');
 }
 
 function withEngine(command: Command): Command {

@@ -21,6 +21,7 @@ export const NOTICE_CODES = [
   'api-not-found',
   'api-too-large',
   'api-too-many',
+  'api-too-many-watchers',
   'api-unauthorized',
   'api-unreachable',
   'checkpoint-differs',

@@ -12,11 +12,13 @@ import type { Log } from '../observe/log.ts';
 import { checkpointEndpoint } from './checkpoint.ts';
 import { codeEndpoints } from './codes.ts';
 import { definitionEndpoints } from './definitions.ts';
+import { EVENT_STREAM } from './event-stream.ts';
+import { eventsEndpoint } from './events.ts';
 import { flowEndpoints } from './flow.ts';
 import { healthEndpoint } from './health.ts';
 import { parkedEndpoints } from './parked.ts';
 import { parkedChangeEndpoints } from './parked-change.ts';
-import { badRequest, BODY_LIMIT } from './endpoint.ts';
+import { badRequest, BODY_LIMIT, OpenAnswer } from './endpoint.ts';
 import type { Endpoint, EngineView, Verb } from './endpoint.ts';
 import { DOCS_POLICY, docsPage } from './docs-page.ts';
 import { openApiDocument, schemas } from './openapi.ts';
@@ -38,6 +40,7 @@ export const endpoints: readonly Endpoint[] = [
   ...parkedEndpoints,
   ...parkedChangeEndpoints,
   healthEndpoint,
+  eventsEndpoint,
   ...codeEndpoints,
 ];
 
@@ -63,8 +66,9 @@ export async function createApi(view: EngineView, log: Log, all = endpoints): Pr
   const routes: readonly Route[] = [
     ...all.map((one): Route => ({
       ...one,
-      handler: async ({ params, query, body }, reply) => {
+      handler: async ({ method, params, query, body }, reply) => {
         const answer = await one.handle(view, { path: { ...Object(params) }, query: { ...Object(query) }, body });
+        if (answer instanceof OpenAnswer) return streamed(answer, method, reply);
         return reply
           .code(one.status ?? 200)
           .type(JSON_TYPE)
@@ -95,6 +99,13 @@ export async function createApi(view: EngineView, log: Log, all = endpoints): Pr
   }
   await app.ready();
   return (request, response) => app.routing(request, response);
+}
+
+/** From here on the response is the answer's own. */
+function streamed(answer: OpenAnswer, method: string, reply: FastifyReply): FastifyReply {
+  if (method === 'HEAD') return reply.type(EVENT_STREAM).send();
+  answer.begin(reply.raw);
+  return reply.hijack();
 }
 
 function unused(): never {

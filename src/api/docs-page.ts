@@ -67,6 +67,7 @@ function section({
   query,
   body,
   answer,
+  isStream = false,
 }: Endpoint): string {
   const asked = [...rows(parameters, 'path'), ...rows(query, 'query')];
   const table =
@@ -78,7 +79,7 @@ ${asked.join('\n')}
   return `<section><h2 id="${operationId}"><code>${method.toUpperCase()} ${text(API_PATH + path)}</code></h2>
 <p>${text(summary)}${description === undefined ? '' : ` ${text(description)}`}</p>
 ${table}${body === undefined ? '' : `\n<p>Takes as its body</p>\n${schemaText(body)}`}
-<p>Answers with</p>
+<p>${isStream ? 'Answers with server-sent events; the data of each' : 'Answers with'}</p>
 ${schemaText(answer)}</section>`;
 }
 

@@ -2,6 +2,7 @@
  * What an endpoint is: its method and path, what it takes and answers (for the check and for the document), and what makes the
  * answer. Invariant: whatever was sent has been checked before `handle` sees it.
  */
+import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
@@ -11,6 +12,7 @@ import { formatPath } from '../config/faults.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
 import type { Reason } from '../observe/health.ts';
 import type { StatusReport } from '../observe/status.ts';
+import type { Watchers } from '../watch/watchers.ts';
 import { ProblemError } from './problem.ts';
 import type { ProblemCode, RequestFault } from './problem.ts';
 
@@ -24,6 +26,7 @@ export interface EngineView {
   readonly liveness: () => readonly Reason[];
   readonly checkpoints: Pick<CheckpointStore, 'all' | 'gaps'>;
   readonly parking: Pick<ParkingStore, 'slice' | 'look' | 'totalBytes'>;
+  readonly watchers: Pick<Watchers, 'open'>;
   /** Both throw `NotNowError`, `UserError` and `PositionLostError`. */
   readonly pause: (subscription: string) => Promise<void>;
   readonly resume: (subscription: string) => Promise<void>;
@@ -54,6 +57,8 @@ interface Described {
   readonly problems?: readonly ProblemCode[];
   /** `BODY_LIMIT` where nothing else is said. */
   readonly maxBodyBytes?: number;
+  /** The answer goes on, as server-sent events whose data are what `answer` says. */
+  readonly isStream?: boolean;
 }
 
 /** Of a request's body. */
@@ -82,6 +87,16 @@ export interface Endpoint extends Described {
   handle(view: EngineView, input: Input): Promise<unknown>;
 }
 
+/** An answer that goes on for as long as its reader wants. */
+export class OpenAnswer {
+  /** Throws `ProblemError` before anything is written. */
+  readonly begin: (response: ServerResponse) => void;
+
+  constructor(begin: (response: ServerResponse) => void) {
+    this.begin = begin;
+  }
+}
+
 export const NOTHING = z.strictObject({});
 
 const NO_BODY = z.undefined({ error: 'no body: this takes none' });
@@ -103,6 +118,20 @@ export function endpoint<
         body: checked(bodySchema, body, 'body'),
       }),
   };
+}
+
+/** The same for an answer that goes on. */
+export function streaming<P extends z.ZodObject, Q extends z.ZodObject>({
+  open,
+  ...described
+}: Described & {
+  readonly parameters: P;
+  readonly query: Q;
+  /** Of each event. */
+  readonly answer: z.ZodType;
+  readonly open: (view: EngineView, input: Input<z.output<P>, z.output<Q>>) => OpenAnswer;
+}): Endpoint {
+  return endpoint({ ...described, isStream: true, handle: open });
 }
 
 function checked<T extends z.ZodType>(schema: T, value: unknown, where: 'path' | 'query' | 'body'): z.output<T> {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { isMapping } from '../config/salvage.ts';
 import { VERSION } from '../version.ts';
 import type { Endpoint } from './endpoint.ts';
+import { EVENT_STREAM } from './event-stream.ts';
 import { API_PATH } from './path.ts';
 import { PROBLEMS } from './problem.ts';
 import type { ProblemCode } from './problem.ts';
@@ -57,6 +58,7 @@ function operation({
   answer,
   status = 200,
   problems = [],
+  isStream = false,
 }: Endpoint): Json {
   const asked = [...parametersOf(parameters, 'path'), ...parametersOf(query, 'query')];
   const codes = [
@@ -65,9 +67,16 @@ function operation({
     ...(body ? OF_BODIES : []),
     ...ALWAYS,
   ];
-  const responses: Json = {
-    [status]: { description: 'What was asked for.', content: { 'application/json': { schema: schemaOf(answer) } } },
-  };
+  // What one event of a stream holds, this version of OpenAPI cannot say of the whole.
+  const content = isStream
+    ? {
+        [EVENT_STREAM]: {
+          schema: { type: 'string', contentMediaType: EVENT_STREAM },
+          'x-event-data': schemaOf(answer),
+        },
+      }
+    : { 'application/json': { schema: schemaOf(answer) } };
+  const responses: Json = { [status]: { description: 'What was asked for.', content } };
   for (const refused of [...new Set(codes.map((code) => PROBLEMS[code].status))].sort((a, b) => a - b)) {
     const titles = codes
       .filter((code) => PROBLEMS[code].status === refused)

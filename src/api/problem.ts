@@ -23,6 +23,7 @@ export const PROBLEMS = {
   'api-content-type': { status: 415, title: 'A request to the API has a body that is not said to be JSON.' },
   'api-too-large': { status: 413, title: 'A request to the API is too large.' },
   'api-too-many': { status: 429, title: 'One address has sent too many requests to the API.' },
+  'api-too-many-watchers': { status: 503, title: 'As many watch events already as may at once.' },
   'http-failed': { status: 500, title: 'A request to the HTTP side failed.' },
 } as const satisfies Partial<Record<Code, { readonly status: number; readonly title: string }>>;
 

@@ -275,6 +275,23 @@ export const reasonAnswer = name(
   }),
 );
 
+export const watchedEvent = name(
+  'WatchedEvent',
+  z.strictObject({
+    subscription: z.string(),
+    partition: count(),
+    ns: z.string(),
+    operationType: z.string(),
+    id: z.string().meta({ description: "The event's `_id`." }),
+    routingKey: z.string(),
+    headers: z.record(z.string(), z.string()),
+    bytes: count().meta({ description: 'What the event takes in its message, before that is compressed.' }),
+    held: holdReason.nullable().meta({ description: 'Why its lane does not let it go yet.' }),
+    beginning: z.string().nullable().meta({ description: 'Of an event that is too large to be shown whole: as text.' }),
+    event: z.unknown().meta({ description: 'As its message holds it; null where it is too large.' }),
+  }),
+);
+
 export const codeAnswer = name('Code', z.strictObject({ code: z.string(), title: z.string() }));
 
 export const codeDetail = name(

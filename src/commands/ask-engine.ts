@@ -34,7 +34,7 @@ export async function askEngine(
     response = await fetch(at, {
       method,
       headers: {
-        ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+        ...authorization(token),
         ...(sent !== undefined && { 'Content-Type': 'application/json' }),
       },
       ...(sent !== undefined && { body: JSON.stringify(sent) }),
@@ -43,14 +43,43 @@ export async function askEngine(
     });
     body = await response.json();
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    throw unreachable(at, cause instanceof Error ? cause.message || cause.name : String(cause));
+    throw unreachable(at, reasonOf(error));
   }
   if (response.ok) return body;
-  if (isMapping(body) && typeof body['code'] === 'string') {
-    throw new EngineAnswerError(body['code'], String(body['detail']), { isRefusal: response.status < 500 });
+  throw refusalOf(at, response, body);
+}
+
+/** Its answer as it comes, until it ends or `signal` fires. Throws `EngineAnswerError` where it gives none, refuses, or is lost. */
+export async function* listenToEngine(
+  { url, token }: EngineAddress,
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<string, void> {
+  const at = addressOf(url, path);
+  try {
+    const response = await fetch(at, { headers: authorization(token), redirect: 'error', signal });
+    if (!response.ok || response.body === null) throw refusalOf(at, response, await response.json());
+    yield* response.body.pipeThrough(new TextDecoderStream());
+  } catch (error) {
+    if (signal.aborted) return;
+    throw error instanceof EngineAnswerError ? error : unreachable(at, reasonOf(error));
   }
-  throw unreachable(at, `it answers ${response.status}, not as a Tailrace does`);
+}
+
+function authorization(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { Authorization: `Bearer ${token}` };
+}
+
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error ? cause.message || cause.name : String(cause);
+}
+
+function refusalOf(at: URL, response: Response, body: unknown): EngineAnswerError {
+  if (isMapping(body) && typeof body['code'] === 'string') {
+    return new EngineAnswerError(body['code'], String(body['detail']), { isRefusal: response.status < 500 });
+  }
+  return unreachable(at, `it answers ${response.status}, not as a Tailrace does`);
 }
 
 function addressOf(url: string, path: string): URL {

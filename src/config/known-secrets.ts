@@ -39,9 +39,14 @@ function keep(secret: string | undefined): void {
 
 /** Without any secret that is known, and without those of URIs that are not. */
 export function withoutKnownSecrets(text: string): string {
+  return withoutOwnSecrets(text).replaceAll(URI, redact);
+}
+
+/** For what is a user's own: their URIs stay as they are. */
+export function withoutOwnSecrets(text: string): string {
   let shown = text;
   for (const secret of known) if (shown.includes(secret)) shown = shown.replaceAll(secret, HIDDEN);
-  return shown.replaceAll(URI, redact);
+  return shown;
 }
 
 // Tried at the start of a word only: from every letter of a long one it would take the square of its length.

@@ -62,7 +62,7 @@ function amqpName(what: string) {
     .refine((value) => !/[{}]/.test(value), { error: `the name of ${what} as it is: no {…} here` });
 }
 
-function patterns() {
+export function patterns() {
   const pattern = z
     .string({ error: 'a pattern in quotes, such as "shop.orders", "shop.*" or "!shop.tmp_*"' })
     .superRefine((value, context) => {

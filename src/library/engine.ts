@@ -172,6 +172,7 @@ export class EmbeddedEngine {
             pause: async (name) => engine.pause(name),
             resume: async (name) => engine.resume(name),
             parkedWork,
+            watchers: engine.watchers,
             ...stores,
           },
           log,

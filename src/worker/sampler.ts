@@ -17,7 +17,7 @@ import type { CompiledSubscription, Route, Router } from './route.ts';
 import { Row } from './rows.ts';
 
 /** Of an event more is not shown. */
-export const MOST_SHOWN_BYTES = 64 * 1024;
+const MOST_SHOWN_BYTES = 64 * 1024;
 /** A larger event in BSON is not made JSON: it has to be read to its end for that. */
 const MOST_READ_BYTES = 256 * 1024;
 /** For a watcher of a batch. */

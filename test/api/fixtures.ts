@@ -44,11 +44,15 @@ export class ApiUnderTest {
     this.#ajv.addSchema(document, 'api');
   }
 
+  get authorization(): Readonly<Record<string, string>> {
+    return this.#token === undefined ? {} : { Authorization: `Bearer ${this.#token}` };
+  }
+
   async ask(path: string, { headers = {}, method = 'GET', body }: Asked = {}): Promise<Answer> {
     const response = await fetch(this.base + path, {
       method: method.toUpperCase(),
       headers: {
-        ...(this.#token !== undefined && { Authorization: `Bearer ${this.#token}` }),
+        ...this.authorization,
         ...(body !== undefined && { 'Content-Type': 'application/json' }),
         ...headers,
       },
@@ -90,6 +94,10 @@ export class ApiUnderTest {
     assert.ok(methods[verb]?.responses[status], `the document knows ${status} of ${verb} ${template}`);
     const type = status < 300 ? 'application/json' : 'application/problem+json';
     this.#assertValid(['paths', template, verb, 'responses', String(status), 'content', type, 'schema'], body);
+  }
+
+  assertSchema(id: string, value: unknown): void {
+    this.#assertValid(['components', 'schemas', id], value);
   }
 
   #assertValid(at: readonly string[], value: unknown): void {

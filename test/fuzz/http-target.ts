@@ -15,6 +15,7 @@ import { thingEndpoints } from '../api/thing-endpoints.ts';
 import { sampleStatus } from '../observe/sample-status.ts';
 import { Management } from '../../src/library/management.ts';
 import { noLog } from '../../src/library/no-log.ts';
+import { Watchers } from '../../src/watch/watchers.ts';
 import type { Random } from '../worker/damage.ts';
 import type { Target } from './target.ts';
 
@@ -59,6 +60,7 @@ const PATHS = [
   '/api/v1/checkpoint',
   '/api/v1/subscriptions/orders/pause',
   '/api/v1/parked?limit=3',
+  '/api/v1/events?subscription=orders&ns=a.*&ns=!a.c&op=insert&perSecond=9',
 ];
 const CONFIG = `
 sources: { shop: { uri: "mongodb://nowhere.invalid/?replicaSet=rs" } }
@@ -136,6 +138,7 @@ export const httpTarget: Target = {
     const parkedWork = new ParkedWork({ config: () => config, store: parking, streamPort });
     const stores = { checkpoints, parking };
     const said = { liveness: () => [], readiness: () => [], status: () => sampleStatus };
+    const watchers = new Watchers();
     const nothing = async (): Promise<void> => undefined;
     const server = await startHttp({
       host: '127.0.0.1',
@@ -144,10 +147,11 @@ export const httpTarget: Target = {
         metrics: { contentType: 'text/plain', text: async () => 'fine 1\n' },
         ...said,
         api: async () =>
-          createApi({ config, management, ...said, ...stores, pause: nothing, resume: nothing, parkedWork }, noLog, [
-            ...endpoints,
-            ...thingEndpoints(),
-          ]),
+          createApi(
+            { config, management, ...said, ...stores, watchers, pause: nothing, resume: nothing, parkedWork },
+            noLog,
+            [...endpoints, ...thingEndpoints()],
+          ),
       },
       log: noLog,
     });
@@ -161,7 +165,7 @@ export const httpTarget: Target = {
         for (const answer of answers) {
           assert.match(
             answer,
-            /^($|HTTP\/1\.1 (100|200|201|302|304|400|403|404|405|413|414|415|417|429|431|501|505) )/,
+            /^($|HTTP\/1\.1 (100|200|201|302|304|400|403|404|405|413|414|415|417|429|431|501|503|505) )/,
             answer.slice(0, 200),
           );
         }
@@ -172,6 +176,7 @@ export const httpTarget: Target = {
         return REQUESTS;
       },
       async [Symbol.asyncDispose]() {
+        watchers.close();
         await server.close();
         await parkedWork[Symbol.asyncDispose]();
         await parking.close();

@@ -15,7 +15,7 @@ function seenOf(
 ): Seen {
   const { seen } = run(plan(subscriptions), entries, { watches: [watch] });
   assert.equal(seen?.length, 1);
-  return seen![0]!;
+  return seen[0]!;
 }
 
 const events = ({ samples }: Seen): unknown[] => samples.map(({ text: one }): unknown => JSON.parse(one));
