@@ -198,6 +198,7 @@ export const checkpointAnswer = name(
       description: "Each lane's last confirmed operation.",
     }),
     updatedAt: time(),
+    pausedAt: time().nullable().meta({ description: 'When somebody paused it; null while nobody has.' }),
   }),
 );
 

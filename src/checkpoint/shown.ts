@@ -35,6 +35,7 @@ export function shownCheckpoint(record: CheckpointRecord, configured: ReadonlySe
       lane === undefined ? [] : [{ partition, position: formatTs(lane.ts), index: lane.index }],
     ),
     updatedAt: new Date(record.updatedAt).toISOString(),
+    pausedAt: record.pausedAt === undefined ? null : new Date(record.pausedAt).toISOString(),
   };
 }
 

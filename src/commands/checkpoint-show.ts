@@ -34,7 +34,7 @@ export async function checkpointShow({ config, json, write = toStdout }: Checkpo
 
 function checkpointTable(records: readonly CheckpointRecord[], configured: ReadonlySet<string>): string {
   const rows = records.map((record) => [
-    record.subscription + (configured.has(record.subscription) ? '' : ' (not configured)'),
+    record.subscription + remarkOn(record, configured),
     record.source,
     `${resumeKind(record.resume)} ${withTime(record.resume.ts)}`,
     record.watermark === undefined ? '-' : withTime(record.watermark.ts),
@@ -42,6 +42,11 @@ function checkpointTable(records: readonly CheckpointRecord[], configured: Reado
     new Date(record.updatedAt).toISOString(),
   ]);
   return table([['SUBSCRIPTION', 'SOURCE', 'RESUMES', 'CONFIRMED UP TO', 'LANES USED', 'UPDATED'], ...rows]);
+}
+
+function remarkOn({ subscription, pausedAt }: CheckpointRecord, configured: ReadonlySet<string>): string {
+  if (!configured.has(subscription)) return ' (not configured)';
+  return pausedAt === undefined ? '' : ' (paused)';
 }
 
 /** A token is as long as a line; the JSON has it. */

@@ -44,6 +44,19 @@ test('checkpoint show prints positions with their time, and the gaps', async (t)
   assert.match(text, /^shop +orders +1795327000:1 \(.*\) +1795327000:4 \(.*\) +truncated +2026-11-22T/m);
 });
 
+test('checkpoint show says who is paused', async (t) => {
+  const config = await configured(t);
+  const path = join(config, '..', 'data');
+  {
+    await using store = await CheckpointStore.open({ path, log: recordedLog() });
+    await store.put([{ ...checkpoint('orders', 5), pausedAt: 1_795_327_620_000 }]);
+    await store.flushed();
+  }
+  assert.match(await output((write) => checkpointShow({ config, json: false, write })), /^orders \(paused\) +shop /m);
+  const shown = JSON.parse(await output((write) => checkpointShow({ config, json: true, write })));
+  assert.equal(shown.subscriptions[0].pausedAt, '2026-11-22T06:07:00.000Z');
+});
+
 test('checkpoint show --json has what a program needs', async (t) => {
   const config = await filled(t);
   const shown: { subscriptions: { name: string }[]; gaps: object[] } = JSON.parse(
@@ -66,6 +79,7 @@ test('checkpoint show --json has what a program needs', async (t) => {
       { partition: 2, position: '1795327615:9', index: 5 },
     ],
     updatedAt: '2026-09-21T14:13:20.000Z',
+    pausedAt: null,
   });
   assert.deepEqual(shown.gaps, [
     {

@@ -75,6 +75,24 @@ test('every page that the program or a setting names is there', async () => {
   assert.deepEqual(missing, []);
 });
 
+test('every source file that a page names is there', async () => {
+  const folders = ['src', 'test', 'bench', 'wasm', 'grafana', 'examples'];
+  const files = await Promise.all(
+    folders.map(async (folder) =>
+      (await readdir(join(ROOT, folder), { recursive: true })).map((name) => `/${folder}/${name}`),
+    ),
+  );
+  const all = files.flat();
+  const missing: string[] = [];
+  for (const page of (await allPages()).keys()) {
+    const text = await readFile(join(ROOT, page), 'utf8');
+    for (const [, file = ''] of text.matchAll(/`([\w/-]+\.m?ts)`/g)) {
+      if (!all.some((path) => path.endsWith(`/${file}`))) missing.push(`${page}: ${file}`);
+    }
+  }
+  assert.deepEqual(missing, []);
+});
+
 test('anchors are made as GitHub makes them', () => {
   const { anchors } = pageOf('# A `b.c`: d, e\n## HTTP\n## HTTP\n```sh\n# none\n```\n### _x_ & [y z](q.md)\n');
   assert.deepEqual([...anchors], ['a-bc-d-e', 'http', 'http-1', 'x--y-z']);
