@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { endToEnd } from './end-to-end.ts';
 import { encode } from './encode.ts';
 import { engine } from './engine.ts';
+import { blockedSink } from './blocked-sink.ts';
 import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
@@ -27,6 +28,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'end-to-end': endToEnd,
   peers,
   'slow-queue': slowQueue,
+  'blocked-sink': blockedSink,
   latency,
   memory,
   restart,
