@@ -12,6 +12,7 @@ import type { Config, SourceConfig, Start, SubscriptionConfig } from './config/c
 import type { FeedGroup } from './feed/feed-group.ts';
 import type { FeedGroups } from './feed/feed-groups.ts';
 import type { Route } from './feed/route.ts';
+import type { Metrics } from './observe/metrics.ts';
 import type { Broker, Destinations } from './sinks/destinations.ts';
 
 export type KeptCheckpoints = Pick<CheckpointStore, 'get' | 'set' | 'forget'>;
@@ -21,6 +22,7 @@ export interface Changeable {
   readonly config: Config;
   readonly sources: FeedGroups;
   readonly destinations: Destinations;
+  readonly metrics: Pick<Metrics, 'forget'>;
   /** Everything is made by this one from now on. */
   adopt(config: Config): void;
   group(source: SourceConfig): FeedGroup;
@@ -66,10 +68,17 @@ export async function changeOver(
     await takeBack();
     throw error;
   }
-  for (const name of forth.stops) {
-    if (!forth.begins.includes(name)) await checkpoints.forget(name, { beginsAnew: false });
+  for (const name of missing(forth.stops, forth.begins)) {
+    await checkpoints.forget(name, { beginsAnew: false });
+    engine.metrics.forget('subscription', name);
   }
+  for (const name of missing(forth.sinks.gone, forth.sinks.fresh)) engine.metrics.forget('sink', name);
+  for (const name of missing(forth.sources.gone, forth.sources.fresh)) engine.metrics.forget('source', name);
   await closeAll(old.values());
+}
+
+function missing(names: readonly string[], from: readonly string[]): readonly string[] {
+  return names.filter((name) => !from.includes(name));
 }
 
 /** Names. */

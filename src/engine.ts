@@ -189,6 +189,7 @@ export class Engine {
           config: this.#config,
           sources: this.#sources,
           destinations: this.#destinations,
+          metrics: this.metrics,
           adopt: (config) => (this.#config = config),
           group: (source) => this.#group(source, []),
           route: (config, start) => this.#route(config, start),

@@ -144,6 +144,26 @@ export class Metrics {
     };
   }
 
+  /** It is there no more, and its series must not stand still for ever; one of its name begins with 0. */
+  forget(kind: 'source' | 'sink' | 'subscription', name: string): void {
+    const all = this.#all;
+    if (kind === 'subscription') {
+      const labels = { subscription: name };
+      for (const counter of [all.eventsPublished, all.messagesConfirmed, all.messagesReturned, all.messagesNacked])
+        counter.remove(labels);
+      for (const reason of PARK_REASONS) all.eventsParked.remove({ subscription: name, reason });
+      all.publishConfirmSeconds.remove(labels);
+      this.#laneTotals.delete(name);
+      return;
+    }
+    all.reconnects.remove({ end: kind, name });
+    if (kind === 'sink') return;
+    const labels = { source: name };
+    for (const counter of [all.entriesRead, all.readBytes, all.eventsFiltered]) counter.remove(labels);
+    for (const phase of ['wait', 'decode', 'order']) all.workerBatchSeconds.remove({ source: name, phase });
+    this.#sourceTotals.delete(name);
+  }
+
   sink(name: string): SinkMeter {
     const end = { end: 'sink', name };
     const { reconnects } = this.#all;
@@ -186,6 +206,8 @@ function mirror(all: Instruments, report: StatusReport): void {
   all.laneQueued.reset();
   all.laneUnconfirmed.reset();
   all.laneHeld.reset();
+  all.subscriptionDetached.reset();
+  all.subscriptionPaused.reset();
   for (const [subscription, { source, state, lanes, detached }] of Object.entries(report.subscriptions)) {
     const holds = report.sources[source]?.heldBy.includes(subscription) === true;
     all.sourceHeldBy.set({ source, subscription }, holds ? 1 : 0);

@@ -224,9 +224,12 @@ describe('what is managed online', () => {
     await good(engine, 'DELETE', '/sinks/second');
     await good(engine, 'DELETE', '/sources/other');
     await insertOne(4);
-    await confirmed(7);
+    // The series of the one that is gone are, too.
+    await confirmed(4);
     const status = await engine.status();
     assert.deepEqual([Object.keys(status.sources), Object.keys(status.sinks)], [['src'], ['mq']]);
+    const metrics = await (await fetch(`${await engine.url()}/metrics`)).text();
+    assert.doesNotMatch(metrics, /"(?:other|second)"/);
     assert.equal(await engine.terminate(), 0);
     assert.equal((await idsOf(`${db}-other`)).length, 3);
     assert.equal((await idsOf(`${db}-${STEADY}`)).length, 4);
