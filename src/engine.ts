@@ -17,6 +17,7 @@ import { changeOver } from './changeover.ts';
 import type { Change } from './changeover.ts';
 import { NotNowError, UserError } from './errors.ts';
 import type { PositionLostError } from './errors.ts';
+import { formatTs } from './source/position.ts';
 import { makeSource } from './source/make-source.ts';
 import { AnyOf } from './source/any-of.ts';
 import { ByteBudget } from './source/byte-budget.ts';
@@ -32,9 +33,12 @@ import { layoutHash, routingHash, usesPartitionQueues } from './config/routing-h
 import { healthFacts, statusReport } from './report.ts';
 import type { Config, SourceConfig, Start, SubscriptionConfig } from './config/config.ts';
 import type { Route, Stores } from './feed/route.ts';
+import type { CheckpointRecord } from './checkpoint/record.ts';
+import type { CheckpointStore } from './checkpoint/store.ts';
+import type { Move } from './check/move.ts';
+import type { LanePort } from './lanes/port.ts';
 import type { HealthFacts } from './observe/health.ts';
 import type { Log } from './observe/log.ts';
-import type { LanePort } from './lanes/port.ts';
 import type { StatusReport } from './observe/status.ts';
 
 export interface EngineOptions {
@@ -59,6 +63,12 @@ const OVERDUE_CHECK_MS = 1_000;
 const STREAM_CONFIRM_TIMEOUT_MS = 60_000;
 /** What may be under way to a file or standard output, per lane. */
 const STREAM_WINDOW = 1_024;
+
+export interface Moving {
+  /** Told where it stands then. */
+  readonly planned: (stored: CheckpointRecord | undefined) => Move;
+  readonly checkpoints: Pick<CheckpointStore, 'get' | 'set' | 'addGap'>;
+}
 
 export class Engine {
   readonly metrics: Metrics;
@@ -179,6 +189,37 @@ export class Engine {
   /** Into the file or the standard output that it goes to, beside its lanes. */
   streamPort(config: SubscriptionConfig): LanePort {
     return this.#destinations.port(config);
+  }
+
+  /**
+   * Reads on where `planned` says, once what is under way has been answered; the others go on. A paused one stays paused. Throws
+   * `NotNowError`, `UserError` and `PositionLostError`: it reads on where it stood then.
+   */
+  async move(subscription: string, { planned, checkpoints }: Moving): Promise<Move> {
+    return await this.#one(async () => {
+      const { group, config, pausedAt } = this.#found(subscription);
+      const isPaused = pausedAt !== undefined;
+      if (!isPaused && !(await group.remove(subscription, (record) => record))) {
+        throw new NotNowError(
+          `subscription "${subscription}" cannot be moved yet: where it begins is stored only once its source has been reached.`,
+        );
+      }
+      const stored = checkpoints.get(subscription);
+      try {
+        const move = planned(stored);
+        // First: a skip must not go unsaid.
+        if (move.gap) await checkpoints.addGap(move.gap);
+        await checkpoints.set(move.record);
+        if (!isPaused) await group.add(this.#route(config));
+        const { resume } = move.record;
+        this.#o.log.info({ subscription, position: formatTs(resume.ts), effect: move.effect }, 'Moved.');
+        return move;
+      } catch (error) {
+        if (stored) await checkpoints.set(stored);
+        if (!isPaused) await group.add(this.#route(config));
+        throw error;
+      }
+    });
   }
 
   /** Throws `UserError`, `NotNowError` and `PositionLostError`: all is as it was then. */

@@ -16,7 +16,9 @@ import { EVENT_STREAM } from './event-stream.ts';
 import { eventsEndpoint } from './events.ts';
 import { flowEndpoints } from './flow.ts';
 import { healthEndpoint } from './health.ts';
+import { moveEndpoint } from './move.ts';
 import { parkedEndpoints } from './parked.ts';
+import { trialEndpoints } from './trials.ts';
 import { parkedChangeEndpoints } from './parked-change.ts';
 import { badRequest, BODY_LIMIT, OpenAnswer } from './endpoint.ts';
 import type { Endpoint, EngineView, Verb } from './endpoint.ts';
@@ -37,6 +39,8 @@ export const endpoints: readonly Endpoint[] = [
   ...flowEndpoints,
   ...definitionEndpoints,
   checkpointEndpoint,
+  moveEndpoint,
+  ...trialEndpoints,
   ...parkedEndpoints,
   ...parkedChangeEndpoints,
   healthEndpoint,
@@ -95,6 +99,7 @@ export async function createApi(view: EngineView, log: Log, all = endpoints): Pr
       app,
       path,
       routes.filter((one) => one.path === path),
+      routes.filter((one) => one.path !== path && templateOf(one.path).test(path)),
     );
   }
   await app.ready();
@@ -119,14 +124,15 @@ interface Route {
   readonly handler: (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
 }
 
-/** Methods that none of its routes has are refused by name, before anything of a body is read. */
-function addPath(app: FastifyInstance, path: string, routes: readonly Route[]): void {
+/**
+ * Methods that none of its routes has are refused by name, before anything of a body is read. `wider`: others that it fits, too
+ * (`/sources/test` is a source's, who may be called that).
+ */
+function addPath(app: FastifyInstance, path: string, routes: readonly Route[], wider: readonly Route[]): void {
   const url = API_PATH + path.replaceAll(/\{(\w+)\}/g, ':$1');
-  const allowed = new Set<string>();
-  for (const { method = 'get', maxBodyBytes = BODY_LIMIT, handler } of routes) {
-    const methods = method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()];
-    for (const one of methods) allowed.add(one);
-    app.route({ method: methods, url, bodyLimit: maxBodyBytes, handler });
+  const allowed = new Set([...routes, ...wider].flatMap(methodsOf));
+  for (const { maxBodyBytes = BODY_LIMIT, handler, ...route } of routes) {
+    app.route({ method: methodsOf(route), url, bodyLimit: maxBodyBytes, handler });
   }
   app.route({
     method: METHODS.filter((method) => !allowed.has(method)),
@@ -139,6 +145,14 @@ function addPath(app: FastifyInstance, path: string, routes: readonly Route[]): 
       }),
     handler: async () => undefined,
   });
+}
+
+function methodsOf({ method = 'get' }: Pick<Route, 'method'>): string[] {
+  return method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()];
+}
+
+function templateOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/{}]+')}$`);
 }
 
 /** Nothing but JSON; an empty body is none, whatever it is said to be: clients like to say so of each request. */

@@ -4,9 +4,11 @@
  */
 import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
+import type { Move } from '../check/move.ts';
 import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/config.ts';
+import type { Moving } from '../engine.ts';
 import type { Management } from '../library/management.ts';
 import { formatPath } from '../config/faults.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
@@ -24,12 +26,14 @@ export interface EngineView {
   /** Why it is not delivering, and why only a restart helps; empty while it does and works. */
   readonly readiness: () => readonly Reason[];
   readonly liveness: () => readonly Reason[];
-  readonly checkpoints: Pick<CheckpointStore, 'all' | 'gaps'>;
+  readonly checkpoints: Pick<CheckpointStore, 'all' | 'gaps' | 'get'>;
   readonly parking: Pick<ParkingStore, 'slice' | 'look' | 'totalBytes'>;
   readonly watchers: Pick<Watchers, 'open'>;
   /** Both throw `NotNowError`, `UserError` and `PositionLostError`. */
   readonly pause: (subscription: string) => Promise<void>;
   readonly resume: (subscription: string) => Promise<void>;
+  /** Throws as they do. */
+  readonly move: (subscription: string, planned: Moving['planned']) => Promise<Move>;
   readonly parkedWork: Pick<ParkedWork, 'replay' | 'drop'>;
 }
 

@@ -377,3 +377,30 @@ export const definitionsAnswer = name(
     ...definitionParts,
   }),
 );
+
+export const findingAnswer = name(
+  'Finding',
+  z.strictObject({
+    kind: z.enum(['ok', 'info', 'warning', 'fault']).meta({
+      description: 'A fault would stop a start, or leave it waiting; nothing else would.',
+    }),
+    text: z.string(),
+  }),
+);
+
+export const messageAnswer = name(
+  'SampleMessage',
+  z.strictObject({
+    routingKey: z.string(),
+    type: z.string(),
+    messageId: z.string(),
+    contentType: z.string(),
+    contentEncoding: z.string().nullable(),
+    headers: z.record(z.string(), z.string()),
+    events: count().meta({ description: 'How many are in it.' }),
+    bytes: count(),
+    body: z.string(),
+    encoding: z.enum(['text', 'base64']),
+    truncated: z.boolean().meta({ description: '`body` is only the beginning.' }),
+  }),
+);

@@ -15,7 +15,7 @@ import type { Config } from '../config/config.ts';
 import { fileErrorCode } from '../config/file-error.ts';
 import { UserError } from '../errors.ts';
 import { tryListen } from '../observe/http.ts';
-import type { Findings } from './findings.ts';
+import type { Findings } from '../check/findings.ts';
 
 export interface FolderLook {
   /** By subscription; undefined where the store cannot be read. */

@@ -4,9 +4,9 @@
  */
 import { loadConfig } from '../config/load.ts';
 import { checkFiles, checkFolder, checkPort } from './check-folder.ts';
-import { checkSink } from './check-sink.ts';
-import { checkSource } from './check-source.ts';
-import { Findings } from './findings.ts';
+import { checkSink } from '../check/check-sink.ts';
+import { checkSource } from '../check/check-source.ts';
+import { Findings } from '../check/findings.ts';
 import { asJson, toStdout } from './output.ts';
 
 export interface CheckOptions {

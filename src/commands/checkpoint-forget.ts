@@ -6,7 +6,7 @@ import { floorOf } from '../lanes/floors.ts';
 import { noLog } from '../library/no-log.ts';
 import { confirmed } from './confirm.ts';
 import { formatTs } from '../source/position.ts';
-import { withTime } from './positions.ts';
+import { withTime } from '../check/positions.ts';
 import { lockStopped } from './stopped-folder.ts';
 import { asJson, talk, toStdout } from './output.ts';
 

@@ -3,7 +3,7 @@ import { COPY } from '../checkpoint/data-folder.ts';
 import { restoreCheckpoints } from '../checkpoint/restore.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatTs } from '../source/position.ts';
-import { withTime } from './positions.ts';
+import { withTime } from '../check/positions.ts';
 import { lockStopped } from './stopped-folder.ts';
 import { table } from './table.ts';
 import { asJson, toStdout } from './output.ts';

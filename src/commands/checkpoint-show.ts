@@ -4,7 +4,7 @@ import { readCheckpoints } from '../checkpoint/read-only.ts';
 import { shownCheckpoint, shownGap } from '../checkpoint/shown.ts';
 import { managedConfig } from './managed-config.ts';
 import type { ResumePoint } from '../source/position.ts';
-import { withTime } from './positions.ts';
+import { withTime } from '../check/positions.ts';
 import { table } from './table.ts';
 import { asJson, toStdout } from './output.ts';
 

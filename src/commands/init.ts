@@ -16,9 +16,9 @@ import { starterFile } from '../terminal/starter-file.ts';
 import type { StarterAnswers } from '../terminal/starter-file.ts';
 import { ask, canAsk, ownTerminal } from './ask.ts';
 import type { Terminal } from './ask.ts';
-import { checkSink } from './check-sink.ts';
-import { checkSource } from './check-source.ts';
-import { Findings } from './findings.ts';
+import { checkSink } from '../check/check-sink.ts';
+import { checkSource } from '../check/check-source.ts';
+import { Findings } from '../check/findings.ts';
 import { asJson, toStdout } from './output.ts';
 
 export interface InitOptions {

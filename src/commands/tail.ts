@@ -9,7 +9,7 @@ import { nothingKept } from '../feed/nothing-kept.ts';
 import { createLog } from '../observe/log.ts';
 import { terminalLog } from '../terminal/terminal-log.ts';
 import { VERSION } from '../version.ts';
-import { withTime } from './positions.ts';
+import { withTime } from '../check/positions.ts';
 import { stopOnSignals } from './signals.ts';
 
 export async function tail(options: TailOptions): Promise<number> {

@@ -171,6 +171,7 @@ export class EmbeddedEngine {
             liveness: handlers.liveness,
             pause: async (name) => engine.pause(name),
             resume: async (name) => engine.resume(name),
+            move: async (name, planned) => engine.move(name, { planned, checkpoints: stores.checkpoints }),
             parkedWork,
             watchers: engine.watchers,
             ...stores,

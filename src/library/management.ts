@@ -121,6 +121,11 @@ export class Management {
     }
   }
 
+  /** What the engine would run with, were these all there is. Throws `ConfigError`. */
+  async configOf(definitions: Definitions): Promise<Config> {
+    return await this.#configOf(definitions);
+  }
+
   has(kind: Kind, name: string): boolean {
     return has(this.#definitions, kind, name);
   }
@@ -213,7 +218,12 @@ function startOf(subscription: string, written: string): Start {
 }
 
 /** Those of others too: where a name is missing, the fault is at whoever names it. */
-function faultsOf({ faults }: ConfigError, definitions: Definitions, kind: Kind, name: string): DefinitionFault[] {
+export function faultsOf(
+  { faults }: ConfigError,
+  definitions: Definitions,
+  kind: Kind,
+  name: string,
+): DefinitionFault[] {
   const at = kind === 'subscription' ? Object.keys(definitions.subscriptions).indexOf(name) : name;
   return faults.map(({ path, found, expected }) => {
     const isOwn = path[0] === LISTS[kind] && path[1] === at;

@@ -122,7 +122,16 @@ describe('the API', () => {
   };
 
   /** Each has a test of its own. */
-  const CHANGES = ['/subscriptions/{name}/pause', '/subscriptions/{name}/resume', '/parked/replay', '/parked/drop'];
+  const CHANGES = [
+    '/subscriptions/{name}/move',
+    '/subscriptions/{name}/pause',
+    '/subscriptions/{name}/resume',
+    '/parked/replay',
+    '/parked/drop',
+    '/sources/test',
+    '/sinks/test',
+    '/subscriptions/preview',
+  ];
 
   /** Tried in a file of its own: its answer goes on. */
   const STREAMS = ['/events'];

@@ -9,6 +9,7 @@ import { createApi, endpoints } from '../../src/api/app.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { loadFile } from '../../src/config/load.ts';
+import { NotNowError } from '../../src/errors.ts';
 import { ParkedWork } from '../../src/replay/parked-work.ts';
 import { startHttp } from '../../src/observe/http.ts';
 import { thingEndpoints } from '../api/thing-endpoints.ts';
@@ -139,6 +140,9 @@ export const httpTarget: Target = {
     const stores = { checkpoints, parking };
     const said = { liveness: () => [], readiness: () => [], status: () => sampleStatus };
     const watchers = new Watchers();
+    const move = async (): Promise<never> => {
+      throw new NotNowError('nothing is read');
+    };
     const nothing = async (): Promise<void> => undefined;
     const server = await startHttp({
       host: '127.0.0.1',
@@ -148,7 +152,7 @@ export const httpTarget: Target = {
         ...said,
         api: async () =>
           createApi(
-            { config, management, ...said, ...stores, watchers, pause: nothing, resume: nothing, parkedWork },
+            { config, management, ...said, ...stores, watchers, pause: nothing, resume: nothing, move, parkedWork },
             noLog,
             [...endpoints, ...thingEndpoints()],
           ),

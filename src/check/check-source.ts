@@ -14,7 +14,7 @@ import { compilePatterns } from '../worker/pattern.ts';
 import { formatSpan } from '../terminal/amounts.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';
-import type { FolderLook } from './check-folder.ts';
+import type { CheckpointRecord } from '../checkpoint/record.ts';
 import { checkRouting } from './check-routing.ts';
 import { checkStarts } from './check-starts.ts';
 import { withSource } from './source-look.ts';
@@ -30,7 +30,14 @@ const PAUSE_MS = 200;
 
 export async function checkSource(
   source: SourceConfig,
-  { config, stored }: { readonly config: Config; readonly stored: FolderLook['stored'] },
+  {
+    config,
+    stored,
+  }: {
+    readonly config: Config;
+    /** By subscription; undefined where they are not known. */ readonly stored:
+      ReadonlyMap<string, CheckpointRecord> | undefined;
+  },
   findings: Findings,
 ): Promise<void> {
   findings.title(`source ${source.name}: ${redact(source.uri)}`);
