@@ -244,8 +244,7 @@ function commandLine(outcome: Outcome): Command {
     const command = withEngine(control.command(name))
       .description(text)
       .argument('<path>', 'such as subscriptions/orders');
-    if (name !== 'get')
-      command.option('--body <file>', 'what to send, JSON or YAML, - for standard input; or {…} itself');
+    if (name !== 'get') command.option('--body <file>', 'what to send, JSON or YAML; - for standard input');
     command.action(async (path: string, { body, ...options }: EngineFlags & { body?: string }) => {
       const { ctlAny } = await import('./commands/ctl.ts');
       const method = name.toUpperCase() as Uppercase<typeof name>;

@@ -1,4 +1,5 @@
 /** What the running engine looks like from outside: put together when somebody asks, from the parts as they are. */
+import { performance } from 'node:perf_hooks';
 import { shortageText } from './checkpoint/parking.ts';
 import { formatTs } from './source/position.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';

@@ -9,6 +9,8 @@ const ROOT = new URL('../', document.baseURI);
 const TOKEN_KEY = 'tailrace-token';
 /** An engine that is there answers within milliseconds. */
 const ANSWER_MS = 10_000;
+/** What is under way is waited for, and the ends are tried. */
+const CHANGE_MS = 60_000;
 
 export class AskError extends Error {
   override readonly name = 'AskError';
@@ -52,13 +54,20 @@ export async function api<T>(path: string, options: AskOptions = {}): Promise<T>
 
 /** `path`: of the engine, without the leading slash. */
 export async function ask<T>(path: string, options: AskOptions = {}): Promise<T> {
-  const deadline = AbortSignal.timeout(ANSWER_MS);
+  const deadline = AbortSignal.timeout((options.method ?? 'GET') === 'GET' ? ANSWER_MS : CHANGE_MS);
   const response = await send(path, {
     ...options,
     signal: options.signal ? AbortSignal.any([options.signal, deadline]) : deadline,
   });
   if (!response.ok) throw await failure(response);
   return (await response.json()) as T;
+}
+
+/** The answer as it comes, for what is endless; fails as `ask` does where it does not begin. */
+export async function open(path: string, signal: AbortSignal): Promise<Response> {
+  const response = await send(`api/v1${path}`, { signal });
+  if (!response.ok) throw await failure(response);
+  return response;
 }
 
 async function send(path: string, { method = 'GET', body, signal }: AskOptions): Promise<Response> {

@@ -7,7 +7,10 @@ import { seconds, time } from './format.ts';
 import { href, place } from './router.ts';
 import type { Place } from './router.ts';
 import { askNow, connection, health, isReady, keepAsking, status } from './state.ts';
+import { Changes } from './pages/changes.tsx';
 import { CheckpointPage } from './pages/checkpoint.tsx';
+import { Editor } from './pages/editor.tsx';
+import { Events } from './pages/events.tsx';
 import { CodePageView, HealthPage } from './pages/health.tsx';
 import { Missing } from './pages/missing.tsx';
 import { Overview } from './pages/overview.tsx';
@@ -41,8 +44,10 @@ const PAGES: readonly Page[] = [
     label: 'Subscriptions',
     show: ({ name }) => (name === undefined ? <Subscriptions /> : <SubscriptionPage key={name} name={name} />),
   },
+  { id: 'events', label: 'Events live', show: () => <Events /> },
   { id: 'parked', label: 'Parked', show: () => <ParkedEvents /> },
   { id: 'checkpoint', label: 'Checkpoint', show: () => <CheckpointPage /> },
+  { id: 'changes', label: 'Changes', show: () => <Changes /> },
   {
     id: 'health',
     label: 'Health',
@@ -50,9 +55,21 @@ const PAGES: readonly Page[] = [
   },
 ];
 
+/** Nothing to begin with, so they are not in the menu. */
+const FORMS: readonly Page[] = [
+  { id: 'add', label: 'Add', show: ({ name = '' }) => <Editor key={name} kind={name} name={undefined} /> },
+  {
+    id: 'change',
+    label: 'Change',
+    show: ({ name = '', query }) => <Editor key={name} kind={name} name={query.get('name') ?? ''} />,
+  },
+];
+
 function App(): JSX.Element {
   const at = place.value;
-  const page = PAGES.find(({ id }) => id === at.page);
+  const page = [...PAGES, ...FORMS].find(({ id }) => id === at.page);
+  // A form belongs to the list that it leads back to.
+  const current = page && FORMS.includes(page) ? `${at.name}s` : page?.id;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
   const label = page?.label ?? 'No such page';
@@ -86,7 +103,7 @@ function App(): JSX.Element {
           <ul>
             {PAGES.map(({ id, label }) => (
               <li key={id}>
-                <a href={href(id)} aria-current={page?.id === id ? 'page' : undefined}>
+                <a href={href(id)} aria-current={current === id ? 'page' : undefined}>
                   {label}
                 </a>
               </li>

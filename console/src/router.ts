@@ -46,3 +46,7 @@ export function search(changes: Readonly<Record<string, string>>): void {
   history.replaceState(null, '', href(page, name, Object.fromEntries(asked)));
   hash.value = location.hash;
 }
+
+export function go(to: string): void {
+  location.hash = to;
+}

@@ -3,7 +3,11 @@ import type { z } from 'zod';
 import type {
   checkpointAnswer,
   codeDetail,
+  definitionsAnswer,
+  differenceAnswer,
+  findingAnswer,
   gapAnswer,
+  messageAnswer,
   parkedAnswer,
   parkedDetail,
   problemSchema,
@@ -12,6 +16,9 @@ import type {
   sourceAnswer,
   subscriptionAnswer,
   subscriptionDetail,
+  versionAnswer,
+  versionDetail,
+  watchedEvent,
 } from '../../src/api/schemas.ts';
 
 export type { StatusReport, SubscriptionStatus } from '../../src/observe/status.ts';
@@ -27,6 +34,15 @@ export type Gap = z.input<typeof gapAnswer>;
 export type Parked = z.input<typeof parkedAnswer>;
 export type ParkedDetail = z.input<typeof parkedDetail>;
 export type CodePage = z.input<typeof codeDetail>;
+
+export type Definitions = z.input<typeof definitionsAnswer>;
+export type Difference = z.input<typeof differenceAnswer>;
+export type Version = z.input<typeof versionAnswer>;
+export type VersionDetail = z.input<typeof versionDetail>;
+export type Kind = Difference['kind'];
+export type WatchedEvent = z.input<typeof watchedEvent>;
+export type Finding = z.input<typeof findingAnswer>;
+export type SampleMessage = z.input<typeof messageAnswer>;
 
 export interface Health {
   readonly ready: boolean;

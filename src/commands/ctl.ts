@@ -95,7 +95,7 @@ export async function ctl(options: CtlOptions, path: string, asked: Asked = {}):
   return 0;
 }
 
-/** Any path, as the API's own JSON. `bodyFile`: where JSON or YAML to be sent is, `-` for standard input; or that JSON itself. */
+/** Any path, as the API's own JSON. `bodyFile`: JSON or YAML to be sent, `-` for standard input. */
 export async function ctlAny(
   options: CtlOptions,
   path: string,
@@ -106,11 +106,10 @@ export async function ctlAny(
 }
 
 async function readBody(file: string): Promise<unknown> {
-  const isIt = file.trimStart().startsWith('{');
-  const from = isIt ? '--body' : file === '-' ? 'standard input' : file;
+  const from = file === '-' ? 'standard input' : file;
   let written: string;
   try {
-    written = isIt ? file : file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
+    written = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
   } catch (error) {
     throw new UserError('usage', `--body ${from} cannot be read (${fileErrorCode(error)})`, { cause: error });
   }

@@ -15,7 +15,10 @@ import { ServersUnavailable } from '../servers/unavailable.ts';
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 /** What the tests have seen, for people. */
-const PICTURES = fileURLToPath(new URL('../../test-results/console/', import.meta.url));
+export const PICTURES = fileURLToPath(new URL('../../test-results/console/', import.meta.url));
+
+/** For one step of a test, on a machine that has much else to do. */
+const TIMEOUT_MS = 20_000;
 
 const found = await chromiumBinary((line) => console.log(line)).catch((error: unknown) => {
   if (error instanceof ServersUnavailable) return error;
@@ -48,6 +51,7 @@ export class WatchedPage {
 
   private constructor(page: Page) {
     this.page = page;
+    page.setDefaultTimeout(TIMEOUT_MS);
     page.on('request', (request) => this.#hosts.add(new URL(request.url()).host));
     page.on('pageerror', (error) => this.#complaints.push(String(error)));
     page.on('console', (message) => {

@@ -84,6 +84,27 @@ export async function illEngine({ mongo, rabbit, client }: SharedServers, databa
   return { ...ill, token: TOKEN };
 }
 
+/** Whose definitions are changed here. */
+export async function onlineEngine({ mongo, rabbit }: SharedServers, database: string): Promise<EngineUnderTest> {
+  const online = await start({
+    management: 'online',
+    sources: { shop: { uri: mongo.uri } },
+    sinks: {
+      rabbit: { uri: rabbit.uri.replace('//', '//guest:guest@').replace('guest:guest@guest:guest@', 'guest:guest@') },
+    },
+    subscriptions: [
+      {
+        name: 'orders',
+        source: 'shop',
+        namespaces: [`${database}.orders`],
+        to: { sink: 'rabbit', queue: `${database}-orders`, queueArguments: SHORT },
+      },
+    ],
+    http: { listen: '127.0.0.1:0', token: TOKEN },
+  });
+  return { ...online, token: TOKEN };
+}
+
 async function start(config: object): Promise<EngineUnderTest> {
   const place = await EngineFolder.create(config);
   const engine = place.start();

@@ -5,6 +5,7 @@ import { count, time } from '../format.ts';
 import { href } from '../router.ts';
 import type { Checkpoint, Gap } from '../types.ts';
 import { useLoaded } from '../ui/loaded.ts';
+import { Move } from './move.tsx';
 import { Card, Dialog, Empty, Failure, Loading, Scroll, Title } from '../ui/parts.tsx';
 
 interface Answer {
@@ -18,6 +19,7 @@ const EVERY_MS = 3_000;
 export function CheckpointPage(): JSX.Element {
   const { value, error, again } = useLoaded<Answer>('/checkpoint', EVERY_MS);
   const [lanesOf, showLanes] = useState<string>();
+  const [moved, move] = useState<string>();
   const shown = value?.subscriptions.find(({ name }) => name === lanesOf);
   return (
     <>
@@ -38,6 +40,9 @@ export function CheckpointPage(): JSX.Element {
                   Lanes
                 </th>
                 <th scope="col">Stored at</th>
+                <th scope="col">
+                  <span class="hidden">Actions</span>
+                </th>
               </tr>
             </thead>
             <tbody>
@@ -70,6 +75,13 @@ export function CheckpointPage(): JSX.Element {
                     </button>
                   </td>
                   <td>{time(one.updatedAt)}</td>
+                  <td class="n">
+                    {one.configured && (
+                      <button type="button" onClick={() => move(one.name)}>
+                        Move<span class="hidden"> {one.name}</span> …
+                      </button>
+                    )}
+                  </td>
                 </tr>
               ))}
             </tbody>
@@ -78,6 +90,7 @@ export function CheckpointPage(): JSX.Element {
       )}
       {value && <Gaps gaps={value.gaps} onRecord={value.gapsOnRecord} />}
       {shown && <Lanes of={shown} close={() => showLanes(undefined)} />}
+      {moved !== undefined && <Move name={moved} close={() => move(undefined)} done={again} />}
     </>
   );
 }

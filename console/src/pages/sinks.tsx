@@ -5,13 +5,14 @@ import { href } from '../router.ts';
 import { rates, status } from '../state.ts';
 import type { Sink } from '../types.ts';
 import { useLoaded } from '../ui/loaded.ts';
+import { AddButton, ChangeButtons } from '../ui/managed.tsx';
 import { Badge, Card, Empty, Failure, Json, Loading, Names, Scroll, Stat, Title } from '../ui/parts.tsx';
 
 export function Sinks(): JSX.Element {
   const { value, error, again } = useLoaded<{ sinks: Sink[] }>('/sinks');
   return (
     <>
-      <Title>Sinks</Title>
+      <Title aside={<AddButton kind="sink" />}>Sinks</Title>
       {error && <Failure error={error} again={again} />}
       {!value && !error && <Loading what="the sinks" />}
       {value?.sinks.length === 0 && (
@@ -58,7 +59,7 @@ export function SinkPage({ name }: { name: string }): JSX.Element {
   const live = status.value?.sinks[name];
   return (
     <>
-      <Title>
+      <Title aside={<ChangeButtons kind="sink" name={name} />}>
         <span class="muted">
           <a href={href('sinks')}>Sinks</a> /
         </span>{' '}

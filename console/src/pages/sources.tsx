@@ -6,6 +6,7 @@ import { rates, status } from '../state.ts';
 import type { Source } from '../types.ts';
 import { Chart } from '../ui/chart.tsx';
 import { useLoaded } from '../ui/loaded.ts';
+import { AddButton, ChangeButtons } from '../ui/managed.tsx';
 import { Badge, Card, Empty, Failure, Json, Loading, Names, Scroll, Stat, Title } from '../ui/parts.tsx';
 
 export function Sources(): JSX.Element {
@@ -13,7 +14,7 @@ export function Sources(): JSX.Element {
   const live = status.value?.sources ?? {};
   return (
     <>
-      <Title>Sources</Title>
+      <Title aside={<AddButton kind="source" />}>Sources</Title>
       {error && <Failure error={error} again={again} />}
       {!value && !error && <Loading what="the sources" />}
       {value?.sources.length === 0 && <Empty title="There is no source." />}
@@ -81,7 +82,7 @@ export function SourcePage({ name }: { name: string }): JSX.Element {
   const live = status.value?.sources[name];
   return (
     <>
-      <Title>
+      <Title aside={<ChangeButtons kind="source" name={name} />}>
         <span class="muted">
           <a href={href('sources')}>Sources</a> /
         </span>{' '}

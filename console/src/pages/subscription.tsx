@@ -7,6 +7,7 @@ import { rates, status } from '../state.ts';
 import type { SubscriptionDetail } from '../types.ts';
 import { Chart } from '../ui/chart.tsx';
 import { useLoaded } from '../ui/loaded.ts';
+import { ChangeButtons } from '../ui/managed.tsx';
 import { Badge, Card, Empty, Failure, Json, Loading, Scroll, Stat, Title } from '../ui/parts.tsx';
 import { ReasonList } from '../ui/reasons.tsx';
 import { PauseButton } from './pause.tsx';
@@ -17,7 +18,14 @@ export function SubscriptionPage({ name }: { name: string }): JSX.Element {
   const { value, error, again } = useLoaded<SubscriptionDetail>(`/subscriptions/${encodeURIComponent(name)}`, LANES_MS);
   const live = status.value?.subscriptions[name];
   const head = (
-    <Title aside={live && <PauseButton name={name} state={live.state} />}>
+    <Title
+      aside={
+        <>
+          {live && <PauseButton name={name} state={live.state} />}
+          <ChangeButtons kind="subscription" name={name} />
+        </>
+      }
+    >
       <span class="muted">
         <a href={href('subscriptions')}>Subscriptions</a> /
       </span>{' '}

@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks';
 import { count, perSecond, seconds } from '../format.ts';
 import { href } from '../router.ts';
 import { rates, status } from '../state.ts';
+import { AddButton } from '../ui/managed.tsx';
 import { Badge, Empty, Loading, Scroll, Title } from '../ui/parts.tsx';
 import { summed } from './holds.ts';
 import { PauseButton } from './pause.tsx';
@@ -20,7 +21,7 @@ export function Subscriptions(): JSX.Element {
   const states = [...new Set(all.map(([, one]) => one.state))].toSorted();
   return (
     <>
-      <Title>Subscriptions</Title>
+      <Title aside={<AddButton kind="subscription" />}>Subscriptions</Title>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <label>
           Name

@@ -93,7 +93,7 @@ function optionsOf(element: HTMLElement, { series, format, minutes, onPoint }: D
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 28, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
