@@ -4,6 +4,7 @@
  * from a secondary where there is one.
  */
 import type { Config, SubscriptionConfig } from '../config/config.ts';
+import { NotNowError, PositionLostError, UserError } from '../errors.ts';
 import { composeMessage, recordField } from '../lanes/run.ts';
 import type { LaneMessage } from '../lanes/port.ts';
 import { bodyPropertiesOf } from '../sinks/amqp-port.ts';
@@ -51,10 +52,27 @@ const READ_MS = 5_000;
 const MOST_ENTRIES = 200_000;
 const MOST_BYTES = 128 * 2 ** 20;
 
+const NEARER = 4;
+
 /** The number of the subscription in the plan; behind it is the one that counts. */
 const SENDS = 0;
 
-export async function preview({ config, subscription, seconds, samples }: PreviewOptions): Promise<Preview> {
+/** Throws `NotNowError`, `UserError` and `PositionLostError`. */
+export async function preview(options: PreviewOptions): Promise<Preview> {
+  // A change stream does not tell how far back it could go: less far, then.
+  for (let { seconds } = options; ; seconds = Math.floor(seconds / NEARER)) {
+    try {
+      return await lookBack({ ...options, seconds });
+    } catch (error) {
+      if (error instanceof PositionLostError && seconds >= NEARER) continue;
+      if (error instanceof PositionLostError || error instanceof UserError) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      throw new NotNowError(`Source "${options.subscription.source}" cannot be read now (${why}).`, { cause: error });
+    }
+  }
+}
+
+async function lookBack({ config, subscription, seconds, samples }: PreviewOptions): Promise<Preview> {
   const of = config.sources.find(({ name }) => name === subscription.source)!;
   const tally = new Tally({ source: of.name, partitions: config.pipeline.partitions, samples });
   const only = { ...config, subscriptions: [subscription] };

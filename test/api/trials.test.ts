@@ -54,7 +54,12 @@ describe('definitions that are tried', () => {
   before(async () => {
     process.env['TRIALS_MONGODB'] = servers.mongo.uri;
     place = await EngineFolder.create({
-      sources: { src: { uri: '${TRIALS_MONGODB}' }, test: { uri: servers.mongo.uri } },
+      sources: {
+        src: { uri: '${TRIALS_MONGODB}' },
+        test: { uri: servers.mongo.uri },
+        stream: { uri: servers.mongo.uri, mode: 'changeStream', changeStream: { watch: DB } },
+        away: { uri: 'mongodb://127.0.0.1:1/?replicaSet=rs' },
+      },
       sinks: { mq: { uri: servers.rabbit.uri } },
       subscriptions: [{ name: 'real', ...real }],
       pipeline: { partitions: 2 },
@@ -189,6 +194,20 @@ describe('definitions that are tried', () => {
       await assert.rejects(channel.checkExchange(`${DB}-never`), /NOT_FOUND/);
     });
     assert.deepEqual((await previewed(real, { samples: 0, name: 'real' })).samples, []);
+  });
+
+  test('a preview reads a change stream as well, and says where a source cannot be reached', async () => {
+    const to = { queue: `${DB}-never` };
+    const stream = await previewed({ source: 'stream', namespaces: [`${DB}.*`], to }, { minutes: 60 });
+    assert.deepEqual(
+      stream.counts.map(({ ns, events }) => `${ns} ${events}`).toSorted(),
+      ['a', 'b', 'left'].map((name) => `${DB}.${name} 10`),
+    );
+    assert.equal(stream.samples.length, 5);
+    const body = { subscription: { source: 'away', namespaces: ['a.b'], to } };
+    const away = await api.ask('/subscriptions/preview', { method: 'POST', body });
+    api.assertProblem('/subscriptions/preview', away, 'api-conflict', 'post');
+    assert.match(JSON.stringify(away.body), /cannot be read now/);
   });
 
   test('bad calls are refused, each with the path of what is wrong', async () => {
