@@ -40,11 +40,11 @@ describe('events live in the console', { skip: noChromium }, () => {
     const content = page.getByRole('region', { name: 'Content of the event' });
     assert.match(await content.innerText(), /"operationType": "insert"/);
     await watched.assertAccessible('events with one open');
-    await watched.picture('events-light');
+    await watched.picture('events-open-light');
     await page.setViewportSize({ width: 1120, height: 620 });
     await page.emulateMedia({ colorScheme: 'dark' });
     await watched.assertAccessible('events with one open, dark');
-    await watched.picture('events-dark');
+    await watched.picture('events-open-dark');
     await page.getByRole('button', { name: 'Close the event' }).click();
     await content.waitFor({ state: 'detached' });
     watched.assertQuiet();
@@ -93,7 +93,7 @@ describe('events live in the console', { skip: noChromium }, () => {
     await page.locator('tbody th button').nth(3).click();
     await watched.assertFitsWidth('events');
     await watched.assertAccessible('events on a phone');
-    await watched.picture('events-phone');
+    await watched.picture('events-open-phone');
     await watched.close();
   });
 });

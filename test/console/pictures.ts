@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { PICTURES } from './browser.ts';
 
 const OUT = fileURLToPath(new URL('../../docs/images/', import.meta.url));
-const TAKEN = { 'overview-well-light': 'console-overview', 'events-dark': 'console-events' };
-/** They are in the package. */
-const MOST_BYTES = 130_000;
+const TAKEN = { 'overview-well-light': 'console-overview', 'events-open-dark': 'console-events' };
+/** They are in every clone. */
+const MOST_BYTES = 150_000;
 
 await mkdir(OUT, { recursive: true });
 for (const [seen, name] of Object.entries(TAKEN)) {

@@ -230,7 +230,9 @@ function Form({ kind, name: fixed, before, schema, definitions }: FormProps): JS
             <Fields settings={first} value={configuration} faults={shown} names={names} change={configure} />
             <details open={hasRest}>
               <summary>All other settings</summary>
-              <Fields settings={rest} value={configuration} faults={shown} names={names} change={configure} />
+              <div class="stack">
+                <Fields settings={rest} value={configuration} faults={shown} names={names} change={configure} />
+              </div>
             </details>
           </>
         )}

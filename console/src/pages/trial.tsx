@@ -71,7 +71,7 @@ export function Trial({ kind, name, configuration, isSound }: TrialProps): JSX.E
       }
     >
       {error && <Failure error={error} />}
-      <div role="status">
+      <div role="status" class="stack">
         {found && (
           <ul class="reasons">
             {found.findings.map(({ kind: tone, text }) => (

@@ -97,7 +97,7 @@ function optionsOf(element: HTMLElement, { series, format, minutes, onPoint }: D
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
-      x: { time: true, range: () => [Date.now() / 1000 - minutes * 60, Date.now() / 1000] },
+      x: { time: true, range: () => shownOf(minutes) },
       y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] },
     },
     axes: [
@@ -116,6 +116,13 @@ function optionsOf(element: HTMLElement, { series, format, minutes, onPoint }: D
     ],
     hooks: { setCursor: [({ cursor: { idx } }) => onPoint(idx ?? undefined)] },
   };
+}
+
+/** So many minutes; at first what there is, and a minute at least. */
+function shownOf(minutes: number): [from: number, to: number] {
+  const now = Date.now() / 1000;
+  const [first = now] = columns.at;
+  return [Math.max(now - minutes * 60, Math.min(first, now - 60)), now];
 }
 
 /** As a canvas takes them: a variable is resolved only where it is used. */
