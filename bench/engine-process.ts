@@ -40,7 +40,9 @@ export interface MemorySample {
 
 /** As far as scenarios ask. */
 export interface Status {
-  readonly subscriptions: Readonly<Record<string, { readonly watermark: string | null; readonly state: string }>>;
+  readonly subscriptions: Readonly<
+    Record<string, { readonly watermark: string | null; readonly state: string; readonly eventsPublished: number }>
+  >;
 }
 
 const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));

@@ -15,7 +15,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from '../test/build.ts';
-import { reap, spare } from '../test/servers/reaper.ts';
+import { reap } from '../test/servers/reaper.ts';
+import { endChild, startFirehose } from './engine/start-firehose.ts';
+import type { Firehose } from './engine/start-firehose.ts';
 import { cpuSeconds, peakRssBytes, threadCosts } from './process-cost.ts';
 import { atLeast, environment, judged, mebibytes, micros, printHead, printTable, thousands, times } from './report.ts';
 import type { Environment } from './report.ts';
@@ -95,7 +97,7 @@ async function measure(options: EngineBenchOptions): Promise<EngineResult> {
     const folder = await mkdtemp(join(tmpdir(), 'tailrace-bench-'));
     closers.push(async () => rm(folder, { recursive: true }));
     const firehose = await startFirehose();
-    closers.push(() => end(firehose.child));
+    closers.push(() => endChild(firehose.child));
     const env = await environment();
     const cores = availableParallelism();
     const counts =
@@ -133,30 +135,6 @@ async function measure(options: EngineBenchOptions): Promise<EngineResult> {
   } finally {
     for (const close of closers.toReversed()) await close();
   }
-}
-
-interface Firehose {
-  readonly child: ChildProcess;
-  readonly port: number;
-  readonly averageEntryBytes: number;
-}
-
-async function startFirehose(): Promise<Firehose> {
-  const child = fork(fileURLToPath(new URL('engine/firehose.ts', import.meta.url)), {
-    execArgv: ['--import', 'tsx'],
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-    detached: true,
-  });
-  reap(child.pid!);
-  const [line] = (await once(child.stdout!, 'data')) as [Buffer];
-  return { child, ...(JSON.parse(line.toString()) as { port: number; averageEntryBytes: number }) };
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
-  child.kill('SIGTERM');
-  await gone;
-  spare(child.pid!);
 }
 
 /** Entries a second that a socket alone can take in, the same replies as the engine asks for. */
@@ -225,7 +203,7 @@ async function race({ one, workers, home, firehose, options, bare }: Racing): Pr
       peakRssBytes: peakRssBytes(child.pid!),
     };
   } finally {
-    await end(child);
+    await endChild(child);
   }
 }
 

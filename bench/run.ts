@@ -19,6 +19,7 @@ import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { restart } from './restart.ts';
 import { slowQueue } from './slow-queue.ts';
+import { watching } from './watching.ts';
 
 /** In the order in which `all` runs them. */
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
@@ -33,6 +34,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   memory,
   restart,
   idle,
+  watching,
 };
 
 const [name, ...rest] = process.argv.slice(2);

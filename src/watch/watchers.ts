@@ -10,8 +10,8 @@ export const MOST_WATCHERS = 8;
 export const MOST_PER_SECOND = 200;
 /** Of what a watcher is shown, a second. */
 const MOST_BYTES_PER_SECOND = 1024 * 1024;
-/** A batch may bring so many more than are due now, for as long as it is under way. */
-const AHEAD = 1 / 4;
+/** How much the newest batch counts in the time from one to the next. */
+const NEWEST = 1 / 4;
 
 /** What is left out is everything. */
 export interface WatchFilter {
@@ -103,6 +103,9 @@ class Watcher {
   #events: number;
   #bytes = MOST_BYTES_PER_SECOND;
   #filledAt: number;
+  /** Between batches, in seconds. */
+  #betweenBatches = 1;
+  #askedAt: number;
   #overRate = 0;
   #slowReader = 0;
 
@@ -112,12 +115,17 @@ class Watcher {
     this.#now = now;
     this.#events = filter.perSecond;
     this.#filledAt = now();
+    this.#askedAt = now();
   }
 
+  /** Of a batch no more is copied than may be shown once it comes back: what is due now, and what is due by the next one. */
   watch(watcher: number): Watch {
     const { perSecond, ...asked } = this.#filter;
-    this.#fill();
-    const most = Math.min(perSecond, Math.floor(this.#events) + Math.ceil(perSecond * AHEAD));
+    const now = this.#fill();
+    const seconds = Math.min(1, (now - this.#askedAt) / 1000);
+    this.#askedAt = now;
+    this.#betweenBatches += (seconds - this.#betweenBatches) * NEWEST;
+    const most = Math.min(perSecond, Math.ceil(this.#events + perSecond * this.#betweenBatches));
     return { watcher, ...asked, most: this.reader.ready ? most : 0 };
   }
 
@@ -142,11 +150,13 @@ class Watcher {
     return leftOut;
   }
 
-  #fill(): void {
+  /** Returns what time it is. */
+  #fill(): number {
     const now = this.#now();
     const seconds = (now - this.#filledAt) / 1000;
     this.#filledAt = now;
     this.#events = Math.min(this.#filter.perSecond, this.#events + seconds * this.#filter.perSecond);
     this.#bytes = Math.min(MOST_BYTES_PER_SECOND, this.#bytes + seconds * MOST_BYTES_PER_SECOND);
+    return now;
   }
 }

@@ -23,6 +23,9 @@ const MOST_READ_BYTES = 256 * 1024;
 /** For a watcher of a batch. */
 const MOST_COPIED_BYTES = 512 * 1024;
 
+/** More events than a batch has. */
+const NEVER = 0x3fff_ffff;
+
 interface Chosen {
   readonly row: number;
   readonly route: Route;
@@ -77,10 +80,14 @@ export class Sampler {
     start: number,
     length: number,
   ): void {
-    for (const filter of this.#filters) {
-      if (!filter.wants(route, subscription, rows[row + Row.type]!)) continue;
-      const place = filter.place(tsIncrement(bytes, rows[row + Row.ts]!));
-      if (place >= 0) filter.chosen[place] = { row, route, subscription, lane, key, headers, start, length };
+    const filters = this.#filters;
+    const type = subscription.index * MESSAGE_TYPES.length + rows[row + Row.type]!;
+    for (let k = 0; k < filters.length; k++) {
+      const filter = filters[k]!;
+      if (filter.asked[type] === 0 || (filter.hasPatterns && !filter.matches(route))) continue;
+      if (++filter.matched < filter.next) continue;
+      const event = { row, route, subscription, lane, key, headers, start, length };
+      filter.take(event, tsIncrement(bytes, rows[row + Row.ts]!));
     }
   }
 
@@ -119,39 +126,51 @@ export class Sampler {
   }
 }
 
-/** One watcher's. */
+/**
+ * One watcher's. Which events it takes is reservoir sampling that knows beforehand which is the next (Li's algorithm L): those
+ * between cost a comparison.
+ */
 class Filter {
   readonly watcher: number;
   readonly chosen: Chosen[] = [];
   /** In this batch. */
   matched = 0;
-  /** By number, by type. */
-  readonly #subscriptions: readonly boolean[];
-  readonly #types: readonly boolean[];
-  readonly #matches: Matcher | undefined;
+  /** The one of those that match that is chosen next. */
+  next = 1;
+  /** By subscription's number and type: 1 where it is asked for. */
+  readonly asked: Uint8Array;
+  readonly hasPatterns: boolean;
+  readonly #matches: Matcher;
   readonly #judged = new WeakMap<Route, boolean>();
   #latest: Route | undefined;
   #isWanted = true;
   #most = 0;
+  #weight = 1;
   #random = 0;
 
   constructor({ watcher, subscriptions, namespaces, operations }: Watch, router: Router) {
     this.watcher = watcher;
-    this.#subscriptions = router.subscriptions.map(({ name }) => subscriptions?.includes(name) ?? true);
-    this.#types = MESSAGE_TYPES.map((type) => operations?.includes(type) ?? true);
-    this.#matches = namespaces && compilePatterns(namespaces);
+    this.asked = Uint8Array.from(
+      router.subscriptions.flatMap(({ name }) =>
+        MESSAGE_TYPES.map((type) =>
+          (subscriptions?.includes(name) ?? true) && (operations?.includes(type) ?? true) ? 1 : 0,
+        ),
+      ),
+    );
+    this.hasPatterns = namespaces !== undefined;
+    this.#matches = compilePatterns(namespaces ?? ['*']);
   }
 
   begin(most: number): void {
     this.matched = 0;
-    this.#most = most;
-    this.#random = 0;
     this.chosen.length = 0;
+    this.next = most > 0 ? 1 : NEVER;
+    this.#most = most;
+    this.#weight = 1;
+    this.#random = 0;
   }
 
-  wants(route: Route, subscription: CompiledSubscription, type: number): boolean {
-    if (!this.#subscriptions[subscription.index] || !this.#types[type]) return false;
-    if (this.#matches === undefined) return true;
+  matches(route: Route): boolean {
     if (route !== this.#latest) {
       this.#latest = route;
       let wanted = this.#judged.get(route);
@@ -161,19 +180,30 @@ class Filter {
     return this.#isWanted;
   }
 
-  /** Which place among the chosen this event takes, of another perhaps; -1 for none. `seed`: something of the batch. */
-  place(seed: number): number {
-    const before = this.matched++;
-    if (before < this.#most) return before;
-    if (this.#most === 0) return -1;
-    // xorshift, which must not begin with 0.
-    let random = this.#random === 0 ? Math.imul(seed + 1, 0x9e37_79b1) | 1 : this.#random;
+  /** Takes the event that is `next`. `seed`: something of the batch. */
+  take(event: Chosen, seed: number): void {
+    const most = this.#most;
+    // xorshift must not begin with 0.
+    if (this.#random === 0) this.#random = Math.imul(seed + 1, 0x9e37_79b1) | 1;
+    if (this.matched <= most) this.chosen.push(event);
+    else this.chosen[Math.floor(this.#draw() * most)] = event;
+    if (this.matched < most) {
+      this.next++;
+      return;
+    }
+    this.#weight *= Math.exp(Math.log(this.#draw()) / most);
+    const between = Math.log(this.#draw()) / Math.log(1 - this.#weight);
+    this.next = Math.min(NEVER, this.matched + Math.floor(between) + 1);
+  }
+
+  /** Between 0 and 1, neither of them. */
+  #draw(): number {
+    let random = this.#random;
     random ^= random << 13;
     random ^= random >>> 17;
     random ^= random << 5;
     this.#random = random;
-    const place = (random >>> 0) % this.matched;
-    return place < this.#most ? place : -1;
+    return (random >>> 0) / 2 ** 32;
   }
 }
 
