@@ -5,13 +5,13 @@
  * first of the new: whatever a kill leaves behind, a start goes on from where each subscription stood.
  */
 import { canonicalJson } from './config/canonical-json.ts';
-import { NotNowError } from './errors.ts';
 import type { CheckpointStore } from './checkpoint/store.ts';
 import type { CheckpointRecord } from './checkpoint/record.ts';
 import type { Config, SourceConfig, Start, SubscriptionConfig } from './config/config.ts';
 import type { FeedGroup } from './feed/feed-group.ts';
 import type { FeedGroups } from './feed/feed-groups.ts';
 import type { Route } from './feed/route.ts';
+import type { Log } from './observe/log.ts';
 import type { Metrics } from './observe/metrics.ts';
 import type { Broker, Destinations } from './sinks/destinations.ts';
 
@@ -23,8 +23,9 @@ export interface Changeable {
   readonly sources: FeedGroups;
   readonly destinations: Destinations;
   readonly metrics: Pick<Metrics, 'forget'>;
+  readonly log: Log;
   /** Everything is made by this one from now on. */
-  adopt(config: Config): void;
+  readonly adopt: (config: Config) => void;
   group(source: SourceConfig): FeedGroup;
   route(subscription: SubscriptionConfig, start: Start | undefined): Route;
   /** Whether it answers. Throws `NotNowError` and `UserError`. */
@@ -42,43 +43,37 @@ export interface Change {
 }
 
 /** Throws `UserError`, `NotNowError` and `PositionLostError`: all is as it was then. */
-export async function changeOver(
-  engine: Changeable,
-  { to, checkpoints, starts, keep, takeBack }: Change,
-): Promise<void> {
+export async function changeOver(engine: Changeable, change: Change): Promise<void> {
+  const { to, checkpoints, starts, keep } = change;
   const from = engine.config;
-  const forth = stepsBetween(from, to, new Set(starts.keys()));
-  const fresh = await prepare(engine, to, forth);
-  const stood = new Map<string, CheckpointRecord>();
-  const way: Way = { engine, checkpoints, from, to, steps: forth, brokers: fresh };
+  const steps = stepsBetween(from, to, new Set(starts.keys()));
+  const way: Way = {
+    engine,
+    change,
+    from,
+    steps,
+    brokers: await prepare(engine, to, steps),
+    stopped: [],
+    stood: new Map(),
+  };
   try {
-    await stop(way, stood);
+    await stop(engine, from, steps.stops, way.stopped);
   } catch (error) {
-    await closeAll(fresh.values());
-    await begin({ engine, checkpoints, from, to: from, steps: forth, brokers: new Map() }, forth.stops, new Map());
+    await closeAll(way.brokers.values());
+    await relaunch(engine, from, way.stopped);
     throw error;
   }
-  const old = await swap(way);
+  for (const name of [...steps.stops, ...steps.begins]) way.stood.set(name, checkpoints.get(name));
   try {
+    await swap(engine, to, steps, way.brokers);
     await keep();
-    for (const name of starts.keys()) if (stood.has(name)) await checkpoints.forget(name, { beginsAnew: true });
-    await begin(way, forth.begins, starts);
+    await forgetBefore(way);
+    await begin(way);
   } catch (error) {
-    await undo(way, { old, stood });
-    await takeBack();
+    await undo(way);
     throw error;
   }
-  for (const name of missing(forth.stops, forth.begins)) {
-    await checkpoints.forget(name, { beginsAnew: false });
-    engine.metrics.forget('subscription', name);
-  }
-  for (const name of missing(forth.sinks.gone, forth.sinks.fresh)) engine.metrics.forget('sink', name);
-  for (const name of missing(forth.sources.gone, forth.sources.fresh)) engine.metrics.forget('source', name);
-  await closeAll(old.values());
-}
-
-function missing(names: readonly string[], from: readonly string[]): readonly string[] {
-  return names.filter((name) => !from.includes(name));
+  await finish(way);
 }
 
 /** Names. */
@@ -100,12 +95,15 @@ interface Names {
 
 interface Way {
   readonly engine: Changeable;
-  readonly checkpoints: KeptCheckpoints;
+  readonly change: Change;
   readonly from: Config;
-  readonly to: Config;
   readonly steps: Steps;
   /** By sink that is fresh. */
   readonly brokers: ReadonlyMap<string, Broker>;
+  /** Names of those that were read for, and are no more. */
+  readonly stopped: string[];
+  /** By subscription that is touched: its record, while nobody was read for. */
+  readonly stood: Map<string, CheckpointRecord | undefined>;
 }
 
 function stepsBetween(from: Config, to: Config, restarted: ReadonlySet<string>): Steps {
@@ -152,77 +150,120 @@ async function prepare(
   }
 }
 
-/** What is under way is waited for, and where each stands is stored. */
-async function stop({ engine, checkpoints, from, steps }: Way, stood: Map<string, CheckpointRecord>): Promise<void> {
-  for (const { name, source } of from.subscriptions) {
-    if (!steps.stops.includes(name)) continue;
-    const isKnown = await engine.sources.get(source)?.remove(name, (record) => record);
-    if (isKnown === false) {
-      throw new NotNowError(
-        `subscription "${name}" cannot be changed yet: where it begins is stored only once its source has been reached.`,
-      );
-    }
-    const record = checkpoints.get(name);
-    if (record) stood.set(name, record);
-  }
+/** What is under way is waited for, and where each stands is stored. `stopped`: those that it is done with, also where it throws. */
+async function stop(engine: Changeable, config: Config, names: readonly string[], stopped: string[]): Promise<void> {
+  const wanted = new Set(names);
+  const sources = new Set(config.subscriptions.filter(({ name }) => wanted.has(name)).map(({ source }) => source));
+  const ends = await Promise.allSettled(
+    [...sources].map(async (source) => {
+      stopped.push(...((await engine.sources.get(source)?.removeAll(wanted)) ?? []));
+    }),
+  );
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
 }
 
-/** Resolves with the brokers whose place was taken. */
-async function swap({ engine, to, steps, brokers }: Way): Promise<Map<string, Broker>> {
-  const { sources, destinations } = engine;
-  const old = new Map<string, Broker>();
-  for (const name of steps.stops) await destinations.leave(name);
-  for (const name of new Set([...steps.sinks.gone, ...steps.sinks.fresh])) {
-    const before = destinations.replace(name, brokers.get(name));
-    if (before) old.set(name, before);
-  }
+/** Nothing that is still on its way over the old connections may arrive behind what goes over the new ones. */
+async function swap(
+  { sources, destinations, adopt }: Changeable,
+  to: Config,
+  steps: Steps,
+  brokers: ReadonlyMap<string, Broker>,
+): Promise<void> {
+  await Promise.all(steps.stops.map(async (name) => destinations.leave(name)));
+  const old = [...new Set([...steps.sinks.gone, ...steps.sinks.fresh])].flatMap(
+    (name) => destinations.replace(name, brokers.get(name)) ?? [],
+  );
+  await closeAll(old);
   for (const name of steps.sources.gone) await sources.remove(name);
-  engine.adopt(to);
+  adopt(to);
   for (const one of to.subscriptions) if (steps.begins.includes(one.name)) destinations.join(one);
-  return old;
+}
+
+/** One that is told where to begin has no other position, and neither has one that is new: whose name it was is gone. */
+async function forgetBefore({ change: { starts, checkpoints }, from, steps }: Way): Promise<void> {
+  for (const name of steps.begins) {
+    const isNew = !from.subscriptions.some((one) => one.name === name);
+    if (checkpoints.get(name) && (isNew || starts.has(name))) await checkpoints.forget(name, { beginsAnew: !isNew });
+  }
 }
 
 /** Paused ones stay so, unless they are told where to begin. */
-async function begin(
-  { engine, checkpoints, to }: Way,
-  names: readonly string[],
-  starts: ReadonlyMap<string, Start>,
-): Promise<void> {
-  const { sources } = engine;
+async function begin({ engine, change: { to, starts, checkpoints }, steps }: Way): Promise<void> {
   for (const one of to.subscriptions) {
-    if (!names.includes(one.name)) continue;
-    const source = to.sources.find(({ name }) => name === one.source)!;
-    let group = sources.get(source.name);
-    if (!group) {
-      group = engine.group(source);
-      sources.add(group);
-    }
+    if (!steps.begins.includes(one.name)) continue;
+    const group = groupOf(engine, to, one);
     if (checkpoints.get(one.name)?.pausedAt !== undefined) continue;
     await group.add(engine.route(one, starts.get(one.name)));
   }
 }
 
-async function undo(
-  way: Way,
-  { old, stood }: { readonly old: ReadonlyMap<string, Broker>; readonly stood: ReadonlyMap<string, CheckpointRecord> },
-): Promise<void> {
-  const { engine, checkpoints, from, to, steps } = way;
+/** As at the start of a run: whenever their sources answer. */
+async function relaunch(engine: Changeable, config: Config, names: readonly string[]): Promise<void> {
+  for (const one of config.subscriptions) {
+    if (names.includes(one.name)) await groupOf(engine, config, one).launch(engine.route(one, undefined));
+  }
+}
+
+function groupOf(engine: Changeable, config: Config, { source: name }: SubscriptionConfig): FeedGroup {
+  const there = engine.sources.get(name);
+  if (there) return there;
+  const group = engine.group(config.sources.find((one) => one.name === name)!);
+  engine.sources.add(group);
+  return group;
+}
+
+/** Nothing in it may keep the rest from happening: whoever was read for is read for again. */
+async function undo({ engine, change, from, steps, stopped, stood }: Way): Promise<void> {
+  const { to, checkpoints, takeBack } = change;
+  const tried = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      engine.log.error({ code: 'change-not-undone', err: error }, `A change was refused, and ${what}.`);
+    }
+  };
+  await tried('what it began could not be ended', async () => stop(engine, to, steps.begins, []));
   const back: Steps = {
     sources: { gone: steps.sources.fresh, fresh: steps.sources.gone },
     sinks: { gone: steps.sinks.fresh, fresh: steps.sinks.gone },
     stops: steps.begins,
     begins: steps.stops,
   };
-  const wayBack: Way = { engine, checkpoints, from: to, to: from, steps: back, brokers: old };
-  await stop(wayBack, new Map());
-  const replaced = await swap(wayBack);
-  await closeAll(replaced.values());
-  for (const name of back.stops) {
-    const record = stood.get(name);
-    if (record) await checkpoints.set(record);
-    else if (checkpoints.get(name)) await checkpoints.forget(name, { beginsAnew: false });
+  const brokers = new Map(
+    from.sinks
+      .filter(({ name }) => steps.sinks.gone.includes(name))
+      .map((sink) => [sink.name, engine.destinations.open(sink, from)]),
+  );
+  await tried('not everything of it could be closed', async () => swap(engine, from, back, brokers));
+  engine.adopt(from);
+  for (const [name, record] of stood) {
+    if (checkpoints.get(name) === record) continue;
+    await tried(`subscription "${name}" does not stand where it did`, async () =>
+      record ? checkpoints.set(record) : checkpoints.forget(name, { beginsAnew: false }),
+    );
   }
-  await begin(wayBack, back.begins, new Map());
+  await tried('its version could not be taken back', takeBack);
+  await relaunch(engine, from, stopped);
+}
+
+/** It holds; what is left behind is tidied up. */
+async function finish({ engine, change: { checkpoints }, steps }: Way): Promise<void> {
+  for (const name of missing(steps.stops, steps.begins)) {
+    engine.metrics.forget('subscription', name);
+    try {
+      if (checkpoints.get(name)) await checkpoints.forget(name, { beginsAnew: false });
+    } catch (error) {
+      const code = 'checkpoint-failing';
+      engine.log.warn({ code, err: error, subscription: name }, 'The checkpoint of a subscription that is gone stays.');
+    }
+  }
+  for (const name of missing(steps.sinks.gone, steps.sinks.fresh)) engine.metrics.forget('sink', name);
+  for (const name of missing(steps.sources.gone, steps.sources.fresh)) engine.metrics.forget('source', name);
+  engine.sources.resolveIfOver();
+}
+
+function missing(names: readonly string[], from: readonly string[]): readonly string[] {
+  return names.filter((name) => !from.includes(name));
 }
 
 async function closeAll(brokers: Iterable<Broker>): Promise<void> {

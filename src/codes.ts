@@ -24,6 +24,7 @@ export const NOTICE_CODES = [
   'api-too-many-watchers',
   'api-unauthorized',
   'api-unreachable',
+  'change-not-undone',
   'checkpoint-differs',
   'checkpoint-failing',
   'collation-by-namespace',

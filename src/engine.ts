@@ -43,6 +43,8 @@ import type { StatusReport } from './observe/status.ts';
 
 export interface EngineOptions {
   readonly config: Config;
+  /** By subscription: where it begins where it has no checkpoint, if not where its source says. */
+  readonly starts?: ReadonlyMap<string, Start>;
   /** The caller opens and closes them: they outlive an engine. */
   readonly stores: Stores;
   readonly log: Log;
@@ -91,7 +93,13 @@ export class Engine {
     this.#o = options;
     this.#config = config;
     this.metrics = new Metrics({ version, status: () => this.status() });
-    this.#destinations = new Destinations({ config, log, metrics: this.metrics, lockWaitMs: options.lockWaitMs });
+    const paused = new Set(
+      config.subscriptions
+        .map(({ name }) => name)
+        .filter((name) => stores.checkpoints.get(name)?.pausedAt !== undefined),
+    );
+    const { lockWaitMs } = options;
+    this.#destinations = new Destinations({ config, log, metrics: this.metrics, lockWaitMs, paused });
     this.#checkpointer = new Checkpointer({
       store: stores.checkpoints,
       intervalMs: config.checkpoint.intervalMs,
@@ -108,13 +116,13 @@ export class Engine {
         );
         return [];
       }
-      const paused = subscriptions.filter(({ name }) => stores.checkpoints.get(name)?.pausedAt !== undefined);
-      if (paused.length > 0) {
-        log.info({ source: source.name, subscriptions: paused.map(({ name }) => name) }, 'Paused, and left so.');
-      }
+      const left = subscriptions.map(({ name }) => name).filter((name) => paused.has(name));
+      if (left.length > 0) log.info({ source: source.name, subscriptions: left }, 'Paused, and left so.');
       return this.#group(
         source,
-        subscriptions.filter((it) => !paused.includes(it)).map((it) => this.#route(it)),
+        subscriptions
+          .filter(({ name }) => !paused.has(name))
+          .map((it) => this.#route(it, options.starts?.get(it.name))),
       );
     });
     this.#sources = new FeedGroups(groups);
@@ -169,8 +177,8 @@ export class Engine {
   }
 
   async #pause(subscription: string): Promise<void> {
-    const { group, pausedAt } = this.#found(subscription);
-    if (pausedAt !== undefined) return;
+    const { group, isRead } = this.#found(subscription);
+    if (!isRead) return;
     if (!(await group.remove(subscription, (record) => ({ ...record, pausedAt: Date.now() })))) {
       throw new NotNowError(
         `subscription "${subscription}" cannot be paused yet: where it begins is stored only once its source has been reached.`,
@@ -180,8 +188,8 @@ export class Engine {
   }
 
   async #resume(subscription: string): Promise<void> {
-    const { group, config, pausedAt } = this.#found(subscription);
-    if (pausedAt === undefined) return;
+    const { group, config, isRead } = this.#found(subscription);
+    if (isRead) return;
     await group.add(this.#route(config));
     this.#o.log.info({ subscription }, 'Resumed.');
   }
@@ -197,8 +205,8 @@ export class Engine {
    */
   async move(subscription: string, { planned, checkpoints }: Moving): Promise<Move> {
     return await this.#one(async () => {
-      const { group, config, pausedAt } = this.#found(subscription);
-      const isPaused = pausedAt !== undefined;
+      const { group, config, isRead } = this.#found(subscription);
+      const isPaused = !isRead;
       if (!isPaused && !(await group.remove(subscription, (record) => record))) {
         throw new NotNowError(
           `subscription "${subscription}" cannot be moved yet: where it begins is stored only once its source has been reached.`,
@@ -225,12 +233,14 @@ export class Engine {
   /** Throws `UserError`, `NotNowError` and `PositionLostError`: all is as it was then. */
   async change(change: Change): Promise<void> {
     await this.#one(async () => {
+      if (this.#closing || this.#over.signal.aborted) throw new NotNowError('The engine is stopping.');
       await changeOver(
         {
           config: this.#config,
           sources: this.#sources,
           destinations: this.#destinations,
           metrics: this.metrics,
+          log: this.#o.log,
           adopt: (config) => (this.#config = config),
           group: (source) => this.#group(source, []),
           route: (config, start) => this.#route(config, start),
@@ -265,9 +275,9 @@ export class Engine {
   #found(subscription: string) {
     const config = this.#config.subscriptions.find(({ name }) => name === subscription);
     const group = this.#sources.get(config?.source ?? '');
-    if (!config || !group) throw new Error(`there is no subscription "${subscription}"`);
+    if (!config || !group) throw new NotNowError(`There is no subscription "${subscription}" any more.`);
     const isRead = group.feeds.some(({ members }) => members.some(({ route }) => route.config.name === subscription));
-    return { group, config, pausedAt: isRead ? undefined : this.#o.stores.checkpoints.get(subscription)?.pausedAt };
+    return { group, config, isRead };
   }
 
   /** Waits for what is under way, at most `shutdownTimeout`; then lets everything go. */

@@ -144,7 +144,8 @@ function pausedOf(group: FeedGroup, { config, stores }: EngineParts): Checkpoint
   const read = new Set(eachRoute(group, (_feed, _s, name) => name));
   return config.subscriptions.flatMap(({ name, source }) => {
     const record = source === group.name && !read.has(name) ? stores.checkpoints.get(name) : undefined;
-    return record ?? [];
+    // One that is being changed is neither.
+    return record?.pausedAt === undefined ? [] : record;
   });
 }
 

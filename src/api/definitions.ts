@@ -290,6 +290,11 @@ function withoutName(written: unknown): unknown {
 
 /** Its names are plain here: a placeholder would be one nobody could look up. */
 function byNames({ sources, sinks, subscriptions }: z.output<typeof definitionsBody>): Definitions {
+  const twice = subscriptions.findIndex(({ name }, i) => subscriptions.findIndex((one) => one.name === name) < i);
+  if (twice >= 0) {
+    const expected = 'a name that no other has';
+    throw badDefinition([{ path: `subscriptions[${twice}].name`, expected }], 'body');
+  }
   return {
     sources,
     sinks,

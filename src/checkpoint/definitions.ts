@@ -18,6 +18,8 @@ export interface DefinitionVersion {
   /** `file`: taken from the file; `change`: one thing was changed; `restore`: an earlier version's, `from`. */
   readonly cause: 'file' | 'change' | 'restore';
   readonly from?: number;
+  /** By subscription that begins with it: where, as it is written. It holds until its start is stored. */
+  readonly starts?: Readonly<Record<string, string>>;
   /** Against the version before. */
   readonly changes: readonly Difference[];
   readonly definitions: Definitions;

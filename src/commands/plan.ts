@@ -69,6 +69,10 @@ async function applied(loaded: Loaded, file: string): Promise<void> {
       const { latest } = store.definitions;
       const changes = latest ? differences(latest.definitions, definitions) : [];
       await store.definitions.add({ at: Date.now(), by: whoAmI(), cause: 'file', changes, definitions });
+      for (const { kind, name, change } of changes) {
+        if (kind === 'subscription' && change === 'removed' && store.get(name))
+          await store.forget(name, { beginsAnew: false });
+      }
     },
   });
 }
@@ -120,5 +124,14 @@ function described(changes: readonly Difference[]): string {
 const SIGNS = { added: '+', changed: '~', removed: '-' } as const;
 
 function whoAmI(): string {
-  return `${userInfo().username}@${hostname()}`;
+  return `${userName()}@${hostname()}`;
+}
+
+/** A container's user may have no name. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'somebody');
+  }
 }

@@ -4,7 +4,9 @@
  */
 import { canonicalJson } from './canonical-json.ts';
 import { shownSecretless } from './declared.ts';
+import { HIDDEN } from './redact.ts';
 import { isMapping } from './salvage.ts';
+import type { Path } from './faults.ts';
 
 export interface Definitions {
   readonly sources: Readonly<Record<string, unknown>>;
@@ -82,12 +84,37 @@ export function withSecrets(value: unknown, before: unknown): unknown {
 function restored(value: unknown, before: unknown, shown: unknown): unknown {
   if (typeof value === 'string') return value === shown ? before : value;
   if (Array.isArray(value)) {
-    const [old, oldShown] = [Array.isArray(before) ? before : [], Array.isArray(shown) ? shown : []];
-    return value.map((one, i) => restored(one, old[i], oldShown[i]));
+    const [old, oldShown]: [unknown[], unknown[]] = [asList(before), asList(shown)];
+    return value.map((one) => {
+      // Of a list that was changed: the part that is shown alike, or is about the same fields.
+      const at = oldShown.findIndex((shownOne) => isAlike(one, shownOne));
+      return restored(one, old[at], oldShown[at]);
+    });
   }
   if (!isMapping(value)) return value;
   const [old, oldShown] = [mapping(before), mapping(shown)];
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, restored(one, old[key], oldShown[key])]));
+}
+
+function isAlike(value: unknown, shown: unknown): boolean {
+  if (!isMapping(value) || !isMapping(shown)) return value === shown;
+  const same = (a: unknown, b: unknown): boolean => canonicalJson(a ?? null) === canonicalJson(b ?? null);
+  return same(value, shown) || (value['fields'] !== undefined && same(value['fields'], shown['fields']));
+}
+
+function asList(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** Where something that was hidden has come back, and nobody knows for what it stands. */
+export function hiddenIn(value: unknown, path: Path = []): Path | undefined {
+  if (typeof value === 'string') return value.includes(HIDDEN) ? path : undefined;
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [key, one] of Object.entries(value)) {
+    const found = hiddenIn(one, [...path, Array.isArray(value) ? Number(key) : key]);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 function changedSettings(before: unknown, after: unknown, path = ''): string[] {

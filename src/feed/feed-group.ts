@@ -16,6 +16,7 @@ import type { Log } from '../observe/log.ts';
 import { Apart, isFlowing } from './apart.ts';
 import type { ByItself } from './apart.ts';
 import type { Feed } from './feed.ts';
+import type { Member } from './members.ts';
 import type { Checkpoints, Route } from './route.ts';
 
 export interface FeedGroupOptions {
@@ -168,6 +169,52 @@ export class FeedGroup {
         await checkpoints.flushed();
       }
       return true;
+    });
+  }
+
+  /**
+   * Reads for these no more, all at the same time; the others go on. Resolves with the names of those that it has read for, once where they
+   * stand is stored; of a feed that has never reached its source nothing is known, and it is left. Throws `NotNowError`: nothing has changed.
+   */
+  async removeAll(names: ReadonlySet<string>): Promise<readonly string[]> {
+    return await this.#one(async () => {
+      const leaving = this.feeds.flatMap((feed) => {
+        const members = feed.members.filter(({ route }) => names.has(route.config.name));
+        return members.length === 0 ? [] : [{ feed, members }];
+      });
+      for (const { feed, members } of leaving) {
+        if (feed.started || members.length === feed.members.length) continue;
+        const [{ route }] = members as [Member];
+        throw new NotNowError(
+          `Subscription "${route.config.name}" cannot be changed yet: where it begins is stored only once its source has been reached.`,
+        );
+      }
+      const started = leaving.filter(({ feed }) => feed.started);
+      await Promise.all(
+        started.flatMap(({ feed, members }) => members.map(async ({ number }) => feed.quieten(number, QUIET_MS))),
+      );
+      const records = started.flatMap(({ feed, members }) => members.flatMap(({ number }) => feed.leave(number) ?? []));
+      for (const { feed } of leaving) {
+        if (feed.started && feed.members.length > 0) continue;
+        this.#takeOut(feed);
+        this.#leave(feed);
+      }
+      this.#fillShared();
+      await this.#o.checkpoints.put(records);
+      await this.#o.checkpoints.flushed();
+      return leaving.flatMap(({ members }) => members.map(({ route }) => route.config.name));
+    });
+  }
+
+  /** As at the start of a run: it is read for whenever its source answers. */
+  async launch(route: Route): Promise<void> {
+    await this.#one(async () => {
+      const stop = this.#stop;
+      if (!stop || stop.aborted) return;
+      const feed = this.#o.makeFeed([route]);
+      this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
+      this.#launch(feed, stop);
+      this.#fillShared();
     });
   }
 

@@ -35,7 +35,7 @@ export class FeedGroups {
   /** Until `stop`, or until all have lost their position: 3. Rejects with what ended one. */
   async run(stop: AbortSignal): Promise<ExitCode> {
     this.#stop = stop;
-    const stopped = (): void => this.#resolveIfOver(stop);
+    const stopped = (): void => this.resolveIfOver();
     stop.addEventListener('abort', stopped);
     try {
       return await new Promise<ExitCode>((resolve, reject) => {
@@ -59,6 +59,7 @@ export class FeedGroups {
     const group = this.#groups.get(source);
     if (!group) return;
     this.#groups.delete(source);
+    this.#outcomes.delete(source);
     const running = this.#running.get(group);
     running?.quit.abort(new Error('nothing is read from it any more'));
     await running?.done;
@@ -71,17 +72,20 @@ export class FeedGroups {
     const done = this.#run(group, [stop, quit.signal]).then(
       (outcome) => {
         this.#running.delete(group);
-        this.#outcomes.set(group.name, outcome);
-        this.#resolveIfOver(stop);
+        if (this.#groups.get(group.name) === group) {
+          this.#outcomes.set(group.name, outcome);
+          this.resolveIfOver();
+        } else if (stop.aborted) this.resolveIfOver();
       },
       (error: unknown) => this.#settle?.reject(error),
     );
     this.#running.set(group, { quit, done });
   }
 
-  #resolveIfOver(stop: AbortSignal): void {
+  /** Where a source goes while another takes its place, that is for whoever changes them to say. */
+  resolveIfOver(): void {
     const isLost = this.all.some(({ name }) => this.#outcomes.get(name) === 3);
-    if (this.#running.size === 0 && (stop.aborted || isLost)) this.#settle?.resolve(isLost ? 3 : 0);
+    if (this.#running.size === 0 && (this.#stop?.aborted === true || isLost)) this.#settle?.resolve(isLost ? 3 : 0);
   }
 
   async #run(group: FeedGroup, stops: readonly AbortSignal[]): Promise<ExitCode> {

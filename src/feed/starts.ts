@@ -75,6 +75,8 @@ export class Starts {
   ): Promise<Map<number, Standing>> {
     const after = new Map<number, Standing>();
     for (const [number, standing] of standings) {
+      // One may have left meanwhile.
+      if (!this.#o.members.all.some((one) => one.number === number)) continue;
       const route = this.#o.members.route(number);
       const ahead = compareTs(standing.resume.ts, error.position.ts) > 0;
       after.set(number, ahead ? await this.#verified(route, standing, stop) : await this.#beyond(error, route, stop));

@@ -63,14 +63,16 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     loading.catch(() => undefined);
     const checkpoints = await CheckpointStore.open({ path, log });
     opened.push(checkpoints);
-    const { management, config } = await Management.open({ loaded, env, checkpoints, log });
+    const { management, config, starts } = await Management.open({ loaded, env, checkpoints, log });
     warnOfOrphans(config, checkpoints, log);
     const parking = await ParkingStore.open({ path, maxBytes: config.parked.maxBytes, log });
     opened.push(parking);
-    isUsed = () => checkpoints.all().length + checkpoints.gaps().length + parking.totalBytes > 0;
+    isUsed = () =>
+      checkpoints.all().length + checkpoints.gaps().length + parking.totalBytes > 0 ||
+      checkpoints.definitions.all.length > 1;
     const stores = { checkpoints, parking };
     const { Engine } = await loading;
-    const engine = new Engine({ config, stores, log, version: VERSION, repartition, failFast });
+    const engine = new Engine({ config, starts, stores, log, version: VERSION, repartition, failFast });
     management.attach(engine);
     return new EmbeddedEngine({ engine, config: file, management, log, stores, close });
   } catch (error) {

@@ -4,9 +4,10 @@
  * `tailrace apply` makes of them again. All other settings are always the file's.
  * Invariant: the newest version in the store is what the engine runs with, or will after a kill.
  */
-import { ConfigError } from '../config/faults.ts';
-import { definitionsOf, differences, fileOf, has, withOne, withSecrets } from '../config/definitions.ts';
+import { ConfigError, formatPath } from '../config/faults.ts';
+import { definitionsOf, differences, fileOf, has, hiddenIn, withOne, withSecrets } from '../config/definitions.ts';
 import { readValues } from '../config/load.ts';
+import { HIDDEN } from '../config/redact.ts';
 import { parseStart } from '../config/start.ts';
 import { NotNowError, UserError } from '../errors.ts';
 import type { DefinitionVersion } from '../checkpoint/definitions.ts';
@@ -38,19 +39,29 @@ export interface Occasion {
 /** What one definition has that it should not, with paths inside it. */
 export type DefinitionFault = Pick<Fault, 'path' | 'found' | 'expected'>;
 
+export interface Opened {
+  readonly management: Management;
+  /** What the engine is to run with. */
+  readonly config: Config;
+  /** By subscription: where it begins, unless it has a checkpoint by now. */
+  readonly starts: ReadonlyMap<string, Start>;
+}
+
 const LISTS = { source: 'sources', sink: 'sinks', subscription: 'subscriptions' } as const;
 
 export class Management {
   readonly #o: ManagementOptions;
   #definitions: Definitions;
   #engine: Pick<Engine, 'change'> | undefined;
+  /** One change at a time: each is made of what the one before it left. */
+  #changing: Promise<unknown> = Promise.resolve();
 
-  /** Resolves with what the engine is to run with. Throws `UserError`. */
-  static async open(options: ManagementOptions): Promise<{ readonly management: Management; readonly config: Config }> {
+  /** Throws `UserError`. */
+  static async open(options: ManagementOptions): Promise<Opened> {
     const { loaded, checkpoints, log } = options;
     const ofFile = definitionsIn(loaded);
     const management = new Management(options, ofFile);
-    if (loaded.config.management === 'file') return { management, config: loaded.config };
+    if (loaded.config.management === 'file') return { management, config: loaded.config, starts: new Map() };
     const { latest } = checkpoints.definitions;
     if (!latest) {
       await checkpoints.definitions.add({
@@ -60,7 +71,7 @@ export class Management {
         changes: [],
         definitions: ofFile,
       });
-      return { management, config: loaded.config };
+      return { management, config: loaded.config, starts: new Map() };
     }
     const changes = differences(latest.definitions, ofFile);
     if (changes.length > 0) {
@@ -70,7 +81,8 @@ export class Management {
       );
     }
     management.#definitions = latest.definitions;
-    return { management, config: await management.#configOf(latest.definitions) };
+    const config = await management.#configOf(latest.definitions);
+    return { management, config, starts: startsOf(latest.starts) };
   }
 
   private constructor(options: ManagementOptions, definitions: Definitions) {
@@ -137,33 +149,47 @@ export class Management {
     value: unknown,
     occasion: Omit<Occasion, 'cause'>,
   ): Promise<readonly Difference[]> {
-    return await this.apply(withOne(this.#definitions, kind, name, value), { ...occasion, cause: 'change' });
+    return await this.#one(async () => {
+      const wanted = withOne(this.#definitions, kind, name, value);
+      return await this.#apply(wanted, { ...occasion, cause: 'change' });
+    });
   }
 
   /** Throws `UserError`, `NotNowError` and `PositionLostError`; all is as it was then. */
-  async apply(wanted: Definitions, { starts: written = {}, ...occasion }: Occasion): Promise<readonly Difference[]> {
+  async apply(wanted: Definitions, occasion: Occasion): Promise<readonly Difference[]> {
+    return await this.#one(async () => this.#apply(wanted, occasion));
+  }
+
+  async #one<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#changing.then(change);
+    this.#changing = done.catch(() => undefined);
+    return await done;
+  }
+
+  async #apply(wanted: Definitions, { starts = {}, ...occasion }: Occasion): Promise<readonly Difference[]> {
     if (this.mode === 'file') throw managedByFile();
     const engine = this.#engine;
     if (!engine) throw new NotNowError('The engine is not running yet.');
+    const before = this.#definitions;
     const definitions = this.#withSecrets(wanted);
     const to = await this.#configOf(definitions);
-    const changes = differences(this.#definitions, definitions);
-    const starts = new Map(Object.entries(written).map(([name, start]) => [name, startOf(name, start)]));
-    if (changes.length === 0 && starts.size === 0) return changes;
+    const changes = differences(before, definitions);
+    if (changes.length === 0 && Object.keys(starts).length === 0) return changes;
     const { checkpoints, log } = this.#o;
     let number: number | undefined;
     await engine.change({
       to,
       checkpoints,
-      starts,
+      starts: startsOf(starts),
       keep: async () => {
-        number = await checkpoints.definitions.add({ at: Date.now(), ...occasion, changes, definitions });
+        number = await checkpoints.definitions.add({ at: Date.now(), ...occasion, starts, changes, definitions });
+        this.#definitions = definitions;
       },
       takeBack: async () => {
+        this.#definitions = before;
         if (number !== undefined) await checkpoints.definitions.takeBack(number);
       },
     });
-    this.#definitions = definitions;
     log.info({ version: number, by: occasion.by, changes: changes.map(textOf) }, 'Definitions changed.');
     return changes;
   }
@@ -182,8 +208,10 @@ export class Management {
   async #configOf(definitions: Definitions): Promise<Config> {
     const { loaded, env } = this.#o;
     const { folder } = loaded.config;
-    const name = 'what is managed online';
-    return (await readValues(fileOf(loaded.written, definitions), { env, folder, name })).config;
+    const file = fileOf(loaded.written, definitions);
+    const hidden = hiddenIn({ sources: file['sources'], sinks: file['sinks'], subscriptions: file['subscriptions'] });
+    if (hidden) throw hiddenFault(hidden);
+    return (await readValues(file, { env, folder, name: 'what is managed online' })).config;
   }
 }
 
@@ -206,6 +234,17 @@ export function managedByFile(): UserError {
     'Sources, sinks and subscriptions are managed in the file: change it there, and start again; or let them be changed in a running ' +
       'engine, with `management: online` (docs/managing.md).',
   );
+}
+
+function hiddenFault(path: Path): ConfigError {
+  const expected = `a value: what is shown as ${HIDDEN} stands for a secret only where it was`;
+  const found = HIDDEN;
+  const at = undefined;
+  return new ConfigError(`${formatPath(path)}: found ${found}; expected ${expected}`, [{ path, at, found, expected }]);
+}
+
+function startsOf(written: Readonly<Record<string, string>> = {}): ReadonlyMap<string, Start> {
+  return new Map(Object.entries(written).map(([name, start]) => [name, startOf(name, start)]));
 }
 
 function startOf(subscription: string, written: string): Start {

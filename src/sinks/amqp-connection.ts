@@ -97,7 +97,7 @@ export class AmqpConnection {
 
   /** Resolves once connected, or at `stop`; throws `UserError` for what the user must mend. */
   async start(stop: AbortSignal): Promise<void> {
-    const first = await this.#connectUntil(stop, true);
+    const first = await this.#connectUntil(AbortSignal.any([stop, this.#stop.signal]), true);
     if (first) this.#loop = this.#keepConnected(first);
   }
 

@@ -37,7 +37,6 @@ export class AmqpSink {
   readonly #topologies = new Map<string, Topology>();
   /** By subscription: which connection its first lane takes. */
   readonly #offsets = new Map<string, number>();
-  #joined = 0;
   readonly #connections: readonly AmqpConnection[];
   readonly #mayDeclare: NonNullable<AmqpSinkOptions['mayDeclare']>;
 
@@ -48,7 +47,8 @@ export class AmqpSink {
     this.#partitions = partitions;
     for (const one of subscriptions) this.join(one);
     // More than there are lanes would carry nothing.
-    const connections = Math.max(1, Math.min(config.connections, partitions * subscriptions.length));
+    const lanes = subscriptions.length === 0 ? Infinity : partitions * subscriptions.length;
+    const connections = Math.min(config.connections, lanes);
     this.#connections = Array.from(
       { length: connections },
       (_, number) => new AmqpConnection({ config, number, log, meter }),
@@ -100,13 +100,13 @@ export class AmqpSink {
   /** One more publishes to it. */
   join(subscription: SubscriptionConfig): void {
     this.#topologies.set(subscription.name, topologyOf(subscription, this.#partitions));
-    this.#offsets.set(subscription.name, this.#joined++);
+    // One that comes back takes the connections that it had: what it sends again leaves behind what it sent before.
+    if (!this.#offsets.has(subscription.name)) this.#offsets.set(subscription.name, this.#offsets.size);
   }
 
   /** Its lanes are closed. */
   leave(subscription: string): void {
     this.#topologies.delete(subscription);
-    this.#offsets.delete(subscription);
     for (const { ensured } of this.#connections) ensured.delete(subscription);
   }
 
@@ -144,7 +144,10 @@ export class AmqpSink {
   async #ensureAtStart(subscription: string, stop: AbortSignal): Promise<void> {
     const [first] = this.#connections;
     const backoff = new Backoff();
-    while (!stop.aborted) {
+    const topology = this.#topologies.get(subscription);
+    if (!topology) return;
+    // It may go, or change, before its broker is there: then whoever changes it sees to that.
+    while (!stop.aborted && this.#topologies.get(subscription) === topology) {
       try {
         await first!.connected(stop);
         await this.#ensure(first!, subscription);

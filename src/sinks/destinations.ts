@@ -2,6 +2,7 @@
  * All that subscriptions deliver to: RabbitMQ brokers and the locks on them, files, standard output. Sinks and subscriptions come and go
  * while the others flow: a new sink stands beside the old one of its name until it takes its place.
  */
+import { sleep } from '../backoff.ts';
 import { NotNowError } from '../errors.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { AmqpSink } from './amqp-sink.ts';
@@ -18,6 +19,8 @@ export interface DestinationsOptions {
   readonly metrics: Pick<Metrics, 'sink'>;
   readonly log: Log;
   readonly lockWaitMs: number | undefined;
+  /** Subscriptions that somebody has paused before the start. */
+  readonly paused: ReadonlySet<string>;
 }
 
 /** A broker, as one configuration of a sink has it. */
@@ -104,12 +107,33 @@ export class Destinations {
     }
   }
 
-  /** Whether it can be delivered: makes what it needs there. Throws `UserError`. */
+  /** One that takes its place with `replace`, whenever it answers. */
+  open(config: SinkConfig, pipeline: Pick<Config, 'pipeline'>): Broker {
+    const broker = this.#broker(config, { ...pipeline, subscriptions: [] });
+    broker.sink.start(this.#stop).catch((error: unknown) => {
+      this.#o.log.error({ code: 'sink-refused', sink: config.name, err: error }, 'RabbitMQ refuses.');
+    });
+    return broker;
+  }
+
+  /** Whether it can be delivered: makes what it needs there. Throws `UserError` and `NotNowError`. */
   async prepare(subscription: SubscriptionConfig, fresh: readonly Broker[]): Promise<void> {
     const { to } = subscription;
     if (!('sink' in to)) return;
     const broker = fresh.find(({ config }) => config.name === to.sink) ?? this.#brokers.get(to.sink);
-    await broker?.sink.prepare(subscription);
+    if (!broker) return;
+    const late = new AbortController();
+    const { sink } = broker;
+    const tooLate = sleep(START_MS, late.signal).then(() => {
+      if (late.signal.aborted) return;
+      const why = sink.blockedFor === undefined ? 'it does not answer' : `it takes nothing (${sink.blockedFor})`;
+      throw new NotNowError(`Sink "${sink.name}" cannot be asked for what "${subscription.name}" needs: ${why}.`);
+    });
+    try {
+      await Promise.race([sink.prepare(subscription), tooLate]);
+    } finally {
+      late.abort();
+    }
   }
 
   join(subscription: SubscriptionConfig): void {
@@ -154,7 +178,11 @@ export class Destinations {
       log,
       meter: metrics.sink(config.name),
       // A start that fails at the source leaves nothing behind at the broker.
-      mayDeclare: (name, stop) => this.#begun.get(name)?.fired(stop) ?? Promise.resolve(),
+      mayDeclare: (name, stop) => {
+        // One that is resumed while others flow holds its lanes where it is refused, and ends nothing.
+        const begun = this.#o.paused.has(name) ? new Signal() : (this.#begun.get(name) ?? new Signal());
+        return begun.fired(stop);
+      },
     });
     if (!config.lock) return { config, sink, lock: undefined };
     const names = own.map(({ name }) => name);

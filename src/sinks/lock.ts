@@ -36,6 +36,8 @@ const WAIT_MS = 60_000;
 const MISSED_HEARTBEATS = 3;
 const MARGIN_MS = 5_000;
 const POLL_MS = 500;
+/** Of one that is left. */
+const RELEASE_MS = 2_000;
 const REMAINS_POLL_MS = 100;
 /** For so long what is left of an engine that was just killed may stand in the way, and the lock is taken once it is free. */
 const REMAINS_MS = 2_000;
@@ -68,6 +70,9 @@ interface Lock {
   readonly settled: Signal;
   /** The connection that has it. */
   holder: ChannelModel | undefined;
+  taking: Promise<void> | undefined;
+  /** Ends once it is wanted no more. */
+  keeping: Promise<void> | undefined;
   trouble: LockTrouble | undefined;
 }
 
@@ -79,6 +84,8 @@ function newLock(subscription: string): Lock {
     named: new Signal(),
     settled: new Signal(),
     holder: undefined,
+    taking: undefined,
+    keeping: undefined,
     trouble: undefined,
   };
 }
@@ -137,25 +144,36 @@ export class SinkLock {
     if (!lock) return;
     this.#locks.delete(subscription);
     lock.left.abort();
-    if (lock.holder === undefined) return;
+    // A blocked broker may not answer: it goes with its connection then, at the latest.
+    const late = new AbortController();
+    await Promise.race([this.#release(lock).catch(() => undefined), sleep(RELEASE_MS, late.signal)]);
+    late.abort();
+  }
+
+  /** Once nothing asks for it any more. */
+  async #release(lock: Lock): Promise<void> {
+    await Promise.allSettled([lock.taking, lock.keeping]);
+    const { holder } = lock;
+    if (holder === undefined) return;
     const { connection } = this.#o;
-    try {
-      const channel = await connection.whileOpen(lock.holder, lock.holder.createChannel());
-      channel.on('error', () => {});
-      await connection.whileOpen(lock.holder, channel.deleteQueue(lock.queue));
-      await connection.whileOpen(lock.holder, channel.close());
-    } catch {
-      // It goes with its connection.
-    }
+    const channel = await connection.whileOpen(holder, holder.createChannel());
+    channel.on('error', () => {});
+    await connection.whileOpen(holder, channel.deleteQueue(lock.queue));
+    await connection.whileOpen(holder, channel.close());
   }
 
   async #run(lock: Lock, stop: AbortSignal, waitMs: number): Promise<void> {
+    lock.taking = this.#take(lock, stop, waitMs);
+    await lock.taking;
+  }
+
+  async #take(lock: Lock, stop: AbortSignal, waitMs: number): Promise<void> {
     const ends = AbortSignal.any([stop, lock.left.signal]);
     try {
       await lock.named.fired(ends);
       lock.holder = await this.#takeFirst(lock, ends, waitMs);
       lock.settled.fire();
-      if (lock.holder) void this.#keep(lock, lock.holder, ends).catch(() => undefined);
+      if (lock.holder) lock.keeping = this.#keep(lock, lock.holder, ends).catch(() => undefined);
     } catch (error) {
       if (error instanceof UserError || !ends.aborted) throw error;
     }
@@ -216,7 +234,9 @@ export class SinkLock {
   async #keep(lock: Lock, held: ChannelModel, stop: AbortSignal): Promise<void> {
     const { log, connection } = this.#o;
     for (let model = held; ;) {
-      await connection.whileOpen(model, new Promise<never>(() => {})).catch(() => undefined);
+      const lost = connection.whileOpen(model, new Promise<never>(() => {})).catch(() => undefined);
+      await Promise.race([lost, aborted(stop)]);
+      if (stop.aborted) return;
       let takenSince: number | undefined;
       let unansweredOn: ChannelModel | undefined;
       for (;;) {
@@ -344,4 +364,11 @@ export function lockName(replicaSetId: string, subscription: string): string {
   const name = `${PREFIX}${replicaSetId}.${subscription}`;
   if (Buffer.byteLength(name) <= MAX_SHORT_STRING) return name;
   return PREFIX + createHash('sha256').update(name).digest('hex');
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

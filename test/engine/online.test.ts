@@ -11,6 +11,8 @@ import type { Change } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { Traffic } from '../harness/traffic.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
+import { startProxy, startRabbit } from '../servers/index.ts';
+import type { Proxy } from '../servers/index.ts';
 import { useSharedServers } from '../servers/with-servers.ts';
 import { Random } from '../worker/damage.ts';
 
@@ -21,6 +23,7 @@ const TIMES = Number(process.env['CHANGES'] ?? 15);
 const EVENTS_PER_SECOND = Number(process.env['EVENTS_PER_SECOND'] ?? 1_000);
 const TOKEN = 'a-token-of-this-test';
 const STEADY = 'steady';
+const HANG_MS = 45_000;
 
 interface Answer {
   readonly status: number;
@@ -296,6 +299,132 @@ describe('what is managed online', () => {
     assert.equal((await good(engine, 'GET', '/definitions'))['version'], 1);
     assert.equal(await engine.terminate(), 0);
     assert.equal((await idsOf(`${db}-${STEADY}`)).length, 1);
+  });
+
+  test('changes that are asked for at once all hold', async () => {
+    const db = 'online-at-once';
+    await using folder = await place(db);
+    const engine = folder.start();
+    await untilReading(engine);
+    const names = ['a', 'b', 'c'];
+    await Promise.all(
+      names.map(async (name) =>
+        good(engine, 'POST', '/subscriptions', { name, configuration: configurationOf(db, `${db}-${name}`) }),
+      ),
+    );
+    assert.deepEqual(Object.keys((await engine.status()).subscriptions).toSorted(), [...names, STEADY]);
+    assert.equal((await good(engine, 'GET', '/definitions'))['version'], 4);
+    assert.equal(await engine.terminate(), 0);
+  });
+
+  /** Its source is reached through a proxy. */
+  async function behind(proxy: Proxy, db: string, source: object = {}): Promise<EngineFolder> {
+    const uri = `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`;
+    const start = await endOfOplog(servers.client);
+    return place(db, { sources: { src: { uri, start, ...source } } });
+  }
+
+  const insert = async (db: string, n: number): Promise<unknown> =>
+    servers.client
+      .db(db)
+      .collection('c')
+      .insertMany(Array.from({ length: n }, (_, a) => ({ a })));
+
+  test('while MongoDB does not answer a change comes to nothing, and whoever was read for is read for again', async () => {
+    const db = 'online-away';
+    await using proxy = await startProxy({ to: Number(new URL(servers.mongo.uri).port) });
+    await using folder = await behind(proxy, db);
+    const engine = folder.start();
+    await untilReading(engine);
+    await insert(db, 10);
+    await until('they are delivered', async () => (await engine.metric('tailrace_messages_confirmed_total')) === 10);
+    proxy.pause();
+    const configuration = configurationOf(db, `${db}-${STEADY}`, { headers: { version: '2' } });
+    const refused = await ask(engine, 'PUT', `/subscriptions/${STEADY}`, { configuration });
+    assert.equal(refused.body.code, 'api-conflict', JSON.stringify(refused.body));
+    assert.match(refused.body.detail!, /cannot be reached/);
+    assert.equal((await good(engine, 'GET', '/definitions'))['version'], 1);
+    await insert(db, 10);
+    proxy.resume();
+    proxy.cut();
+    await until('they are delivered', async () => (await engine.metric('tailrace_messages_confirmed_total')) >= 20);
+    await good(engine, 'PUT', `/subscriptions/${STEADY}`, { configuration });
+    assert.equal(await engine.terminate(), 0);
+    assert.equal(new Set(await idsOf(`${db}-${STEADY}`)).size, 20);
+  });
+
+  test('a kill, or a stop, in the middle of a change leaves it done or undone, and every start where it was asked for', async () => {
+    const db = 'online-killed';
+    await using proxy = await startProxy({ to: Number(new URL(servers.mongo.uri).port) });
+    await using folder = await behind(proxy, db, { start: 'latest' });
+    const engine = folder.start();
+    await untilReading(engine);
+    const start = await endOfOplog(servers.client);
+    await insert(db, 10);
+    await until('they are delivered', async () => (await engine.metric('tailrace_messages_confirmed_total')) === 10);
+    const add = (on: EngineProcess, name: string): Promise<Answer | undefined> =>
+      ask(on, 'POST', '/subscriptions', { name, configuration: configurationOf(db, `${db}-${name}`), start }).catch(
+        () => undefined,
+      );
+    const version = async (on: EngineProcess): Promise<unknown> => (await good(on, 'GET', '/definitions'))['version'];
+    proxy.pause();
+    void add(engine, 'killed');
+    await until('the version is stored', async () => (await version(engine)) === 2);
+    await engine.kill();
+    proxy.resume();
+    proxy.cut();
+
+    const again = folder.start();
+    await untilReading(again);
+    await until('its start held', async () => (await again.metric('tailrace_messages_confirmed_total')) === 10);
+    proxy.pause();
+    const stopped = add(again, 'stopped');
+    await until('the version is stored', async () => (await version(again)) === 3);
+    assert.equal(await again.terminate(), 0);
+    assert.notEqual((await stopped)?.status, 201);
+    proxy.resume();
+    proxy.cut();
+
+    const last = folder.start();
+    await untilReading(last);
+    assert.deepEqual(Object.keys((await last.status()).subscriptions).toSorted(), ['killed', STEADY]);
+    assert.equal(await last.terminate(), 0);
+    assert.equal((await idsOf(`${db}-killed`)).length, 10);
+    assert.equal((await idsOf(`${db}-${STEADY}`)).length, 10);
+  });
+
+  test('a broker that takes nothing holds up no change for longer than it must', async (t) => {
+    const db = 'online-blocked';
+    const rabbit = await startRabbit({});
+    try {
+      await using folder = await place(db, {
+        sinks: { mq: { uri: servers.rabbit.uri }, blocked: { uri: rabbit.uri } },
+      });
+      const engine = folder.start();
+      await untilReading(engine);
+      const to = { sink: 'blocked', queue: `${db}-other` };
+      const configuration = configurationOf(db, '', { to });
+      await good(engine, 'POST', '/subscriptions', { name: 'other', configuration });
+      await rabbit.setMemoryAlarm(true);
+      await insert(db, 10);
+      await until('it is blocked', async () => (await engine.status()).sinks['blocked']!.blocked !== null);
+      const began = performance.now();
+      const more = { headers: { version: '2' } };
+      const changed = await ask(engine, 'PUT', '/subscriptions/other', {
+        configuration: { ...configuration, ...more },
+      });
+      t.diagnostic(`answered ${changed.status} after ${Math.round(performance.now() - began)} ms`);
+      // RabbitMQ reads nothing from a connection that has published: one that has not can still be asked.
+      if (changed.status !== 200) assert.match(changed.body.detail!, /takes nothing/);
+      assert.ok(performance.now() - began < HANG_MS);
+      // It can go all the same.
+      await good(engine, 'DELETE', '/subscriptions/other');
+      await good(engine, 'DELETE', '/sinks/blocked');
+      await until('the other flows', async () => (await engine.metric('tailrace_messages_confirmed_total')) === 10);
+      assert.equal(await engine.terminate(), 0);
+    } finally {
+      await rabbit.stop();
+    }
   });
 
   test('with the file in charge nothing but pausing changes anything', async () => {
