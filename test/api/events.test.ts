@@ -8,7 +8,7 @@ import { connect as connectBroker } from 'amqplib';
 import { MOST_WATCHERS } from '../../src/watch/watchers.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
-import { useSharedServers } from '../servers/with-servers.ts';
+import { useOwnServers } from '../servers/with-servers.ts';
 import { EventReader } from './event-reader.ts';
 import { ApiUnderTest } from './fixtures.ts';
 
@@ -22,7 +22,7 @@ interface Document {
 }
 
 describe('events watched live', () => {
-  const servers = useSharedServers();
+  const servers = useOwnServers();
   let place: EngineFolder;
   let engine: EngineProcess;
   let api: ApiUnderTest;

@@ -32,9 +32,21 @@ export interface SharedServers {
 
 /** Both, and a client, for the tests of a `describe` or a file: there from the first of them to the last. */
 export function useSharedServers(): SharedServers {
+  return use(sharedMongo, sharedRabbit);
+}
+
+/** The same, but nobody else's: for tests that write so much that others, who look at the last minutes of the oplog, would see nothing else. */
+export function useOwnServers(): SharedServers {
+  return use(
+    async () => shared(undefined, async () => startMongo({})),
+    async () => shared(undefined, async () => startRabbit({})),
+  );
+}
+
+function use(mongo: () => Promise<Shared>, rabbit: () => Promise<Shared>): SharedServers {
   const servers = {} as SharedServers;
   before(async () => {
-    [servers.mongo, servers.rabbit] = await Promise.all([sharedMongo(), sharedRabbit()]);
+    [servers.mongo, servers.rabbit] = await Promise.all([mongo(), rabbit()]);
     servers.client = await MongoClient.connect(servers.mongo.uri);
   });
   after(async () => {
