@@ -366,6 +366,8 @@ export class Engine {
   async #close(): Promise<void> {
     const { log } = this.#o;
     this.watchers.close();
+    // What is half changed is changed, or undone, before the stores it needs are closed.
+    await this.#changing;
     const late = new AbortController();
     const drained = Promise.all(this.#sources.all.map((group) => group.drain())).then(() => late.abort());
     await sleep(this.#config.shutdownTimeoutMs, late.signal);
