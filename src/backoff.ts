@@ -62,3 +62,13 @@ export function sleep(ms: number, stop: AbortSignal): Promise<void> {
     stop.addEventListener('abort', done, { once: true });
   });
 }
+
+/** Whether `work` has come to its end after `ms`; rejects where it does by then. What it does later is nobody's. */
+export async function endsWithin(ms: number, work: Promise<unknown>): Promise<boolean> {
+  const done = new AbortController();
+  try {
+    return await Promise.race([work.then(() => true), sleep(ms, done.signal).then(() => false)]);
+  } finally {
+    done.abort();
+  }
+}

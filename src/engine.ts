@@ -14,6 +14,7 @@ import { FeedGroups } from './feed/feed-groups.ts';
 import type { ExitCode } from './feed/feed-group.ts';
 import { sleep } from './backoff.ts';
 import { changeOver } from './changeover.ts';
+import { InTurn } from './in-turn.ts';
 import type { Change } from './changeover.ts';
 import { NotNowError, UserError } from './errors.ts';
 import type { PositionLostError } from './errors.ts';
@@ -85,8 +86,7 @@ export class Engine {
   /** Ends every part, for a reason other than being asked to. */
   readonly #over = new AbortController();
   #closing: Promise<void> | undefined;
-  /** One change at a time. */
-  #changing: Promise<unknown> = Promise.resolve();
+  readonly #changes = new InTurn();
 
   constructor(options: EngineOptions) {
     const { config, stores, log, version } = options;
@@ -168,12 +168,12 @@ export class Engine {
    * was under way has been answered, for 5 s at most: what has not comes again. Throws `NotNowError`.
    */
   async pause(subscription: string): Promise<void> {
-    await this.#one(async () => this.#pause(subscription));
+    await this.#changes.run(async () => this.#pause(subscription));
   }
 
   /** Goes on where it was paused. Resolves once it is read again. Throws `NotNowError`, `UserError` and `PositionLostError`. */
   async resume(subscription: string): Promise<void> {
-    await this.#one(async () => this.#resume(subscription));
+    await this.#changes.run(async () => this.#resume(subscription));
   }
 
   async #pause(subscription: string): Promise<void> {
@@ -204,7 +204,7 @@ export class Engine {
    * `NotNowError`, `UserError` and `PositionLostError`: it reads on where it stood then.
    */
   async move(subscription: string, { planned, checkpoints }: Moving): Promise<Move> {
-    return await this.#one(async () => {
+    return await this.#changes.run(async () => {
       const { group, config, isRead } = this.#found(subscription);
       const isPaused = !isRead;
       if (!isPaused && !(await group.remove(subscription, (record) => record))) {
@@ -232,7 +232,7 @@ export class Engine {
 
   /** Throws `UserError`, `NotNowError` and `PositionLostError`: all is as it was then. */
   async change(change: Change): Promise<void> {
-    await this.#one(async () => {
+    await this.#changes.run(async () => {
       if (this.#closing || this.#over.signal.aborted) throw new NotNowError('The engine is stopping.');
       await changeOver(
         {
@@ -249,13 +249,6 @@ export class Engine {
         change,
       );
     });
-  }
-
-  /** After all that was asked for before. */
-  async #one<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#changing.then(work);
-    this.#changing = done.catch(() => undefined);
-    return await done;
   }
 
   async #reach(config: SourceConfig): Promise<void> {
@@ -367,7 +360,7 @@ export class Engine {
     const { log } = this.#o;
     this.watchers.close();
     // What is half changed is changed, or undone, before the stores it needs are closed.
-    await this.#changing;
+    await this.#changes.settled();
     const late = new AbortController();
     const drained = Promise.all(this.#sources.all.map((group) => group.drain())).then(() => late.abort());
     await sleep(this.#config.shutdownTimeoutMs, late.signal);

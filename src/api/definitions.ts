@@ -6,7 +6,7 @@ import type { Definitions, Kind } from '../config/definitions.ts';
 import { shownSecretless } from '../config/declared.ts';
 import { ConfigError, formatPath } from '../config/faults.ts';
 import { isMapping } from '../config/salvage.ts';
-import { parseStart } from '../config/start.ts';
+import { parseStart, START_EXPECTED } from '../config/start.ts';
 import type { DefinitionFault } from '../library/management.ts';
 import { asConflict } from './conflict.ts';
 import { sink, source, subscriptionWithLanes } from './flow.ts';
@@ -38,10 +38,9 @@ const byNumber = z.strictObject({
     .transform(Number)
     .meta({ description: "The version's number." }),
 });
-const START_ERROR = 'latest, earliest, a date such as 2026-11-22T06:00:00Z, or "seconds:increment"';
 const start = z
-  .string({ error: START_ERROR })
-  .refine((written) => parseStart(written) !== undefined, { error: START_ERROR })
+  .string({ error: START_EXPECTED })
+  .refine((written) => parseStart(written) !== undefined, { error: START_EXPECTED })
   .optional()
   .meta({
     description:

@@ -30,6 +30,7 @@ import {
 import type { BinaryDatabase } from './data-folder.ts';
 import { probeStores } from './probe.ts';
 import { RecentPositions } from './recent.ts';
+import { InTurn } from '../in-turn.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { compareTs } from '../source/position.ts';
 import { decodeCheckpoint, decodeGap, encodeCheckpoint, encodeGap, textOfSealed } from './record.ts';
@@ -48,7 +49,8 @@ export class CheckpointStore implements AsyncDisposable {
   readonly #gaps: BinaryDatabase;
   /** What was put. */
   #records: ReadonlyMap<string, CheckpointRecord> = new Map();
-  #putting: Promise<unknown> = Promise.resolve();
+  /** Each change is made on what the one before it left. */
+  readonly #changes = new InTurn();
   /** Put, but not yet in `#durable`. */
   #unflushed = new Map<string, CheckpointRecord>();
   #flushing: Promise<void> = Promise.resolve();
@@ -203,16 +205,13 @@ export class CheckpointStore implements AsyncDisposable {
     }
   }
 
-  /** One after another, each on what the one before it left. */
   #change(change: (all: Map<string, CheckpointRecord>) => unknown): Promise<void> {
-    const changed = this.#putting.then(async () => {
+    return this.#changes.run(async () => {
       const all = new Map(this.#records);
       change(all);
       await this.#recent.write([...all.values()]);
       this.#records = all;
     });
-    this.#putting = changed.catch(() => undefined);
-    return changed;
   }
 
   /** In both files: what it takes back must not count again where one of them is damaged later. */

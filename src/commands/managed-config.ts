@@ -3,8 +3,7 @@ import { CHECKPOINTS, DEFINITIONS, environmentExists, openDatabaseIfThere } from
 import { readVersions } from '../checkpoint/definitions.ts';
 import { probeStores } from '../checkpoint/probe.ts';
 import { reading } from '../checkpoint/read-only.ts';
-import { fileOf } from '../config/definitions.ts';
-import { loadFile, readValues } from '../config/load.ts';
+import { loadFile, withDefinitions } from '../config/load.ts';
 import type { DefinitionVersion } from '../checkpoint/definitions.ts';
 import type { Config } from '../config/config.ts';
 import type { Environment, Loaded } from '../config/load.ts';
@@ -13,10 +12,7 @@ import type { Environment, Loaded } from '../config/load.ts';
 export async function managedConfig(path: string, env: Environment = process.env): Promise<Config> {
   const loaded = await loadFile(path, env);
   const latest = await latestVersion(loaded);
-  if (!latest) return loaded.config;
-  const { folder } = loaded.config;
-  const values = fileOf(loaded.written, latest.definitions);
-  return (await readValues(values, { env, folder, name: 'what is managed online' })).config;
+  return latest ? await withDefinitions(loaded, latest.definitions, env) : loaded.config;
 }
 
 /** Undefined where the file holds, or no engine has run yet. */

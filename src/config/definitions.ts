@@ -26,7 +26,8 @@ export interface Difference {
   readonly settings: readonly string[];
 }
 
-const PLACE = { source: 'sources', sink: 'sinks', subscription: 'subscriptions' } as const;
+/** Where a file has them. */
+export const PLACE = { source: 'sources', sink: 'sinks', subscription: 'subscriptions' } as const;
 
 /** Of a file without faults; `names`: its subscriptions', which may be placeholders there. */
 export function definitionsOf(written: Readonly<Record<string, unknown>>, names: readonly string[]): Definitions {

@@ -9,6 +9,8 @@ import { UserError } from '../errors.ts';
 import { checkTogether } from './checks.ts';
 import type { Config } from './config.ts';
 import { declaredOf } from './declared.ts';
+import { fileOf } from './definitions.ts';
+import type { Definitions } from './definitions.ts';
 import { readDocument } from './document.ts';
 import { fileErrorCode } from './file-error.ts';
 import { ConfigFaults } from './faults.ts';
@@ -40,6 +42,16 @@ export async function readValues(
   { env, name = 'config', folder = process.cwd() }: { env: Environment; name?: string; folder?: string },
 ): Promise<Loaded> {
   return check({ text: stringify(values), name, folder, places: false }, env);
+}
+
+/** What a file comes to with these in the place of its own. Throws `ConfigError`. */
+export async function withDefinitions(
+  { written, config: { folder } }: Loaded,
+  definitions: Definitions,
+  env: Environment,
+): Promise<Config> {
+  const values = fileOf(written, definitions);
+  return (await readValues(values, { env, folder, name: 'what is managed online' })).config;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;

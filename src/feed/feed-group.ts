@@ -10,6 +10,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { NotNowError, PositionLostError, UserError } from '../errors.ts';
+import { InTurn } from '../in-turn.ts';
 import { AnyOf } from '../source/any-of.ts';
 import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
@@ -44,6 +45,12 @@ interface Alone extends ByItself {
   readonly detached: boolean;
 }
 
+/** Of a feed, those that it is to read for no more. */
+interface Leaving {
+  readonly feed: Feed;
+  readonly members: readonly Member[];
+}
+
 interface Running {
   readonly quit: AbortController;
   readonly done: Promise<ExitCode>;
@@ -75,8 +82,8 @@ export class FeedGroup {
   /** Each with one subscription. */
   #alone: readonly Alone[] = [];
   readonly #running = new Map<Feed, Running>();
-  /** One change at a time. */
-  #changing: Promise<unknown> = Promise.resolve();
+  readonly #turns = new InTurn();
+  /** So many are under way or wait for their turn. */
   #changes = 0;
   /** Nothing is changed unasked before this, `performance.now()`. */
   #notBefore = 0;
@@ -119,7 +126,7 @@ export class FeedGroup {
     } finally {
       stop.removeEventListener('abort', stopped);
       clearInterval(looking);
-      await this.#changing;
+      await this.#turns.settled();
     }
   }
 
@@ -132,8 +139,7 @@ export class FeedGroup {
     await this.#one(async () => {
       const stop = this.#stop;
       if (!stop || stop.aborted) throw new NotNowError('The engine is not running.');
-      const feed = this.#o.makeFeed([route]);
-      this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
+      const feed = this.#alongside(route);
       using near = new AnyOf([stop]).within(withinMs, new Error('the source did not answer in time'));
       try {
         await feed.start(near.signal);
@@ -153,21 +159,9 @@ export class FeedGroup {
   /** Reads for this one no more. Resolves once where it stands is stored, as `keep` has it; false where that is not known yet. */
   async remove(subscription: string, keep: (record: CheckpointRecord) => CheckpointRecord): Promise<boolean> {
     return await this.#one(async () => {
-      const { checkpoints } = this.#o;
-      for (const feed of this.feeds) {
-        const number = feed.members.find(({ route }) => route.config.name === subscription)?.number;
-        if (number === undefined) continue;
-        if (!feed.started) return false;
-        await feed.quieten(number, QUIET_MS);
-        const record = feed.leave(number);
-        if (feed.members.length === 0) {
-          this.#takeOut(feed);
-          this.#fillShared();
-          this.#leave(feed);
-        }
-        if (record) await checkpoints.put([keep(record)]);
-        await checkpoints.flushed();
-      }
+      const leaving = this.#leaving(new Set([subscription]));
+      if (leaving.some(({ feed }) => !feed.started)) return false;
+      await this.#letGo(leaving, keep);
       return true;
     });
   }
@@ -178,10 +172,7 @@ export class FeedGroup {
    */
   async removeAll(names: ReadonlySet<string>): Promise<readonly string[]> {
     return await this.#one(async () => {
-      const leaving = this.feeds.flatMap((feed) => {
-        const members = feed.members.filter(({ route }) => names.has(route.config.name));
-        return members.length === 0 ? [] : [{ feed, members }];
-      });
+      const leaving = this.#leaving(names);
       for (const { feed, members } of leaving) {
         if (feed.started || members.length === feed.members.length) continue;
         const [{ route }] = members as [Member];
@@ -189,19 +180,7 @@ export class FeedGroup {
           `Subscription "${route.config.name}" cannot be changed yet: where it begins is stored only once its source has been reached.`,
         );
       }
-      const started = leaving.filter(({ feed }) => feed.started);
-      await Promise.all(
-        started.flatMap(({ feed, members }) => members.map(async ({ number }) => feed.quieten(number, QUIET_MS))),
-      );
-      const records = started.flatMap(({ feed, members }) => members.flatMap(({ number }) => feed.leave(number) ?? []));
-      for (const { feed } of leaving) {
-        if (feed.started && feed.members.length > 0) continue;
-        this.#takeOut(feed);
-        this.#leave(feed);
-      }
-      this.#fillShared();
-      await this.#o.checkpoints.put(records);
-      await this.#o.checkpoints.flushed();
+      await this.#letGo(leaving, (record) => record);
       return leaving.flatMap(({ members }) => members.map(({ route }) => route.config.name));
     });
   }
@@ -211,8 +190,7 @@ export class FeedGroup {
     await this.#one(async () => {
       const stop = this.#stop;
       if (!stop || stop.aborted) return;
-      const feed = this.#o.makeFeed([route]);
-      this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
+      const feed = this.#alongside(route);
       this.#launch(feed, stop);
       this.#fillShared();
     });
@@ -229,6 +207,37 @@ export class FeedGroup {
 
   async close(): Promise<void> {
     await Promise.all([...this.feeds.map(async (feed) => feed.close()), ...this.#closing]);
+  }
+
+  #leaving(names: ReadonlySet<string>): readonly Leaving[] {
+    return this.feeds.flatMap((feed) => {
+      const members = feed.members.filter(({ route }) => names.has(route.config.name));
+      return members.length === 0 ? [] : [{ feed, members }];
+    });
+  }
+
+  /** Resolves once where they stand is stored, as `keep` has it. */
+  async #letGo(leaving: readonly Leaving[], keep: (record: CheckpointRecord) => CheckpointRecord): Promise<void> {
+    const started = leaving.filter(({ feed }) => feed.started);
+    await Promise.all(
+      started.flatMap(({ feed, members }) => members.map(async ({ number }) => feed.quieten(number, QUIET_MS))),
+    );
+    const records = started.flatMap(({ feed, members }) => members.flatMap(({ number }) => feed.leave(number) ?? []));
+    for (const { feed } of leaving) {
+      if (feed.started && feed.members.length > 0) continue;
+      this.#takeOut(feed);
+      this.#leave(feed);
+    }
+    this.#fillShared();
+    await this.#o.checkpoints.put(records.map(keep));
+    await this.#o.checkpoints.flushed();
+  }
+
+  /** Reads beside the others until it has caught up. */
+  #alongside(route: Route): Feed {
+    const feed = this.#o.makeFeed([route]);
+    this.#alone = [...this.#alone, { feed, steadyMs: 0, detached: false }];
+    return feed;
   }
 
   #takeOut(feed: Feed): void {
@@ -296,18 +305,14 @@ export class FeedGroup {
   /** After all that was asked for before. */
   async #one<T>(change: () => Promise<T>): Promise<T> {
     this.#changes += 1;
-    const before = this.#changing;
-    const changed = (async () => {
-      await before;
+    return await this.#turns.run(async () => {
       try {
         return await change();
       } finally {
         this.#changes -= 1;
         this.#resolveIfOver();
       }
-    })();
-    this.#changing = changed.catch(() => undefined);
-    return await changed;
+    });
   }
 
   /** False where it cannot be now. */

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { allBefore, doneBy, Floors } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
-import { sleep } from '../backoff.ts';
+import { endsWithin } from '../backoff.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
 import { hasWallTime, versionNumber } from '../source/server-version.ts';
@@ -281,10 +281,7 @@ export class Feed {
   /** Publishes nothing more of this one, which is about to leave, and waits for answers to what is under way. */
   async quieten(number: number, mostMs: number): Promise<void> {
     this.#lanes.hold(number);
-    const answered = new AbortController();
-    const lanes = this.#lanes.of(number).map(async (lane) => lane.drain());
-    await Promise.race([Promise.all(lanes), sleep(mostMs, answered.signal)]);
-    answered.abort();
+    await endsWithin(mostMs, Promise.all(this.#lanes.of(number).map(async (lane) => lane.drain())));
   }
 
   /** Where this one stands, which is read for no more; what it was not answered for is dropped. */

@@ -5,11 +5,21 @@
  * Invariant: the newest version in the store is what the engine runs with, or will after a kill.
  */
 import { ConfigError, formatPath } from '../config/faults.ts';
-import { definitionsOf, differences, fileOf, has, hiddenIn, withOne, withSecrets } from '../config/definitions.ts';
-import { readValues } from '../config/load.ts';
+import {
+  definitionsOf,
+  differences,
+  fileOf,
+  has,
+  hiddenIn,
+  PLACE,
+  withOne,
+  withSecrets,
+} from '../config/definitions.ts';
+import { withDefinitions } from '../config/load.ts';
 import { HIDDEN } from '../config/redact.ts';
-import { parseStart } from '../config/start.ts';
+import { parseStart, START_EXPECTED } from '../config/start.ts';
 import { NotNowError, UserError } from '../errors.ts';
+import { InTurn } from '../in-turn.ts';
 import type { DefinitionVersion } from '../checkpoint/definitions.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config, Start } from '../config/config.ts';
@@ -47,14 +57,12 @@ export interface Opened {
   readonly starts: ReadonlyMap<string, Start>;
 }
 
-const LISTS = { source: 'sources', sink: 'sinks', subscription: 'subscriptions' } as const;
-
 export class Management {
   readonly #o: ManagementOptions;
   #definitions: Definitions;
   #engine: Pick<Engine, 'change'> | undefined;
-  /** One change at a time: each is made of what the one before it left. */
-  #changing: Promise<unknown> = Promise.resolve();
+  /** Each is made of what the one before it left. */
+  readonly #changes = new InTurn();
 
   /** Throws `UserError`. */
   static async open(options: ManagementOptions): Promise<Opened> {
@@ -81,7 +89,7 @@ export class Management {
       );
     }
     management.#definitions = latest.definitions;
-    const config = await management.#configOf(latest.definitions);
+    const config = await management.configOf(latest.definitions);
     return { management, config, starts: startsOf(latest.starts) };
   }
 
@@ -116,7 +124,7 @@ export class Management {
   /** What a change to these would do. Throws `UserError`. */
   async plan(wanted: Definitions): Promise<Difference[]> {
     const whole = this.#withSecrets(wanted);
-    await this.#configOf(whole);
+    await this.configOf(whole);
     return differences(this.#definitions, whole);
   }
 
@@ -124,7 +132,7 @@ export class Management {
   async check(kind: Kind, name: string, value: unknown): Promise<readonly DefinitionFault[]> {
     const wanted = withOne(this.#definitions, kind, name, value);
     try {
-      await this.#configOf(wanted);
+      await this.configOf(wanted);
       return [];
     } catch (error) {
       if (error instanceof ConfigError) return faultsOf(error, wanted, kind, name);
@@ -135,7 +143,11 @@ export class Management {
 
   /** What the engine would run with, were these all there is. Throws `ConfigError`. */
   async configOf(definitions: Definitions): Promise<Config> {
-    return await this.#configOf(definitions);
+    const { loaded, env } = this.#o;
+    const { sources, sinks, subscriptions } = fileOf({}, definitions);
+    const hidden = hiddenIn({ sources, sinks, subscriptions });
+    if (hidden) throw hiddenFault(hidden);
+    return await withDefinitions(loaded, definitions, env);
   }
 
   has(kind: Kind, name: string): boolean {
@@ -149,7 +161,7 @@ export class Management {
     value: unknown,
     occasion: Omit<Occasion, 'cause'>,
   ): Promise<readonly Difference[]> {
-    return await this.#one(async () => {
+    return await this.#changes.run(async () => {
       const wanted = withOne(this.#definitions, kind, name, value);
       return await this.#apply(wanted, { ...occasion, cause: 'change' });
     });
@@ -157,13 +169,7 @@ export class Management {
 
   /** Throws `UserError`, `NotNowError` and `PositionLostError`; all is as it was then. */
   async apply(wanted: Definitions, occasion: Occasion): Promise<readonly Difference[]> {
-    return await this.#one(async () => this.#apply(wanted, occasion));
-  }
-
-  async #one<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#changing.then(change);
-    this.#changing = done.catch(() => undefined);
-    return await done;
+    return await this.#changes.run(async () => this.#apply(wanted, occasion));
   }
 
   async #apply(wanted: Definitions, { starts = {}, ...occasion }: Occasion): Promise<readonly Difference[]> {
@@ -172,7 +178,7 @@ export class Management {
     if (!engine) throw new NotNowError('The engine is not running yet.');
     const before = this.#definitions;
     const definitions = this.#withSecrets(wanted);
-    const to = await this.#configOf(definitions);
+    const to = await this.configOf(definitions);
     const changes = differences(before, definitions);
     if (changes.length === 0 && Object.keys(starts).length === 0) return changes;
     const { checkpoints, log } = this.#o;
@@ -203,15 +209,6 @@ export class Management {
       sinks: each(sinks, now.sinks),
       subscriptions: each(subscriptions, now.subscriptions),
     };
-  }
-
-  async #configOf(definitions: Definitions): Promise<Config> {
-    const { loaded, env } = this.#o;
-    const { folder } = loaded.config;
-    const file = fileOf(loaded.written, definitions);
-    const hidden = hiddenIn({ sources: file['sources'], sinks: file['sinks'], subscriptions: file['subscriptions'] });
-    if (hidden) throw hiddenFault(hidden);
-    return (await readValues(file, { env, folder, name: 'what is managed online' })).config;
   }
 }
 
@@ -252,7 +249,7 @@ function startOf(subscription: string, written: string): Start {
   if (start) return start;
   throw new UserError(
     'usage',
-    `subscription "${subscription}": start ${JSON.stringify(written)}: expected latest, earliest, a date such as 2026-11-22T06:00:00Z, or "seconds:increment"`,
+    `subscription "${subscription}": start ${JSON.stringify(written)}: expected ${START_EXPECTED}`,
   );
 }
 
@@ -265,7 +262,7 @@ export function faultsOf(
 ): DefinitionFault[] {
   const at = kind === 'subscription' ? Object.keys(definitions.subscriptions).indexOf(name) : name;
   return faults.map(({ path, found, expected }) => {
-    const isOwn = path[0] === LISTS[kind] && path[1] === at;
+    const isOwn = path[0] === PLACE[kind] && path[1] === at;
     const rest: Path = isOwn ? path.slice(2) : path;
     return { path: rest, found, expected };
   });

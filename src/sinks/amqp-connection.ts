@@ -3,7 +3,7 @@
  * carries. RabbitMQ slows a connection down to the slowest queue that is published to over it, and heartbeats, blocking and
  * losses are each connection's own.
  */
-import { Backoff, sleep } from '../backoff.ts';
+import { Backoff, endsWithin, sleep } from '../backoff.ts';
 import { connectFault, connectTo, connectTrouble } from './connect.ts';
 import { Outbox } from './outbox.ts';
 import type { ChannelModel } from 'amqplib';
@@ -128,9 +128,7 @@ export class AmqpConnection {
     this.#model = undefined;
     if (model) await closeModel(model);
     // A connection that is just being made is closed by whoever makes it, when it comes.
-    const waited = new AbortController();
-    await Promise.race([this.#loop, sleep(CLOSE_TIMEOUT_MS, waited.signal)]);
-    waited.abort();
+    await endsWithin(CLOSE_TIMEOUT_MS, Promise.resolve(this.#loop));
   }
 
   #writable(): void {
@@ -274,9 +272,7 @@ async function closeModel(model: ChannelModel): Promise<void> {
   } catch {
     return; // Closed already.
   }
-  const waited = new AbortController();
-  await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS, waited.signal)]);
-  waited.abort();
+  await endsWithin(CLOSE_TIMEOUT_MS, closed);
   internals(model).stream.destroy();
 }
 

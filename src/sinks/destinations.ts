@@ -2,7 +2,7 @@
  * All that subscriptions deliver to: RabbitMQ brokers and the locks on them, files, standard output. Sinks and subscriptions come and go
  * while the others flow: a new sink stands beside the old one of its name until it takes its place.
  */
-import { sleep } from '../backoff.ts';
+import { endsWithin } from '../backoff.ts';
 import { NotNowError } from '../errors.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { AmqpSink } from './amqp-sink.ts';
@@ -122,18 +122,10 @@ export class Destinations {
     if (!('sink' in to)) return;
     const broker = fresh.find(({ config }) => config.name === to.sink) ?? this.#brokers.get(to.sink);
     if (!broker) return;
-    const late = new AbortController();
     const { sink } = broker;
-    const tooLate = sleep(START_MS, late.signal).then(() => {
-      if (late.signal.aborted) return;
-      const why = sink.blockedFor === undefined ? 'it does not answer' : `it takes nothing (${sink.blockedFor})`;
-      throw new NotNowError(`Sink "${sink.name}" cannot be asked for what "${subscription.name}" needs: ${why}.`);
-    });
-    try {
-      await Promise.race([sink.prepare(subscription), tooLate]);
-    } finally {
-      late.abort();
-    }
+    if (await endsWithin(START_MS, sink.prepare(subscription))) return;
+    const why = sink.blockedFor === undefined ? 'it does not answer' : `it takes nothing (${sink.blockedFor})`;
+    throw new NotNowError(`Sink "${sink.name}" cannot be asked for what "${subscription.name}" needs: ${why}.`);
   }
 
   join(subscription: SubscriptionConfig): void {

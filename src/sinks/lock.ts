@@ -9,8 +9,8 @@
  * leave a gap, where two only repeat.
  */
 import { createHash } from 'node:crypto';
-import { sleep } from '../backoff.ts';
-import { Signal } from './signal.ts';
+import { endsWithin, sleep } from '../backoff.ts';
+import { Signal, stopped } from './signal.ts';
 import { UserError } from '../errors.ts';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { amqpCode } from './topology.ts';
@@ -145,9 +145,10 @@ export class SinkLock {
     this.#locks.delete(subscription);
     lock.left.abort();
     // A blocked broker may not answer: it goes with its connection then, at the latest.
-    const late = new AbortController();
-    await Promise.race([this.#release(lock).catch(() => undefined), sleep(RELEASE_MS, late.signal)]);
-    late.abort();
+    await endsWithin(
+      RELEASE_MS,
+      this.#release(lock).catch(() => undefined),
+    );
   }
 
   /** Once nothing asks for it any more. */
@@ -235,7 +236,7 @@ export class SinkLock {
     const { log, connection } = this.#o;
     for (let model = held; ;) {
       const lost = connection.whileOpen(model, new Promise<never>(() => {})).catch(() => undefined);
-      await Promise.race([lost, aborted(stop)]);
+      await Promise.race([lost, stopped(stop)]);
       if (stop.aborted) return;
       let takenSince: number | undefined;
       let unansweredOn: ChannelModel | undefined;
@@ -364,11 +365,4 @@ export function lockName(replicaSetId: string, subscription: string): string {
   const name = `${PREFIX}${replicaSetId}.${subscription}`;
   if (Buffer.byteLength(name) <= MAX_SHORT_STRING) return name;
   return PREFIX + createHash('sha256').update(name).digest('hex');
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -13,7 +13,8 @@ export class Signal {
   }
 }
 
-function stopped(stop: AbortSignal): Promise<void> {
+/** Resolves when it has fired. */
+export function stopped(stop: AbortSignal): Promise<void> {
   if (stop.aborted) return Promise.resolve();
   return new Promise((resolve) => stop.addEventListener('abort', () => resolve(), { once: true }));
 }
