@@ -48,27 +48,3 @@ export class Backoff {
     this.#tries = 0;
   }
 }
-
-/** Resolves after `ms`, or at once when `stop` fires: the caller looks at `stop` itself. */
-export function sleep(ms: number, stop: AbortSignal): Promise<void> {
-  if (stop.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      stop.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    stop.addEventListener('abort', done, { once: true });
-  });
-}
-
-/** Whether `work` has come to its end after `ms`; rejects where it does by then. What it does later is nobody's. */
-export async function endsWithin(ms: number, work: Promise<unknown>): Promise<boolean> {
-  const done = new AbortController();
-  try {
-    return await Promise.race([work.then(() => true), sleep(ms, done.signal).then(() => false)]);
-  } finally {
-    done.abort();
-  }
-}

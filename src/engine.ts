@@ -12,7 +12,7 @@ import { Feed } from './feed/feed.ts';
 import { FeedGroup } from './feed/feed-group.ts';
 import { FeedGroups } from './feed/feed-groups.ts';
 import type { ExitCode } from './feed/feed-group.ts';
-import { sleep } from './backoff.ts';
+import { sleep } from './waits.ts';
 import { changeOver } from './changeover.ts';
 import { InTurn } from './in-turn.ts';
 import type { Change } from './changeover.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Backoff, sleep } from '../src/backoff.ts';
+import { Backoff } from '../src/backoff.ts';
+import { sleep } from '../src/waits.ts';
 
 test('the first tries follow quickly, then one a second', () => {
   const backoff = new Backoff({ random: () => 1, now: () => 0 });

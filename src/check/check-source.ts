@@ -3,7 +3,7 @@ import { MongoClient, ReadPreference, Timestamp } from 'mongodb';
 import type { Db, Document } from 'mongodb';
 import type { ChangeStreamConfig, Config, SourceConfig } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
-import { sleep } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import { timeSeriesFault } from '../feed/time-series.ts';
 import { UserError } from '../errors.ts';
 import { noLog } from '../library/no-log.ts';

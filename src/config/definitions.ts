@@ -6,6 +6,7 @@ import { canonicalJson } from './canonical-json.ts';
 import { shownSecretless } from './declared.ts';
 import { HIDDEN } from './redact.ts';
 import { isMapping } from './salvage.ts';
+import type { SubscriptionConfig } from './config.ts';
 import type { Path } from './faults.ts';
 
 export interface Definitions {
@@ -29,15 +30,25 @@ export interface Difference {
 /** Where a file has them. */
 export const PLACE = { source: 'sources', sink: 'sinks', subscription: 'subscriptions' } as const;
 
-/** Of a file without faults; `names`: its subscriptions', which may be placeholders there. */
-export function definitionsOf(written: Readonly<Record<string, unknown>>, names: readonly string[]): Definitions {
+/** Of a file without faults; `resolved`: its subscriptions, whose names may be placeholders there. */
+export function definitionsOf(
+  written: Readonly<Record<string, unknown>>,
+  resolved: readonly SubscriptionConfig[],
+): Definitions {
   const { sources, sinks, subscriptions } = written;
   const list: readonly unknown[] = Array.isArray(subscriptions) ? subscriptions : [];
-  return {
-    sources: isMapping(sources) ? sources : {},
-    sinks: isMapping(sinks) ? sinks : {},
-    subscriptions: Object.fromEntries(names.map((name, i) => [name, withoutName(list[i])])),
-  };
+  const byName = Object.fromEntries(resolved.map(({ name }, i) => [name, withoutName(list[i])]));
+  return withNames({ sources: mapping(sources), sinks: mapping(sinks), subscriptions: byName }, resolved);
+}
+
+/** A subscription may leave out its source and its sink where there is one of them: they are named, so that another may come. */
+export function withNames(definitions: Definitions, subscriptions: readonly SubscriptionConfig[]): Definitions {
+  const named = subscriptions.map(({ name, source, to }) => {
+    const { to: destination, ...one } = mapping(definitions.subscriptions[name]);
+    const sink = 'sink' in to ? { sink: to.sink } : {};
+    return [name, { source, ...one, to: { ...sink, ...mapping(destination) } }] as const;
+  });
+  return { ...definitions, subscriptions: Object.fromEntries(named) };
 }
 
 /** As a file has it, with everything else that is in one. */

@@ -2,8 +2,7 @@
  * Says when a subscription should read by itself, and when with the others again. Pure but for what it remembers: it is asked a few
  * times a second how the feeds are.
  */
-import { comparePoints } from '../lanes/floors.ts';
-import { pointAfter } from '../source/position.ts';
+import { hasRead } from './pause.ts';
 import type { Feed } from './feed.ts';
 
 /** Behind the others by so little, reading is all but at one place. */
@@ -73,9 +72,11 @@ export class Apart {
       if (!isFree || !this.#isNear(feed, shared)) this.#nearSince.delete(feed);
       else if (!this.#nearSince.has(feed)) this.#nearSince.set(feed, now);
     }
+    // In steps, one that has not read as much would be waited for until the next.
     const joins = alone.find(
       ({ feed, steadyMs }) =>
-        now - (this.#nearSince.get(feed) ?? Infinity) >= steadyMs && (!this.#o.inSteps || isAhead(feed, shared)),
+        now - (this.#nearSince.get(feed) ?? Infinity) >= steadyMs &&
+        (!this.#o.inSteps || hasRead(feed.position, shared.position)),
     );
     return joins && { join: joins.feed };
   }
@@ -98,11 +99,6 @@ export class Apart {
 /** It reads, or would if it might. */
 export function isFlowing({ started, lost, source }: Feed): boolean {
   return started && lost === undefined && (source.state === 'reading' || source.state === 'held');
-}
-
-/** One that is not would be waited for until the next step. */
-function isAhead({ position: here }: Feed, { position: there }: Feed): boolean {
-  return here !== undefined && there !== undefined && comparePoints(pointAfter(here), pointAfter(there)) >= 0;
 }
 
 function isHeld(feed: Feed): boolean {

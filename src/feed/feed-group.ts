@@ -11,11 +11,13 @@
 import { performance } from 'node:perf_hooks';
 import { NotNowError, PositionLostError, UserError } from '../errors.ts';
 import { InTurn } from '../in-turn.ts';
+import { settled } from '../waits.ts';
 import { AnyOf } from '../source/any-of.ts';
 import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { Log } from '../observe/log.ts';
 import { Apart, isFlowing } from './apart.ts';
 import type { ByItself } from './apart.ts';
+import { hasRead } from './pause.ts';
 import type { Feed } from './feed.ts';
 import type { Member } from './members.ts';
 import type { Checkpoints, Route } from './route.ts';
@@ -68,8 +70,8 @@ const QUIET_MS = 5_000;
 const START_MS = 20_000;
 /** How often one that was added tries to join. */
 const JOIN_AGAIN_MS = 500;
-/** The others wait for one that joins to come as far as they are: it is a batch away at most. */
-const REACH_MS = 200;
+/** One that joins must find itself as far as the others within this; nobody waits for it. */
+const REACH_MS = 2_000;
 /** What it has read by then is to be delivered within this, or it goes on by itself. */
 const SETTLE_MS = 5_000;
 
@@ -370,23 +372,16 @@ export class FeedGroup {
     const shared = this.#shared;
     const [member] = alone.members;
     if (!shared || !member || !shared.readsAs(alone)) return false;
-    let number: number;
-    try {
-      void shared.hold();
-      const at = shared.position;
-      if (at === undefined || !(await isReached(alone.hold(at), stop)) || !this.#mayChange(shared, alone)) {
-        alone.release();
-        return false;
-      }
-      number = shared.admit(member.route, alone.position!);
-    } finally {
-      shared.release();
+    if (!(await reaches(alone, shared, stop)) || !this.#mayChange(shared, alone)) {
+      alone.release();
+      return false;
     }
+    const number = shared.admit(member.route, alone.position!);
     using soon = new AnyOf([stop]).within(SETTLE_MS, new Error('it was not delivered in time'));
-    const settled = await alone.settle(soon.signal);
+    const delivered = await alone.settle(soon.signal);
     // In one breath, so that the checkpoint knows of either and never of both.
     const standing = alone.standing(member.number);
-    if (!settled || standing === undefined || !this.#mayChange(shared, alone) || !shared.begin(number, standing)) {
+    if (!delivered || standing === undefined || !this.#mayChange(shared, alone) || !shared.begin(number, standing)) {
       if (shared.members.some((one) => one.number === number)) shared.leave(number);
       alone.release();
       return false;
@@ -416,11 +411,21 @@ export class FeedGroup {
   }
 }
 
-async function isReached(held: Promise<void>, stop: AbortSignal): Promise<boolean> {
+/**
+ * Resolves once `alone` is held where it has read all that `shared` has, which reads on meanwhile: of two at the end of an oplog now
+ * this one is ahead, now that one. False where it did not come to that in time.
+ */
+async function reaches(alone: Feed, shared: Feed, stop: AbortSignal): Promise<boolean> {
   using soon = new AnyOf([stop]).within(REACH_MS, new Error('it was not reached in time'));
   const { signal } = soon;
-  return await new Promise<boolean>((resolve) => {
-    signal.addEventListener('abort', () => resolve(false), { once: true });
-    void held.then(() => resolve(true));
-  });
+  while (!signal.aborted) {
+    await settled(
+      alone.hold(() => shared.position),
+      signal,
+    );
+    // The other may have taken a batch since.
+    if (hasRead(alone.position, shared.position)) return !signal.aborted;
+    alone.release();
+  }
+  return false;
 }

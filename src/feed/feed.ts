@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { allBefore, doneBy, Floors } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
-import { endsWithin } from '../backoff.ts';
+import { endsWithin, settled } from '../waits.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
 import { hasWallTime, versionNumber } from '../source/server-version.ts';
@@ -210,7 +210,7 @@ export class Feed {
     const { signal } = either;
     let at = from;
     for await (const batch of this.source.read(from, signal)) {
-      if (this.#pause?.isDue(this.#position)) await settled(this.#pause.ended, signal);
+      while (!signal.aborted && this.#pause?.isDue(this.#position)) await settled(this.#pause.ended, signal);
       if (signal.aborted) {
         this.#o.budget.give(costOf(batch));
         break;
@@ -226,8 +226,8 @@ export class Feed {
 
   // Subscriptions that come and go.
 
-  /** Takes nothing more until `release`: from here on, or, with `at`, once it has read that. Resolves when it has. */
-  hold(at?: OpTime): Promise<void> {
+  /** Takes nothing more until `release`, once it has read `at`, which may move on until then; resolves when it has. */
+  hold(at: () => OpTime | undefined): Promise<void> {
     this.#pause = new Pause(at);
     this.#pause.isDue(this.#position);
     return this.#pause.reached;
@@ -451,21 +451,6 @@ export class Feed {
   #serverVersion(): number {
     return versionNumber(this.#identity?.serverVersion ?? '6.0');
   }
-}
-
-/** Resolves with `work`, or when `signal` fires, or after `mostMs`. */
-function settled(work: Promise<void>, signal: AbortSignal, mostMs?: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = mostMs === undefined ? undefined : setTimeout(() => done(), mostMs);
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    if (signal.aborted) done();
-    signal.addEventListener('abort', done, { once: true });
-    void work.finally(() => done());
-  });
 }
 
 /** Whether nothing at or before `end` can follow: a batch of a change stream may end inside a transaction. */

@@ -6,7 +6,8 @@
  * what nobody has. A message that a lane parks keeps its place in the lane, and needs no such care.
  */
 import { setMaxListeners } from 'node:events';
-import { Backoff, sleep } from '../backoff.ts';
+import { Backoff } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { compareTs } from '../source/position.ts';
 import { END_INDEX } from '../worker/protocol.ts';

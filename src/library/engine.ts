@@ -184,7 +184,8 @@ export class EmbeddedEngine {
     };
     let http: HttpServer | undefined;
     try {
-      if (config.http) http = await startHttp({ ...config.http, handlers, log });
+      const eager = config.management === 'online';
+      if (config.http) http = await startHttp({ ...config.http, handlers, eager, log });
       const exitCode = await engine.run(stop);
       log.info({ exitCode }, 'Stopped.');
       return exitCode;

@@ -12,6 +12,7 @@ import {
   has,
   hiddenIn,
   PLACE,
+  withNames,
   withOne,
   withSecrets,
 } from '../config/definitions.ts';
@@ -123,9 +124,8 @@ export class Management {
 
   /** What a change to these would do. Throws `UserError`. */
   async plan(wanted: Definitions): Promise<Difference[]> {
-    const whole = this.#withSecrets(wanted);
-    await this.configOf(whole);
-    return differences(this.#definitions, whole);
+    const { definitions } = await this.#whole(wanted);
+    return differences(this.#definitions, definitions);
   }
 
   /** What is wrong with one, were it so. */
@@ -177,8 +177,7 @@ export class Management {
     const engine = this.#engine;
     if (!engine) throw new NotNowError('The engine is not running yet.');
     const before = this.#definitions;
-    const definitions = this.#withSecrets(wanted);
-    const to = await this.configOf(definitions);
+    const { definitions, to } = await this.#whole(wanted);
     const changes = differences(before, definitions);
     if (changes.length === 0 && Object.keys(starts).length === 0) return changes;
     const { checkpoints, log } = this.#o;
@@ -200,6 +199,13 @@ export class Management {
     return changes;
   }
 
+  /** With everything that may be left out, and what the engine would run with. Throws `ConfigError`. */
+  async #whole(wanted: Definitions): Promise<{ readonly definitions: Definitions; readonly to: Config }> {
+    const definitions = this.#withSecrets(wanted);
+    const to = await this.configOf(definitions);
+    return { definitions: withNames(definitions, to.subscriptions), to };
+  }
+
   #withSecrets({ sources, sinks, subscriptions }: Definitions): Definitions {
     const now = this.#definitions;
     const each = (wanted: Readonly<Record<string, unknown>>, before: Readonly<Record<string, unknown>>) =>
@@ -214,10 +220,7 @@ export class Management {
 
 /** Those of a file. */
 export function definitionsIn({ written, config }: Loaded): Definitions {
-  return definitionsOf(
-    written,
-    config.subscriptions.map(({ name }) => name),
-  );
+  return definitionsOf(written, config.subscriptions);
 }
 
 export function textOf({ kind, name, change, settings }: Difference): string {

@@ -26,6 +26,8 @@ interface HttpOptions {
   /** Asked for by the API and `/status`; beyond loopback nobody gets there without. */
   readonly token?: string | undefined;
   readonly handlers: HttpHandlers;
+  /** The API is loaded before anybody asks: that takes the event loop for some 0.2 s, which those who flow by then would notice. */
+  readonly eager?: boolean;
   readonly log: Log;
 }
 
@@ -59,7 +61,7 @@ export async function tryListen({ host, port }: Pick<HttpOptions, 'host' | 'port
   await close(server);
 }
 
-export async function startHttp({ host, port, token, handlers, log }: HttpOptions): Promise<HttpServer> {
+export async function startHttp({ host, port, token, handlers, eager = false, log }: HttpOptions): Promise<HttpServer> {
   // Requests and answers are small: whoever is slower than this only occupies a socket.
   const limits = {
     headersTimeout: 5_000,
@@ -76,6 +78,7 @@ export async function startHttp({ host, port, token, handlers, log }: HttpOption
     );
   }
   const api = loadedOnce(handlers.api);
+  if (eager) await api?.();
   const webConsole = loadedOnce(async () => (await import('../api/console.ts')).createConsole());
   const server = createServer(limits, (request, response) => {
     const path = (request.url ?? '').split('?', 1)[0] ?? '';

@@ -3,7 +3,8 @@
  * carries. RabbitMQ slows a connection down to the slowest queue that is published to over it, and heartbeats, blocking and
  * losses are each connection's own.
  */
-import { Backoff, endsWithin, sleep } from '../backoff.ts';
+import { Backoff } from '../backoff.ts';
+import { endsWithin, sleep } from '../waits.ts';
 import { connectFault, connectTo, connectTrouble } from './connect.ts';
 import { Outbox } from './outbox.ts';
 import type { ChannelModel } from 'amqplib';

@@ -4,7 +4,8 @@
  * At the first start, what only the user can mend is an error; the same later holds the lanes that it concerns.
  * Invariant: a lane stays on its connection, so that what it sends again leaves behind what it sent before.
  */
-import { Backoff, sleep } from '../backoff.ts';
+import { Backoff } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import { UserError } from '../errors.ts';
 import { AmqpConnection } from './amqp-connection.ts';
 import type { SinkDown } from './amqp-connection.ts';

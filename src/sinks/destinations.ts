@@ -2,7 +2,7 @@
  * All that subscriptions deliver to: RabbitMQ brokers and the locks on them, files, standard output. Sinks and subscriptions come and go
  * while the others flow: a new sink stands beside the old one of its name until it takes its place.
  */
-import { endsWithin } from '../backoff.ts';
+import { endsWithin } from '../waits.ts';
 import { NotNowError } from '../errors.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { AmqpSink } from './amqp-sink.ts';

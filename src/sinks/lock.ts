@@ -9,7 +9,7 @@
  * leave a gap, where two only repeat.
  */
 import { createHash } from 'node:crypto';
-import { endsWithin, sleep } from '../backoff.ts';
+import { endsWithin, sleep } from '../waits.ts';
 import { Signal, stopped } from './signal.ts';
 import { UserError } from '../errors.ts';
 import { MAX_SHORT_STRING } from '../config/limits.ts';

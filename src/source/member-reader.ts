@@ -10,7 +10,8 @@
  * - A batch with entries takes twice its bytes from the budget when it is received; whoever takes the batch gives them back.
  */
 import { MongoNetworkError } from 'mongodb';
-import { Backoff, sleep } from '../backoff.ts';
+import { Backoff } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import { PositionLostError, UserError } from '../errors.ts';
 import type { UserErrorCode } from '../errors.ts';

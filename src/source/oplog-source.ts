@@ -5,7 +5,7 @@
  * - A cursor is only ever opened through the resume check.
  * - What is given is held by a majority, so the last entry read cannot be rolled back.
  */
-import { sleep } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import type { SourceConfig, Start, SubscriptionConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import { BatchSize } from './batch-size.ts';

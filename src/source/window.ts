@@ -4,7 +4,7 @@
  * longer fit, or that its majority point stands still while another member's has moved on (a primary that was cut off from the
  * others still answers politely).
  */
-import { sleep } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import type { Log } from '../observe/log.ts';
 import { classify } from './failures.ts';
 import type { Hello } from './hello.ts';

@@ -8,7 +8,8 @@
  * be woken comes late on busy cores (bench `latency`, 1,000/s: p50 1.9 ms instead of 3.6, p99 13 instead of 38). What throws
  * there goes the workers' way.
  */
-import { Backoff, sleep } from '../backoff.ts';
+import { Backoff } from '../backoff.ts';
+import { sleep } from '../waits.ts';
 import { documentAt, entryAt } from '../source/reply.ts';
 import { placeOfEvent } from '../source/resume-token.ts';
 import { formatTs } from '../source/position.ts';
@@ -24,6 +25,7 @@ import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
 import { GROW_AFTER_MS, ThreadCount } from './thread-count.ts';
 import type { ThreadRange } from './thread-count.ts';
 import { EMPTY_BATCH, Threads } from './threads.ts';
+import { Turns } from './turns.ts';
 import type { SharedPlan } from './plan.ts';
 import type { BatchJob, BatchResult } from './protocol.ts';
 
@@ -65,7 +67,7 @@ export class WorkerPool {
   #lastResultAt: number | undefined;
   readonly #count: ThreadCount;
   /** Jobs that wait for their turn. */
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Turns<SharedPlan>();
   /** While they do. */
   #watch: NodeJS.Timeout | undefined;
   #adding = false;
@@ -139,7 +141,7 @@ export class WorkerPool {
   async close(): Promise<void> {
     this.#closing.abort();
     clearTimeout(this.#watch);
-    for (const wake of this.#waiting.splice(0)) wake();
+    this.#begin(this.#waiting.size);
     await this.#threads.close();
   }
 
@@ -198,27 +200,27 @@ export class WorkerPool {
   }
 
   async #try(job: PoolJob, deadlineMs: number): Promise<BatchResult | undefined> {
-    await this.#turn();
+    await this.#turn(job.plan);
     try {
       if (this.#closing.signal.aborted) throw new Error('the workers are being closed');
       return await this.#run(job, deadlineMs);
     } finally {
-      this.#begin(this.#count.end(this.#waiting.length));
+      this.#begin(this.#count.end(this.#waiting.size));
       this.#adjust();
     }
   }
 
   /** Jobs wait here, not in piscina's queue: the time behind a job that hangs is no fault of theirs. */
-  async #turn(): Promise<void> {
+  async #turn(plan: SharedPlan): Promise<void> {
     const begun = this.#count.begin();
     this.#adjust();
     if (begun || this.#closing.signal.aborted) return;
     this.#keepWatch();
-    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await this.#waiting.wait(plan);
   }
 
   #begin(jobs: number): void {
-    for (; jobs > 0; jobs--) this.#waiting.shift()!();
+    for (; jobs > 0; jobs--) this.#waiting.next();
   }
 
   /** A job that hangs tells nobody that others wait behind it. */
@@ -226,7 +228,7 @@ export class WorkerPool {
     if (!this.#count.mayGrow) return;
     this.#watch ??= setTimeout(() => {
       this.#watch = undefined;
-      if (this.#waiting.length === 0) return;
+      if (this.#waiting.size === 0) return;
       this.#count.look();
       this.#adjust();
       this.#keepWatch();
@@ -234,7 +236,7 @@ export class WorkerPool {
   }
 
   #recount(): void {
-    this.#begin(this.#count.have(this.#threads.ready, this.#waiting.length));
+    this.#begin(this.#count.have(this.#threads.ready, this.#waiting.size));
     this.#adjust();
   }
 

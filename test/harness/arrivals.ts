@@ -1,8 +1,9 @@
 /** What comes on a queue while it comes: what it is, and how long nothing did. */
 import { connect } from 'amqplib';
+import { idsIn } from './queue-reader.ts';
 
 export class Arrivals implements AsyncDisposable {
-  readonly ids: string[] = [];
+  readonly #messages: { readonly content: Buffer; readonly contentType: string }[] = [];
   /** The longest time without any, set back by who asks. */
   longestMs = 0;
   readonly #close: () => Promise<void>;
@@ -19,8 +20,7 @@ export class Arrivals implements AsyncDisposable {
         const now = performance.now();
         arrivals.longestMs = Math.max(arrivals.longestMs, now - last);
         last = now;
-        const { _id: id } = JSON.parse(message!.content.toString()) as { _id: string };
-        arrivals.ids.push(id.slice(id.indexOf(':') + 1));
+        arrivals.#messages.push({ content: message!.content, contentType: message!.properties.contentType as string });
       },
       { noAck: true },
     );
@@ -29,6 +29,11 @@ export class Arrivals implements AsyncDisposable {
 
   private constructor(close: () => Promise<void>) {
     this.#close = close;
+  }
+
+  /** Of the events, in the order in which they came. Looked for only here: that takes longer than receiving them. */
+  get ids(): string[] {
+    return this.#messages.flatMap(({ content, contentType }) => idsIn(content, contentType));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

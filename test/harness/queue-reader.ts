@@ -59,7 +59,8 @@ export async function countMessages(uri: string, queue: string): Promise<number>
   }
 }
 
-function idsIn(content: Buffer, contentType: string): string[] {
+/** The events' ids of one message, without the source's name. */
+export function idsIn(content: Buffer, contentType: string): string[] {
   const text = content.toString();
   const lines = contentType === 'application/x-ndjson' ? text.trimEnd().split('\n') : [text];
   return lines.map((line) => {
