@@ -158,14 +158,14 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await parkedList(options);
     });
   withJson(withFilter(withConfig(parked.command('replay'))))
-    .description("Deliver them after all, by today's configuration; on a stopped engine.")
+    .description("Deliver them after all, by today's configuration; on a stopped engine, or by the running one.")
     .option('--dry-run', 'say what would become of them, and do nothing')
     .action(async ({ dryRun = false, ...options }: ParkedFlags & { dryRun?: boolean }) => {
       const { parkedReplay } = await import('./commands/parked-replay.ts');
       outcome.exitCode = await parkedReplay({ ...options, dryRun });
     });
   withJson(withFilter(withConfig(parked.command('drop'))))
-    .description('Give them up for good; on a stopped engine.')
+    .description('Give them up for good; on a stopped engine, or by the running one.')
     .option('--dry-run', 'say which, and do nothing')
     .option('--yes', 'do not ask')
     .action(async ({ dryRun = false, yes = false, ...options }: ParkedFlags & { dryRun?: boolean; yes?: boolean }) => {

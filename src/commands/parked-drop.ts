@@ -1,11 +1,13 @@
 /** `tailrace parked drop`: gives parked events up for good, and their room back. */
 import { parseFilter } from '../checkpoint/parked-filter.ts';
-import type { FilterFlags } from '../checkpoint/parked-filter.ts';
+import type { FilterFlags, ParkedFilter } from '../checkpoint/parked-filter.ts';
+import type { ParkedName, ParkingStore } from '../checkpoint/parking.ts';
 import { loadConfig } from '../config/load.ts';
 import { confirmed } from './confirm.ts';
-import { countBy } from '../replay/counts.ts';
+import { countBy, eventsIn } from '../replay/counts.ts';
 import { countTable, NOTHING_PARKED } from './parked-counts.ts';
-import { parkedOfStopped } from './stopped-folder.ts';
+import { dropOfRunning } from './parked-running.ts';
+import { openParked } from './stopped-folder.ts';
 import { asJson, talk, toStdout } from './output.ts';
 
 export interface ParkedDropOptions extends FilterFlags {
@@ -20,29 +22,39 @@ export interface ParkedDropOptions extends FilterFlags {
 /** Of so many records the disk is awaited once. */
 const CHUNK = 1_000;
 
+/** By a running engine, or, where it is stopped, here. */
 export async function parkedDrop(options: ParkedDropOptions): Promise<number> {
-  const { config, dryRun, yes, json = false, write = toStdout, ...flags } = options;
+  const { config: file, dryRun, yes, json = false, write = toStdout, ...flags } = options;
   const say = talk({ json, yes: yes || dryRun, write });
   const filter = parseFilter(flags);
-  await using stopped = await parkedOfStopped(await loadConfig(config, process.env), 'parked drop');
-  const chosen = [...(stopped?.store.list(filter) ?? [])].map(({ subscription, id, reason, origin }) => ({
-    subscription,
-    id,
-    reason,
-    origin,
-  }));
-  const counts = countBy(chosen);
+  await using parked = await openParked(await loadConfig(file, process.env));
+  const chosen = parked.kind === 'stopped' ? chosenOf(parked.store, filter) : [];
+  const { counts } =
+    parked.kind === 'running' ? await dropOfRunning({ file, flags, dryRun: true }) : { counts: countBy(chosen) };
+  const asked = eventsIn(counts);
   const done = (dropped: number, text: string): number => {
-    write(json ? asJson({ dryRun, asked: chosen.length, dropped, counts }) : text);
+    write(json ? asJson({ dryRun, asked, dropped, counts }) : text);
     return 0;
   };
-  if (stopped === undefined || chosen.length === 0) return done(0, NOTHING_PARKED);
+  if (asked === 0) return done(0, NOTHING_PARKED);
   say(countTable(counts));
-  if (dryRun) return done(0, `\n${chosen.length} would be dropped for good.\n`);
-  if (!(await confirmed(`Drop these ${chosen.length} for good?`, yes))) return done(0, 'Nothing was dropped.\n');
+  if (dryRun) return done(0, `\n${asked} would be dropped for good.\n`);
+  if (!(await confirmed(`Drop these ${asked} for good?`, yes))) return done(0, 'Nothing was dropped.\n');
+  const dropped =
+    parked.kind === 'stopped'
+      ? await drop(parked.store, chosen)
+      : (await dropOfRunning({ file, flags, dryRun: false })).dropped;
+  return done(dropped, `\nDropped ${dropped}.\n`);
+}
+
+function chosenOf(store: ParkingStore, filter: ParkedFilter) {
+  return [...store.list(filter)].map(({ subscription, id, reason, origin }) => ({ subscription, id, reason, origin }));
+}
+
+async function drop(store: ParkingStore, chosen: readonly ParkedName[]): Promise<number> {
   let dropped = 0;
   for (let from = 0; from < chosen.length; from += CHUNK) {
-    dropped += await stopped.store.settle({ gone: chosen.slice(from, from + CHUNK), kept: [] });
+    dropped += await store.settle({ gone: chosen.slice(from, from + CHUNK), kept: [] });
   }
-  return done(dropped, `\nDropped ${dropped}.\n`);
+  return dropped;
 }

@@ -8,10 +8,12 @@ import { noLog } from '../library/no-log.ts';
 import { Publisher } from '../replay/publisher.ts';
 import { Remaker } from '../replay/remake.ts';
 import { Replay } from '../replay/replay.ts';
+import { eventsIn } from '../replay/counts.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
 import { countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { stopOnSignals } from './signals.ts';
-import { parkedOfStopped } from './stopped-folder.ts';
+import { replayOfRunning } from './parked-running.ts';
+import { openParked } from './stopped-folder.ts';
 import { asJson, toStderr, toStdout } from './output.ts';
 
 export interface ParkedReplayOptions extends FilterFlags {
@@ -25,18 +27,23 @@ export interface ParkedReplayOptions extends FilterFlags {
 
 const FAILED = 1;
 
-/** 0 when all that was asked for was delivered, or could be. */
+/** By a running engine, or, where it is stopped, here. 0 when all that was asked for was delivered, or could be. */
 export async function parkedReplay(options: ParkedReplayOptions): Promise<number> {
   const { config: file, dryRun, json = false, write, ...flags } = options;
-  const nothing = json ? asJson({ dryRun, asked: 0, replayed: 0, kept: [], untouched: 0 }) : NOTHING_PARKED;
+  const reported = (say: (text: string) => void, outcome: ReplayOutcome, asked: number): number => {
+    if (json) say(asJson(forPrograms(outcome, asked)));
+    else say(asked === 0 ? NOTHING_PARKED : summary(outcome, asked));
+    return outcome.replayed === asked ? 0 : FAILED;
+  };
   const filter = parseFilter(flags);
   const config = await managedConfig(file);
-  await using stopped = await parkedOfStopped(config, 'parked replay');
-  if (stopped === undefined) {
-    (write ?? toStdout)(nothing);
-    return 0;
+  await using parked = await openParked(config);
+  if (parked.kind === 'none') return reported(write ?? toStdout, { dryRun, replayed: 0, kept: [] }, 0);
+  if (parked.kind === 'running') {
+    const outcome = await replayOfRunning({ file, flags, dryRun });
+    return reported(write ?? toStdout, outcome, outcome.replayed + eventsIn(outcome.kept));
   }
-  const { store } = stopped;
+  const { store } = parked;
   const names = new Set<string>();
   const chosen: ParkedName[] = [];
   for (const { subscription, id, origin } of store.list(filter)) {
@@ -44,10 +51,7 @@ export async function parkedReplay(options: ParkedReplayOptions): Promise<number
     chosen.push({ subscription, id, origin });
   }
   const report = write ?? (usesStdout(config, names) ? toStderr : toStdout);
-  if (chosen.length === 0) {
-    report(nothing);
-    return 0;
-  }
+  if (chosen.length === 0) return reported(report, { dryRun, replayed: 0, kept: [] }, 0);
   await using remaker = new Remaker(config, noLog);
   await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
   // It ends after the message that is under way.
@@ -59,21 +63,22 @@ export async function parkedReplay(options: ParkedReplayOptions): Promise<number
       const record = store.read(name);
       if (record) await replay.one(record);
     }
-  } finally {
+  } catch (error) {
     await replay.settle();
-    const { outcome } = replay;
-    report(json ? asJson(forPrograms(outcome, chosen.length)) : summary(outcome, chosen.length));
+    reported(report, replay.outcome, chosen.length);
+    throw error;
   }
-  return replay.outcome.replayed === chosen.length ? 0 : FAILED;
+  await replay.settle();
+  return reported(report, replay.outcome, chosen.length);
 }
 
 function forPrograms({ dryRun, replayed, kept }: ReplayOutcome, asked: number): object {
-  const stayed = kept.reduce((sum, { events }) => sum + events, 0);
+  const stayed = eventsIn(kept);
   return { dryRun, asked, replayed, kept, untouched: asked - replayed - stayed };
 }
 
 function summary({ dryRun, replayed, kept }: ReplayOutcome, asked: number): string {
-  const stayed = kept.reduce((sum, { events }) => sum + events, 0);
+  const stayed = eventsIn(kept);
   const untouched = asked - replayed - stayed;
   const parts = [
     dryRun ? `${replayed} would be replayed` : `Replayed ${replayed}`,

@@ -21,17 +21,33 @@ export async function lockStopped(path: string, command: string): Promise<AsyncD
   }
 }
 
-/** Its parked events, with the folder locked until it is disposed of; undefined where there never were any. */
-export async function parkedOfStopped(
-  { checkpoint: { path }, parked: { maxBytes } }: Pick<Config, 'checkpoint' | 'parked'>,
-  command: string,
-): Promise<(AsyncDisposable & { readonly store: ParkingStore }) | undefined> {
-  if (!environmentExists(path, PARKED)) return undefined;
-  const lock = await lockStopped(path, command);
+export type OpenParked = AsyncDisposable &
+  (
+    | { readonly kind: 'stopped'; readonly store: ParkingStore }
+    /** An engine has them open: it is the one to ask. */
+    | { readonly kind: 'running' }
+    /** There never were any. */
+    | { readonly kind: 'none' }
+  );
+
+/** Parked events; of a stopped engine with the folder locked until this is disposed of. */
+export async function openParked({
+  checkpoint: { path },
+  parked: { maxBytes },
+}: Pick<Config, 'checkpoint' | 'parked'>): Promise<OpenParked> {
+  if (!environmentExists(path, PARKED)) return { kind: 'none', [Symbol.asyncDispose]: nothingToDispose };
+  let lock: AsyncDisposable;
+  try {
+    lock = await lockFolder(path);
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code !== 'folder-locked') throw error;
+    return { kind: 'running', [Symbol.asyncDispose]: nothingToDispose };
+  }
   try {
     await probeStores({ path, mode: 'write' });
     const store = await ParkingStore.open({ path, maxBytes, log: noLog });
     return {
+      kind: 'stopped',
       store,
       async [Symbol.asyncDispose]() {
         try {
@@ -46,3 +62,5 @@ export async function parkedOfStopped(
     throw error;
   }
 }
+
+async function nothingToDispose(): Promise<void> {}

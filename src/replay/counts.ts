@@ -12,11 +12,24 @@ export interface Count extends Counted {
 /** By subscription and reason; `detail` is that of the first. */
 export function countBy(events: Iterable<Counted>): Count[] {
   const counts = new Map<string, Count>();
-  for (const { subscription, reason, detail } of events) {
-    const key = JSON.stringify([subscription, reason]);
-    const count = counts.get(key);
-    if (count) counts.set(key, { ...count, events: count.events + 1 });
-    else counts.set(key, { events: 1, subscription, reason, ...(detail !== undefined && { detail }) });
-  }
+  for (const event of events) add(counts, { ...event, events: 1 });
   return [...counts.values()];
+}
+
+export function eventsIn(counts: readonly Count[]): number {
+  return counts.reduce((sum, { events }) => sum + events, 0);
+}
+
+/** Of several, each by subscription and reason, one. */
+export function mergeCounts(counts: Iterable<Count>): Count[] {
+  const merged = new Map<string, Count>();
+  for (const count of counts) add(merged, count);
+  return [...merged.values()];
+}
+
+function add(counts: Map<string, Count>, { events, subscription, reason, detail }: Count): void {
+  const key = JSON.stringify([subscription, reason]);
+  const count = counts.get(key);
+  if (count) counts.set(key, { ...count, events: count.events + events });
+  else counts.set(key, { events, subscription, reason, ...(detail !== undefined && { detail }) });
 }

@@ -8,6 +8,7 @@ import { EngineFolder, until } from '../harness/engine-process.ts';
 import { historyOf } from '../harness/history.ts';
 import { countMessages } from '../harness/queue-reader.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
+import { freePort } from '../servers/ports.ts';
 import { useSharedServers } from '../servers/with-servers.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
@@ -90,7 +91,7 @@ describe('events that were parked', () => {
     await untilDelivered(engine, await historyOf(servers.client, db));
     const running = await place.command('parked', 'replay');
     assert.equal(running.code, 2);
-    assert.match(running.stderr, /^tailrace: `tailrace parked replay` works on a stopped engine: /);
+    assert.match(running.stderr, /lets the engine pick a port/);
     assert.equal(await engine.terminate(), 0);
 
     const before = { plain: await taken(`${db}-plain`), masked: await taken(`${db}-masked`) };
@@ -168,6 +169,37 @@ describe('events that were parked', () => {
       assert.equal(properties.contentType, 'application/json');
       assert.equal(properties.type, 'insert');
     }
+  });
+
+  test('are replayed and dropped by the engine itself while it runs', async () => {
+    const db = 'replay-running';
+    const subscriptions = [{ name: 'all', namespaces: [`${db}.*`], onUnroutable: 'park', to: { exchange: db } }];
+    const http = { listen: `127.0.0.1:${await freePort()}` };
+    await using place = await EngineFolder.create(config(subscriptions, { http }));
+    const engine = place.start();
+    await untilReading(engine);
+    assert.equal((await place.command('parked', 'replay')).stdout, 'Nothing that was asked for is parked.\n');
+    await servers.client.db(db).collection('c').insertMany([{}, {}, {}]);
+    const expected = await historyOf(servers.client, db);
+    await untilDelivered(engine, expected);
+
+    const useless = await place.command('parked', 'replay');
+    assert.deepEqual([useless.code, useless.stderr], [1, '']);
+    assert.match(useless.stdout, /^Replayed 0, still parked 3:[^]* all +unroutable +no queue is bound for routing key/);
+    await onBroker(async (channel) => {
+      await channel.assertQueue(db, { durable: true });
+      await channel.bindQueue(db, db, '*.c.insert');
+    });
+    const first = `src:${expected[0]!.id}`;
+    const one = await place.command('parked', 'replay', '--json', '--event', first);
+    assert.deepEqual(JSON.parse(one.stdout), { dryRun: false, asked: 1, replayed: 1, kept: [], untouched: 0 });
+    assert.deepEqual(idsOf(await taken(db)), [first]);
+    const dry = await place.command('parked', 'drop', '--dry-run', '--reason', 'unroutable');
+    assert.match(dry.stdout, /2 +all +unroutable[^]*2 would be dropped for good\.\n$/);
+    assert.equal((await listed(place)).parked.length, 2);
+    assert.match((await place.command('parked', 'drop', '--yes')).stdout, /\nDropped 2\.\n$/);
+    assert.equal((await listed(place)).parked.length, 0);
+    assert.equal(await engine.terminate(), 0);
   });
 
   test('may come twice when a replay is killed in the middle, and none is lost', async (t) => {
