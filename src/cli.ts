@@ -15,6 +15,8 @@ import { VERSION } from './version.ts';
 
 const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3, interrupted: 130 } as const;
 
+const LINGER_MS = 500;
+
 /** Before the command line is understood: it may be what is wrong. */
 const WANTS_JSON = process.argv.includes('--json');
 
@@ -411,6 +413,8 @@ try {
 } catch (error) {
   process.exitCode = await exitCodeOf(error);
 }
+// What nobody waits for any more, as a test of a source that does not answer, must not keep the process. Output is written by now.
+setTimeout(() => process.exit(), LINGER_MS).unref();
 
 interface ParkedFlags extends FilterFlags {
   readonly config: string;

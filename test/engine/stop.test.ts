@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
@@ -60,6 +63,33 @@ describe('an engine that is stopped in mid-flow', () => {
     const verdict = judge(expected, await readDry(servers.rabbit.uri, db), ({ ns }) => ns);
     assertKept(verdict);
     assert.equal(verdict.repeated, 0);
+  });
+
+  test('does not wait for a source that somebody tests, and that says nothing', async (t) => {
+    const silent = createServer(() => {}).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    try {
+      const subscriptions = [{ name: 'all', namespaces: ['none.*'], to: { queue: 'stop-tested' } }];
+      await using place = await EngineFolder.create(config({ start: 'latest', subscriptions }));
+      const engine = place.start();
+      await untilReading(engine);
+      const began = performance.now();
+      const asked = fetch(`${await engine.url()}/api/v1/sources/test`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ configuration: { uri: `mongodb://127.0.0.1:${port}/?replicaSet=rs0` } }),
+      });
+      asked.catch(() => {});
+      await once(silent, 'connection');
+      assert.equal(await engine.terminate(), 0);
+      const ms = Math.round(performance.now() - began);
+      t.diagnostic(`it was gone ${ms} ms after it was asked`);
+      // The test of the source would have gone on for so long.
+      assert.ok(ms < 10_000, `${ms} ms`);
+    } finally {
+      silent.close();
+    }
   });
 
   test('with a second signal exits 130 at once', async () => {
