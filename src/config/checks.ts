@@ -44,8 +44,11 @@ export function checkTogether(settings: Settings, folder: string, report: Report
 }
 
 /** Who may change definitions makes the engine read files and connect anywhere, with the engine's rights. */
-function checkManagement({ management, http }: Settings, report: Reporter): void {
-  if (management !== 'online') return;
+function checkManagement({ management, http, subscriptions }: Settings, report: Reporter): void {
+  if (management !== 'online') {
+    if (subscriptions?.length === 0) report.expected(['subscriptions'], 'at least one subscription');
+    return;
+  }
   if (http !== undefined && http.listen === undefined) {
     report.fault(
       ['http', 'listen'],

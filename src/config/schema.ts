@@ -328,7 +328,7 @@ export const fileSchema = z.strictObject({
   sinks: z.record(z.string().regex(NAME), sinkSchema).default({}).meta({
     description: 'What is delivered to: RabbitMQ brokers, under names of yours.',
   }),
-  subscriptions: z.array(subscriptionSchema).min(1, { error: 'at least one subscription' }).meta({
+  subscriptions: z.array(subscriptionSchema).meta({
     description: 'What is wanted, in which form, and where it goes.',
   }),
   pipeline: z

@@ -314,6 +314,29 @@ describe('what is managed online', () => {
     assert.equal((await idsOf(`${db}-${STEADY}`)).length, 1);
   });
 
+  test('the last one goes, too, and another comes', async () => {
+    const db = 'online-none';
+    await using folder = await place(db);
+    const engine = folder.start();
+    await untilReading(engine);
+    await good(engine, 'DELETE', `/subscriptions/${STEADY}`);
+    assert.deepEqual((await engine.status()).subscriptions, {});
+    assert.deepEqual((await engine.ready()).reasons, []);
+    assert.equal(await engine.terminate(), 0);
+
+    const again = folder.start();
+    await until('it is ready', async () => (await again.ready()).reasons.length === 0);
+    const start = await endOfOplog(servers.client);
+    await servers.client.db(db).collection('c').insertOne({ a: 1 });
+    await good(again, 'POST', '/subscriptions', {
+      name: 'new',
+      configuration: configurationOf(db, `${db}-new`),
+      start,
+    });
+    await until('it is delivered', async () => (await again.metric('tailrace_messages_confirmed_total')) === 1);
+    assert.equal(await again.terminate(), 0);
+  });
+
   test('changes that are asked for at once all hold', async () => {
     const db = 'online-at-once';
     await using folder = await place(db);

@@ -66,7 +66,7 @@ export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy>
       reset?.direction === direction && armed.has(reset) ? reset.bytes : Infinity;
     const onLimit = (): void => {
       resets += 1;
-      for (const socket of both) socket.resetAndDestroy();
+      for (const socket of both) resetOne(socket);
     };
     const way = (direction: Direction, [from, into]: readonly [Socket, Socket]): void => {
       const one = new OneWay(from, into, {
@@ -103,7 +103,7 @@ export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy>
     });
   };
   const cut = (): void => {
-    for (const socket of open) socket.resetAndDestroy();
+    for (const socket of open) resetOne(socket);
   };
   const refuse = async (): Promise<void> => {
     const closing = server;
@@ -148,4 +148,10 @@ export async function startProxy({ to, toClient }: ProxyOptions): Promise<Proxy>
     stop: refuse,
     [Symbol.asyncDispose]: refuse,
   };
+}
+
+/** One that is being shut down cannot be reset as well: libuv refuses, Node keeps the handle, and spins at its exit (Node 20.20). */
+function resetOne(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
