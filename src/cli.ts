@@ -413,8 +413,10 @@ try {
 } catch (error) {
   process.exitCode = await exitCodeOf(error);
 }
-// What nobody waits for any more, as a test of a source that does not answer, must not keep the process. Output is written by now.
-setTimeout(() => process.exit(), LINGER_MS).unref();
+// What nobody waits for any more, as a test of a source that does not answer, must not keep the process; a slow reader of its output may.
+setInterval(() => {
+  if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit();
+}, LINGER_MS).unref();
 
 interface ParkedFlags extends FilterFlags {
   readonly config: string;

@@ -46,7 +46,9 @@ export function withNames(definitions: Definitions, subscriptions: readonly Subs
   const named = subscriptions.map(({ name, source, to }) => {
     const { to: destination, ...one } = mapping(definitions.subscriptions[name]);
     const sink = 'sink' in to ? { sink: to.sink } : {};
-    return [name, { source, ...one, to: { ...sink, ...mapping(destination) } }] as const;
+    // It may be the word `stdout`.
+    const named = isMapping(destination) ? { ...sink, ...destination } : destination;
+    return [name, { source, ...one, to: named }] as const;
   });
   return { ...definitions, subscriptions: Object.fromEntries(named) };
 }

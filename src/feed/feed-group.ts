@@ -372,7 +372,9 @@ export class FeedGroup {
     const shared = this.#shared;
     const [member] = alone.members;
     if (!shared || !member || !shared.readsAs(alone)) return false;
-    if (!(await reaches(alone, shared, stop)) || !this.#mayChange(shared, alone)) {
+    const isReached = await reaches(alone, shared, stop);
+    // Looked at again in one breath with what follows: what lies between the two would be read for nobody.
+    if (!isReached || !this.#mayChange(shared, alone) || !hasRead(alone.position, shared.position)) {
       alone.release();
       return false;
     }

@@ -326,6 +326,8 @@ export class Feed {
     for (const lane of this.#lanes.all) lane.forgetPosition();
     this.#transactions.open.forgetAll();
     this.#ledger = this.#newLedger();
+    // Nothing is read yet from where it goes on: nobody may join where it was.
+    this.#position = undefined;
     this.#stand(standings);
     await this.#store();
   }

@@ -82,15 +82,16 @@ export class Management {
       });
       return { management, config: loaded.config, starts: new Map() };
     }
-    const changes = differences(latest.definitions, ofFile);
+    const config = await management.configOf(latest.definitions);
+    const kept = withNames(latest.definitions, config.subscriptions);
+    const changes = differences(kept, ofFile);
     if (changes.length > 0) {
       log.info(
         { version: latest.number, differing: changes.map(textOf) },
         'Sources, sinks and subscriptions are managed online, and the file has others: `tailrace plan` shows them, `tailrace apply` takes them.',
       );
     }
-    management.#definitions = latest.definitions;
-    const config = await management.configOf(latest.definitions);
+    management.#definitions = kept;
     return { management, config, starts: startsOf(latest.starts) };
   }
 

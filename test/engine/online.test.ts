@@ -337,6 +337,21 @@ describe('what is managed online', () => {
     assert.equal(await again.terminate(), 0);
   });
 
+  test('one that goes to standard output outlives other changes, and a restart', async () => {
+    const db = 'online-stdout';
+    await using folder = await place(db);
+    const engine = folder.start();
+    await untilReading(engine);
+    const configuration = { source: 'src', namespaces: [`${db}.*`], to: 'stdout' };
+    await good(engine, 'POST', '/subscriptions', { name: 'shown', configuration });
+    await good(engine, 'POST', '/subscriptions', { name: 'more', configuration: configurationOf(db, `${db}-more`) });
+    assert.equal(await engine.terminate(), 0);
+    const again = folder.start();
+    await untilReading(again);
+    assert.deepEqual(Object.keys((await again.status()).subscriptions).toSorted(), ['more', 'shown', STEADY]);
+    assert.equal(await again.terminate(), 0);
+  });
+
   test('changes that are asked for at once all hold', async () => {
     const db = 'online-at-once';
     await using folder = await place(db);
