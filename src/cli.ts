@@ -15,6 +15,7 @@ import { VERSION } from './version.ts';
 
 const EXIT = { fine: 0, failed: 1, usage: 2, positionLost: 3, interrupted: 130 } as const;
 
+/** For connections that are still being closed when all is done. */
 const LINGER_MS = 500;
 
 /** Before the command line is understood: it may be what is wrong. */

@@ -1,16 +1,8 @@
 /** Waiting, that ends by itself. */
+
 /** Resolves after `ms`, or at once when `stop` fires: the caller looks at `stop` itself. */
 export function sleep(ms: number, stop: AbortSignal): Promise<void> {
-  if (stop.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      stop.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    stop.addEventListener('abort', done, { once: true });
-  });
+  return settled(undefined, stop, ms);
 }
 
 /** Whether `work` has come to its end after `ms`; rejects where it does by then. What it does later is nobody's. */
@@ -23,17 +15,17 @@ export async function endsWithin(ms: number, work: Promise<unknown>): Promise<bo
   }
 }
 
-/** Resolves with `work`, or when `signal` fires, or after `mostMs`. */
-export function settled(work: Promise<void>, signal: AbortSignal, mostMs?: number): Promise<void> {
+/** Resolves with `work`, which must not reject, or when `signal` fires, or after `mostMs`. */
+export function settled(work: Promise<void> | undefined, signal: AbortSignal, mostMs?: number): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
-    const timer = mostMs === undefined ? undefined : setTimeout(() => done(), mostMs);
     const done = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', done);
       resolve();
     };
-    if (signal.aborted) done();
+    const timer = mostMs === undefined ? undefined : setTimeout(done, mostMs);
     signal.addEventListener('abort', done, { once: true });
-    void work.finally(() => done());
+    void work?.finally(done);
   });
 }

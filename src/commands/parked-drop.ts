@@ -4,7 +4,9 @@ import type { FilterFlags, ParkedFilter } from '../checkpoint/parked-filter.ts';
 import type { ParkedName, ParkingStore } from '../checkpoint/parking.ts';
 import { loadConfig } from '../config/load.ts';
 import { confirmed } from './confirm.ts';
+import type { DropOutcome } from '../replay/parked-work.ts';
 import { countBy, eventsIn } from '../replay/counts.ts';
+import { addressIn } from './engine-address.ts';
 import { countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { dropOfRunning } from './parked-running.ts';
 import { openParked } from './stopped-folder.ts';
@@ -27,10 +29,12 @@ export async function parkedDrop(options: ParkedDropOptions): Promise<number> {
   const { config: file, dryRun, yes, json = false, write = toStdout, ...flags } = options;
   const say = talk({ json, yes: yes || dryRun, write });
   const filter = parseFilter(flags);
-  await using parked = await openParked(await loadConfig(file, process.env));
+  const config = await loadConfig(file, process.env);
+  await using parked = await openParked(config);
+  const ofRunning = async (trial: boolean): Promise<DropOutcome> =>
+    dropOfRunning({ address: addressIn(config, file), flags, dryRun: trial });
   const chosen = parked.kind === 'stopped' ? chosenOf(parked.store, filter) : [];
-  const { counts } =
-    parked.kind === 'running' ? await dropOfRunning({ file, flags, dryRun: true }) : { counts: countBy(chosen) };
+  const { counts } = parked.kind === 'running' ? await ofRunning(true) : { counts: countBy(chosen) };
   const asked = eventsIn(counts);
   const done = (dropped: number, text: string): number => {
     write(json ? asJson({ dryRun, asked, dropped, counts }) : text);
@@ -40,10 +44,7 @@ export async function parkedDrop(options: ParkedDropOptions): Promise<number> {
   say(countTable(counts));
   if (dryRun) return done(0, `\n${asked} would be dropped for good.\n`);
   if (!(await confirmed(`Drop these ${asked} for good?`, yes))) return done(0, 'Nothing was dropped.\n');
-  const dropped =
-    parked.kind === 'stopped'
-      ? await drop(parked.store, chosen)
-      : (await dropOfRunning({ file, flags, dryRun: false })).dropped;
+  const dropped = parked.kind === 'stopped' ? await drop(parked.store, chosen) : (await ofRunning(false)).dropped;
   return done(dropped, `\nDropped ${dropped}.\n`);
 }
 

@@ -10,6 +10,7 @@ import { Remaker } from '../replay/remake.ts';
 import { Replay } from '../replay/replay.ts';
 import { eventsIn } from '../replay/counts.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
+import { addressIn } from './engine-address.ts';
 import { countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { stopOnSignals } from './signals.ts';
 import { replayOfRunning } from './parked-running.ts';
@@ -38,9 +39,10 @@ export async function parkedReplay(options: ParkedReplayOptions): Promise<number
   const filter = parseFilter(flags);
   const config = await managedConfig(file);
   await using parked = await openParked(config);
-  if (parked.kind === 'none') return reported(write ?? toStdout, { dryRun, replayed: 0, kept: [] }, 0);
+  const nothing: ReplayOutcome = { dryRun, replayed: 0, kept: [] };
+  if (parked.kind === 'none') return reported(write ?? toStdout, nothing, 0);
   if (parked.kind === 'running') {
-    const outcome = await replayOfRunning({ file, flags, dryRun });
+    const outcome = await replayOfRunning({ address: addressIn(config, file), flags, dryRun });
     return reported(write ?? toStdout, outcome, outcome.replayed + eventsIn(outcome.kept));
   }
   const { store } = parked;
@@ -51,25 +53,24 @@ export async function parkedReplay(options: ParkedReplayOptions): Promise<number
     chosen.push({ subscription, id, origin });
   }
   const report = write ?? (usesStdout(config, names) ? toStderr : toStdout);
-  if (chosen.length === 0) return reported(report, { dryRun, replayed: 0, kept: [] }, 0);
+  if (chosen.length === 0) return reported(report, nothing, 0);
   await using remaker = new Remaker(config, noLog);
   await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
   // It ends after the message that is under way.
   using signals = stopOnSignals(noLog);
   const replay = new Replay({ config, store, remaker, publisher, dryRun });
+  let exitCode = FAILED;
   try {
     for (const name of chosen) {
       if (signals.stop.aborted) break;
       const record = store.read(name);
       if (record) await replay.one(record);
     }
-  } catch (error) {
+  } finally {
     await replay.settle();
-    reported(report, replay.outcome, chosen.length);
-    throw error;
+    exitCode = reported(report, replay.outcome, chosen.length);
   }
-  await replay.settle();
-  return reported(report, replay.outcome, chosen.length);
+  return exitCode;
 }
 
 function forPrograms({ dryRun, replayed, kept }: ReplayOutcome, asked: number): object {

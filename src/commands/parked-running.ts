@@ -4,16 +4,14 @@
  */
 import { API_PATH } from '../api/path.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
-import { loadConfig } from '../config/load.ts';
 import type { DropOutcome } from '../replay/parked-work.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
 import { mergeCounts } from '../replay/counts.ts';
 import { askEngine } from './ask-engine.ts';
-import { addressIn } from './engine-address.ts';
+import type { EngineAddress } from './ask-engine.ts';
 
 interface Asked {
-  /** The configuration file, which says where the engine is. */
-  readonly file: string;
+  readonly address: EngineAddress;
   readonly flags: FilterFlags;
   readonly dryRun: boolean;
 }
@@ -32,10 +30,9 @@ export async function dropOfRunning(asked: Asked): Promise<DropOutcome> {
 
 async function answersTo<T extends object>(
   what: 'replay' | 'drop',
-  { file, flags: { event, ...flags }, dryRun }: Asked,
+  { address, flags: { event, ...flags }, dryRun }: Asked,
   more: object,
 ): Promise<readonly T[]> {
-  const address = addressIn(await loadConfig(file, process.env), file);
   const parts: T[] = [];
   for (let after: string | undefined; ;) {
     const body = { ...flags, ...more, dryRun, ...(event && { events: event }), ...(after && { after }) };

@@ -2,7 +2,6 @@
 import { userInfo, hostname } from 'node:os';
 import { API_PATH } from '../api/path.ts';
 import { CHECKPOINTS, environmentExists } from '../checkpoint/data-folder.ts';
-import { lockFolder } from '../checkpoint/folder-lock.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { differences, fileOf } from '../config/definitions.ts';
 import { loadFile } from '../config/load.ts';
@@ -13,6 +12,7 @@ import { askEngine } from './ask-engine.ts';
 import { confirmed } from './confirm.ts';
 import { addressIn } from './engine-address.ts';
 import { asJson, talk, toStdout } from './output.ts';
+import { lockIfStopped } from './stopped-folder.ts';
 import type { Difference } from '../config/definitions.ts';
 import type { Loaded } from '../config/load.ts';
 
@@ -91,15 +91,8 @@ async function withEngineOr<T>(
       'No engine has run on this data folder yet: its first start takes what the file says, and nothing is to be applied.',
     );
   }
-  let lock: AsyncDisposable;
-  try {
-    lock = await lockFolder(path);
-  } catch (error) {
-    if (!(error instanceof UserError) || error.code !== 'folder-locked') throw error;
-    return await running();
-  }
-  await using held = lock;
-  void held;
+  await using lock = await lockIfStopped(path);
+  if (!lock) return await running();
   await using store = await CheckpointStore.open({ path, log: noLog });
   return await stopped(store);
 }

@@ -7,11 +7,21 @@ import { UserError } from '../errors.ts';
 import { noLog } from '../library/no-log.ts';
 import type { Config } from '../config/config.ts';
 
+/** Undefined where it is in use: an engine runs. */
+export async function lockIfStopped(path: string): Promise<AsyncDisposable | undefined> {
+  try {
+    return await lockFolder(path);
+  } catch (error) {
+    if (isLocked(error)) return undefined;
+    throw error;
+  }
+}
+
 export async function lockStopped(path: string, command: string): Promise<AsyncDisposable> {
   try {
     return await lockFolder(path);
   } catch (error) {
-    if (!(error instanceof UserError) || error.code !== 'folder-locked') throw error;
+    if (!isLocked(error)) throw error;
     throw new UserError(
       'folder-locked',
       `\`tailrace ${command}\` works on a stopped engine: the data folder ${path} is in use. Stop the engine (SIGTERM), run the ` +
@@ -36,13 +46,8 @@ export async function openParked({
   parked: { maxBytes },
 }: Pick<Config, 'checkpoint' | 'parked'>): Promise<OpenParked> {
   if (!environmentExists(path, PARKED)) return { kind: 'none', [Symbol.asyncDispose]: nothingToDispose };
-  let lock: AsyncDisposable;
-  try {
-    lock = await lockFolder(path);
-  } catch (error) {
-    if (!(error instanceof UserError) || error.code !== 'folder-locked') throw error;
-    return { kind: 'running', [Symbol.asyncDispose]: nothingToDispose };
-  }
+  const lock = await lockIfStopped(path);
+  if (!lock) return { kind: 'running', [Symbol.asyncDispose]: nothingToDispose };
   try {
     await probeStores({ path, mode: 'write' });
     const store = await ParkingStore.open({ path, maxBytes, log: noLog });
@@ -61,6 +66,10 @@ export async function openParked({
     await lock[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function isLocked(error: unknown): boolean {
+  return error instanceof UserError && error.code === 'folder-locked';
 }
 
 async function nothingToDispose(): Promise<void> {}

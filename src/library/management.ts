@@ -82,16 +82,15 @@ export class Management {
       });
       return { management, config: loaded.config, starts: new Map() };
     }
-    const config = await management.configOf(latest.definitions);
-    const kept = withNames(latest.definitions, config.subscriptions);
-    const changes = differences(kept, ofFile);
+    const { definitions, to: config } = await management.#whole(latest.definitions);
+    const changes = differences(definitions, ofFile);
     if (changes.length > 0) {
       log.info(
         { version: latest.number, differing: changes.map(textOf) },
         'Sources, sinks and subscriptions are managed online, and the file has others: `tailrace plan` shows them, `tailrace apply` takes them.',
       );
     }
-    management.#definitions = kept;
+    management.#definitions = definitions;
     return { management, config, starts: startsOf(latest.starts) };
   }
 
@@ -125,7 +124,7 @@ export class Management {
 
   /** What a change to these would do. Throws `UserError`. */
   async plan(wanted: Definitions): Promise<Difference[]> {
-    const { definitions } = await this.#whole(wanted);
+    const { definitions } = await this.#whole(this.#withSecrets(wanted));
     return differences(this.#definitions, definitions);
   }
 
@@ -178,7 +177,7 @@ export class Management {
     const engine = this.#engine;
     if (!engine) throw new NotNowError('The engine is not running yet.');
     const before = this.#definitions;
-    const { definitions, to } = await this.#whole(wanted);
+    const { definitions, to } = await this.#whole(this.#withSecrets(wanted));
     const changes = differences(before, definitions);
     if (changes.length === 0 && Object.keys(starts).length === 0) return changes;
     const { checkpoints, log } = this.#o;
@@ -201,10 +200,9 @@ export class Management {
   }
 
   /** With everything that may be left out, and what the engine would run with. Throws `ConfigError`. */
-  async #whole(wanted: Definitions): Promise<{ readonly definitions: Definitions; readonly to: Config }> {
-    const definitions = this.#withSecrets(wanted);
-    const to = await this.configOf(definitions);
-    return { definitions: withNames(definitions, to.subscriptions), to };
+  async #whole(written: Definitions): Promise<{ readonly definitions: Definitions; readonly to: Config }> {
+    const to = await this.configOf(written);
+    return { definitions: withNames(written, to.subscriptions), to };
   }
 
   #withSecrets({ sources, sinks, subscriptions }: Definitions): Definitions {

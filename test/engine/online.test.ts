@@ -9,7 +9,7 @@ import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
-import { Traffic } from '../harness/traffic.ts';
+import { batchFor, Traffic } from '../harness/traffic.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
 import { startProxy, startRabbit } from '../servers/index.ts';
 import type { Proxy } from '../servers/index.ts';
@@ -21,8 +21,7 @@ const ns = (change: Change): string => change.ns;
 /** More of both: `CHANGES=100 EVENTS_PER_SECOND=20000 npm test -- test/engine/online.test.ts`. */
 const TIMES = Number(process.env['CHANGES'] ?? 15);
 const EVENTS_PER_SECOND = Number(process.env['EVENTS_PER_SECOND'] ?? 1_000);
-/** Of so many on several queues at once, one event a message would be the broker's limit and not the engine's. */
-const BATCH = EVENTS_PER_SECOND > 2_000 ? { batch: { maxEvents: 100 } } : {};
+const BATCH = batchFor(EVENTS_PER_SECOND);
 const TOKEN = 'a-token-of-this-test';
 const STEADY = 'steady';
 /** Of those that come and go. */
@@ -101,8 +100,8 @@ describe('what is managed online', () => {
       arrivals.longestMs = 0;
       for (let n = 0; n < TIMES; n++) {
         const names = [...there.keys()];
-        const more = names.length < MOST_AT_ONCE ? ['add'] : [];
-        const what = names.length === 0 ? 'add' : random.of([...more, 'change', 'pause', 'resume', 'remove']);
+        const adding = names.length < MOST_AT_ONCE ? ['add'] : [];
+        const what = names.length === 0 ? 'add' : random.of([...adding, 'change', 'pause', 'resume', 'remove']);
         did[what] = (did[what] ?? 0) + 1;
         const name = what === 'add' ? `s${n}` : random.of(names);
         const one = there.get(name);

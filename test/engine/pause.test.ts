@@ -8,7 +8,7 @@ import type { EngineProcess } from '../harness/engine-process.ts';
 import { endOfOplog } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
-import { Traffic } from '../harness/traffic.ts';
+import { batchFor, Traffic } from '../harness/traffic.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
 import { useSharedServers } from '../servers/with-servers.ts';
 import { Random } from '../worker/damage.ts';
@@ -18,8 +18,7 @@ const ns = (change: Change): string => change.ns;
 /** More of both: `PAUSES=100 EVENTS_PER_SECOND=20000 npm test -- test/engine/pause.test.ts`. */
 const TIMES = Number(process.env['PAUSES'] ?? 12);
 const EVENTS_PER_SECOND = Number(process.env['EVENTS_PER_SECOND'] ?? 1_000);
-/** Of so many on three queues at once, one event a message would be the broker's limit and not the engine's. */
-const BATCH = EVENTS_PER_SECOND > 2_000 ? { batch: { maxEvents: 100 } } : {};
+const BATCH = batchFor(EVENTS_PER_SECOND);
 const STEADY = 'steady';
 const COMING_AND_GOING = ['first', 'second'];
 

@@ -19,6 +19,11 @@ export interface TrafficOptions {
 
 const TICK_MS = 20;
 
+/** For a subscription: of many on several queues at once, one event a message would be the broker's limit and not the engine's. */
+export function batchFor(eventsPerSecond: number): object {
+  return eventsPerSecond > 2_000 ? { batch: { maxEvents: 100 } } : {};
+}
+
 export class Traffic implements AsyncDisposable {
   readonly #client: MongoClient;
   readonly #options: Required<TrafficOptions>;
