@@ -11,7 +11,7 @@ import { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Feed } from './feed/feed.ts';
 import { FeedGroup } from './feed/feed-group.ts';
 import { FeedGroups } from './feed/feed-groups.ts';
-import type { ExitCode } from './feed/feed-group.ts';
+import type { ExitCode } from './feed/feed-groups.ts';
 import { sleep } from './waits.ts';
 import { changeOver } from './changeover.ts';
 import { InTurn } from './in-turn.ts';
@@ -224,7 +224,8 @@ export class Engine {
         return move;
       } catch (error) {
         if (stored) await checkpoints.set(stored);
-        if (!isPaused) await group.add(this.#route(config));
+        // It may be one whose position is lost: then that is what is said of it again.
+        if (!isPaused) await group.launch(this.#route(config));
         throw error;
       }
     });

@@ -39,9 +39,6 @@ export interface FeedGroupOptions {
   readonly onLost: (feed: Feed, error: PositionLostError, stop: AbortSignal) => Promise<void>;
 }
 
-/** How a run ended: 0 as asked to, 3 with a position lost and nothing left to read. */
-export type ExitCode = 0 | 3;
-
 /** A feed with one subscription. */
 interface Alone extends ByItself {
   readonly detached: boolean;
@@ -55,7 +52,7 @@ interface Leaving {
 
 interface Running {
   readonly quit: AbortController;
-  readonly done: Promise<ExitCode>;
+  readonly done: Promise<void>;
 }
 
 const LOOK_MS = 250;
@@ -91,10 +88,10 @@ export class FeedGroup {
   #notBefore = 0;
   /** While it runs. */
   #stop: AbortSignal | undefined;
-  #outcome: ExitCode = 0;
   /** Of feeds that were left. */
   readonly #closing = new Set<Promise<void>>();
-  #settle: { readonly resolve: (outcome: ExitCode) => void; readonly reject: (error: unknown) => void } | undefined;
+  #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | undefined;
+  #ended: () => void = () => undefined;
 
   constructor(options: FeedGroupOptions) {
     this.#o = options;
@@ -113,14 +110,24 @@ export class FeedGroup {
     return this.#shared;
   }
 
-  /** Resolves at `stop`, or when the last feed has ended because positions were lost; rejects with what ended one. */
-  async run(stop: AbortSignal): Promise<ExitCode> {
+  /** Positions were lost, and nothing is read any more; until somebody moves a subscription that stands there. */
+  get isGivenUp(): boolean {
+    return this.#isStill && this.feeds.some(({ lost }) => lost !== undefined);
+  }
+
+  get #isStill(): boolean {
+    return this.#running.size === 0 && this.#changes === 0;
+  }
+
+  /** Resolves at `stop`; rejects with what ended a feed. `ended` is told when nothing is read any more. */
+  async run(stop: AbortSignal, ended: () => void): Promise<void> {
     this.#stop = stop;
+    this.#ended = ended;
     const looking = setInterval(() => this.#look(stop), LOOK_MS);
     const stopped = (): void => this.#resolveIfOver();
     stop.addEventListener('abort', stopped);
     try {
-      return await new Promise<ExitCode>((resolve, reject) => {
+      await new Promise<void>((resolve, reject) => {
         this.#settle = { resolve, reject };
         if (this.#shared) this.#launch(this.#shared, stop);
         stopped();
@@ -162,7 +169,7 @@ export class FeedGroup {
   async remove(subscription: string, keep: (record: CheckpointRecord) => CheckpointRecord): Promise<boolean> {
     return await this.#one(async () => {
       const leaving = this.#leaving(new Set([subscription]));
-      if (leaving.some(({ feed }) => !feed.started)) return false;
+      if (!leaving.every((one) => this.#isKnown(one))) return false;
       await this.#letGo(leaving, keep);
       return true;
     });
@@ -176,7 +183,7 @@ export class FeedGroup {
     return await this.#one(async () => {
       const leaving = this.#leaving(names);
       for (const { feed, members } of leaving) {
-        if (feed.started || members.length === feed.members.length) continue;
+        if (hasBegun(feed) || members.length === feed.members.length) continue;
         const [{ route }] = members as [Member];
         throw new NotNowError(
           `Subscription "${route.config.name}" cannot be changed yet: where it begins is stored only once its source has been reached.`,
@@ -218,21 +225,32 @@ export class FeedGroup {
     });
   }
 
+  /** Whether where they stand is stored, or can be. */
+  #isKnown({ feed, members }: Leaving): boolean {
+    const { checkpoints } = this.#o;
+    const isStored = ({ route }: Member): boolean => checkpoints.get(route.config.name) !== undefined;
+    return feed.started || (feed.lost !== undefined && members.every(isStored));
+  }
+
   /** Resolves once where they stand is stored, as `keep` has it. */
   async #letGo(leaving: readonly Leaving[], keep: (record: CheckpointRecord) => CheckpointRecord): Promise<void> {
-    const started = leaving.filter(({ feed }) => feed.started);
+    const { checkpoints } = this.#o;
+    const begun = leaving.filter(({ feed }) => hasBegun(feed));
     await Promise.all(
-      started.flatMap(({ feed, members }) => members.map(async ({ number }) => feed.quieten(number, QUIET_MS))),
+      begun.flatMap(({ feed, members }) => members.map(async ({ number }) => feed.quieten(number, QUIET_MS))),
     );
-    const records = started.flatMap(({ feed, members }) => members.flatMap(({ number }) => feed.leave(number) ?? []));
+    // One whose position was lost before it was read stands where it is stored.
+    const records = begun.flatMap(({ feed, members }) =>
+      members.flatMap(({ number, route }) => feed.leave(number) ?? checkpoints.get(route.config.name) ?? []),
+    );
     for (const { feed } of leaving) {
-      if (feed.started && feed.members.length > 0) continue;
+      if (hasBegun(feed) && feed.members.length > 0) continue;
       this.#takeOut(feed);
       this.#leave(feed);
     }
     this.#fillShared();
-    await this.#o.checkpoints.put(records.map(keep));
-    await this.#o.checkpoints.flushed();
+    await checkpoints.put(records.map(keep));
+    await checkpoints.flushed();
   }
 
   /** Reads beside the others until it has caught up. */
@@ -260,9 +278,8 @@ export class FeedGroup {
     const done = this.#runFeed(feed, [stop, quit.signal]);
     this.#running.set(feed, { quit, done });
     done.then(
-      (outcome) => {
+      () => {
         this.#running.delete(feed);
-        if (outcome === 3) this.#outcome = 3;
         this.#resolveIfOver();
       },
       (error: unknown) => this.#settle?.reject(error),
@@ -270,11 +287,13 @@ export class FeedGroup {
   }
 
   #resolveIfOver(): void {
-    if (this.#running.size > 0 || this.#changes > 0) return;
-    if (this.#outcome === 3 || this.#stop?.aborted === true) this.#settle?.resolve(this.#outcome);
+    if (!this.#isStill) return;
+    if (this.#stop?.aborted === true) this.#settle?.resolve();
+    else this.#ended();
   }
 
-  async #runFeed(feed: Feed, stops: readonly AbortSignal[]): Promise<ExitCode> {
+  /** Until it is told to end, or has lost its position. */
+  async #runFeed(feed: Feed, stops: readonly AbortSignal[]): Promise<void> {
     using either = new AnyOf(stops);
     const { signal } = either;
     try {
@@ -283,18 +302,16 @@ export class FeedGroup {
         this.#o.onStarted(feed);
       }
       await feed.run(signal);
-      return 0;
     } catch (error) {
-      if (signal.aborted && !(error instanceof UserError)) return 0;
+      if (signal.aborted && !(error instanceof UserError)) return;
       if (!(error instanceof PositionLostError)) throw error;
       await this.#o.onLost(feed, error, signal);
-      return 3;
     }
   }
 
   #look(stop: AbortSignal): void {
     const shared = this.#shared;
-    if (!shared || this.#changes > 0 || stop.aborted) return;
+    if (!shared || !this.#running.has(shared) || this.#changes > 0 || stop.aborted) return;
     const now = performance.now();
     const due = this.#apart.due(shared, this.#alone, now);
     if (due === undefined || now < this.#notBefore) return;
@@ -411,6 +428,11 @@ export class FeedGroup {
       .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
   }
+}
+
+/** Its source has been reached, and it is settled for each whether it can be read from where it stands. */
+function hasBegun({ started, lost }: Feed): boolean {
+  return started || lost !== undefined;
 }
 
 /**

@@ -1,7 +1,10 @@
-/** The sources that are read, each with its feeds. They come and go; the run ends when it is told to, or when all that were left have lost their position. */
+/** The sources that are read, each with its feeds. They come and go; the run ends when it is told to, or when all that are left have lost their position. */
 import { AnyOf } from '../source/any-of.ts';
-import type { ExitCode, FeedGroup } from './feed-group.ts';
+import type { FeedGroup } from './feed-group.ts';
 import type { Feed } from './feed.ts';
+
+/** How a run ended: 0 as asked to, 3 with a position lost and nothing left to read. */
+export type ExitCode = 0 | 3;
 
 interface Running {
   readonly quit: AbortController;
@@ -11,8 +14,6 @@ interface Running {
 export class FeedGroups {
   readonly #groups = new Map<string, FeedGroup>();
   readonly #running = new Map<FeedGroup, Running>();
-  /** By source: how its run ended. */
-  readonly #outcomes = new Map<string, ExitCode>();
   #stop: AbortSignal | undefined;
   #settle: { readonly resolve: (outcome: ExitCode) => void; readonly reject: (error: unknown) => void } | undefined;
 
@@ -34,17 +35,22 @@ export class FeedGroups {
 
   /** Until `stop`, or until all have lost their position: 3. Rejects with what ended one. */
   async run(stop: AbortSignal): Promise<ExitCode> {
-    this.#stop = stop;
+    const over = new AbortController();
+    using either = new AnyOf([stop, over.signal]);
+    this.#stop = either.signal;
     const stopped = (): void => this.resolveIfOver();
-    stop.addEventListener('abort', stopped);
+    either.signal.addEventListener('abort', stopped);
     try {
-      return await new Promise<ExitCode>((resolve, reject) => {
+      const outcome = await new Promise<ExitCode>((resolve, reject) => {
         this.#settle = { resolve, reject };
-        for (const group of this.all) this.#launch(group, stop);
+        for (const group of this.all) this.#launch(group, either.signal);
         stopped();
       });
+      over.abort(new Error('nothing is left to read'));
+      await Promise.all([...this.#running.values()].map(async ({ done }) => done));
+      return outcome;
     } finally {
-      stop.removeEventListener('abort', stopped);
+      over.abort(new Error('a source has failed'));
     }
   }
 
@@ -59,7 +65,6 @@ export class FeedGroups {
     const group = this.#groups.get(source);
     if (!group) return;
     this.#groups.delete(source);
-    this.#outcomes.delete(source);
     const running = this.#running.get(group);
     running?.quit.abort(new Error('nothing is read from it any more'));
     await running?.done;
@@ -70,12 +75,9 @@ export class FeedGroups {
   #launch(group: FeedGroup, stop: AbortSignal): void {
     const quit = new AbortController();
     const done = this.#run(group, [stop, quit.signal]).then(
-      (outcome) => {
+      () => {
         this.#running.delete(group);
-        if (this.#groups.get(group.name) === group) {
-          this.#outcomes.set(group.name, outcome);
-          this.resolveIfOver();
-        } else if (stop.aborted) this.resolveIfOver();
+        if (stop.aborted) this.resolveIfOver();
       },
       (error: unknown) => this.#settle?.reject(error),
     );
@@ -84,12 +86,16 @@ export class FeedGroups {
 
   /** Where a source goes while another takes its place, that is for whoever changes them to say. */
   resolveIfOver(): void {
-    const isLost = this.all.some(({ name }) => this.#outcomes.get(name) === 3);
-    if (this.#running.size === 0 && (this.#stop?.aborted === true || isLost)) this.#settle?.resolve(isLost ? 3 : 0);
+    const { all } = this;
+    const isOver =
+      this.#stop?.aborted === true ? this.#running.size === 0 : all.length > 0 && all.every((it) => it.isGivenUp);
+    if (isOver) this.#settle?.resolve(all.some((it) => it.isGivenUp) ? 3 : 0);
   }
 
-  async #run(group: FeedGroup, stops: readonly AbortSignal[]): Promise<ExitCode> {
+  async #run(group: FeedGroup, stops: readonly AbortSignal[]): Promise<void> {
     using either = new AnyOf(stops);
-    return await group.run(either.signal);
+    await group.run(either.signal, () => {
+      if (this.#groups.get(group.name) === group) this.resolveIfOver();
+    });
   }
 }

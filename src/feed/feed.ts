@@ -90,6 +90,7 @@ export class Feed {
   /** Numbers of those that another feed still delivers for. */
   readonly #admitted = new Set<number>();
   #started = false;
+  #isClosed = false;
   #lost: PositionLostError | undefined;
 
   constructor(options: FeedOptions) {
@@ -181,11 +182,11 @@ export class Feed {
     log.info({ source: this.name, ...this.#identity, from: formatTs(this.#standings.start.ts) }, 'Reading begins.');
   }
 
-  /** Reads until `stop`; rejects with `PositionLostError` where the policy is to stop. */
+  /** Reads until `stop`, or until it is closed; rejects with `PositionLostError` where the policy is to stop. */
   async run(stop: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([stop, this.#broken.signal]);
     let from = this.#standings.start;
-    while (!signal.aborted) {
+    while (!signal.aborted && !this.#isClosed) {
       try {
         from = await this.#read(from, signal);
       } catch (error) {
@@ -355,6 +356,7 @@ export class Feed {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#sequence.halt(new Error('the feed is being closed'));
     this.#setAside.close();
     for (const lane of this.#lanes.all) lane.close();

@@ -11,7 +11,7 @@ import { CheckpointStore } from '../checkpoint/store.ts';
 import { loadFile, readValues } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
 import type { Engine } from '../engine.ts';
-import type { ExitCode } from '../feed/feed-group.ts';
+import type { ExitCode } from '../feed/feed-groups.ts';
 import type { PositionLostError } from '../errors.ts';
 import { liveness, readiness } from '../observe/health.ts';
 import type { HealthFacts } from '../observe/health.ts';

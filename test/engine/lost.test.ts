@@ -6,12 +6,15 @@ import type { Timestamp } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { historyOf, writeHistory } from '../harness/history.ts';
 import type { Change } from '../harness/history.ts';
+import type { EngineProcess } from '../harness/engine-process.ts';
 import { assertKept, judge, readDry } from '../harness/queue-reader.ts';
 import { untilDelivered, untilReading } from '../harness/waiting.ts';
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
 import { sharedMongo, sharedRabbit } from '../servers/with-servers.ts';
 import type { Shared } from '../servers/with-servers.ts';
+
+const TOKEN = 'a-token-of-this-test';
 
 type Policy = 'stop' | 'earliest' | 'latest';
 
@@ -168,6 +171,69 @@ describe('a position that has left the oplog', () => {
     // Everything up to the gap had been read, and was delivered.
     assert.ok(received.length > later.length);
     assert.equal(gap?.reason, 'truncated');
+  });
+
+  test('beside a source that flows: once somebody moves it, it is read again, and a stop is as quick as ever', async () => {
+    const db = 'lost-beside';
+    await using place = await EngineFolder.create({
+      http: { listen: '127.0.0.1:0', token: TOKEN },
+      sources: { src: { uri: mongo.uri }, flowing: { uri: other.uri } },
+      sinks: { mq: { uri: rabbit.uri } },
+      subscriptions: [
+        { name: 'all', source: 'src', namespaces: [`${db}.*`], to: { exchange: db } },
+        { name: 'beside', source: 'flowing', namespaces: ['none.*'], to: { queue: `${db}-beside` } },
+      ],
+      pipeline: { partitions: 2, inFlight: '64KiB' },
+    });
+    const ask = async (engine: EngineProcess, what: string, body?: object): Promise<Record<string, unknown>> => {
+      const response = await fetch(`${await engine.url()}/api/v1/subscriptions/all/${what}`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${TOKEN}`, ...(body && { 'Content-Type': 'application/json' }) },
+        ...(body && { body: JSON.stringify(body) }),
+      });
+      return (await response.json()) as Record<string, unknown>;
+    };
+    const untilLost = async (engine: EngineProcess): Promise<void> =>
+      until('it is lost', async () => (await engine.status()).sources['src']!.state === 'position_lost');
+    const moveToNow = async (engine: EngineProcess): Promise<void> => {
+      const moved = await ask(engine, 'move', { position: 'latest' });
+      assert.equal(moved['effect'], 'skipped', JSON.stringify(moved));
+    };
+    const assertFlowing = async (engine: EngineProcess): Promise<void> => {
+      const later = await written(db, 100);
+      await untilDelivered(engine, later, { subscriptions: ['all'] });
+      assert.equal((await engine.ready()).ok, true);
+      const received = await readDry(rabbit.uri, db);
+      assertKept({ ...judge(later, received, ({ ns }) => ns), unknown: [] });
+    };
+
+    // Lost while it was held.
+    const engine = place.start();
+    await untilReading(engine);
+    await written(db, 1_000);
+    await until('the source is held', async () => (await engine.status()).sources['src']!.state === 'held');
+    await rollOver();
+    const connection = await connect(rabbit.uri);
+    const channel = await connection.createChannel();
+    await channel.assertQueue(db, { durable: true });
+    await channel.bindQueue(db, db, '#');
+    await connection.close();
+    await untilLost(engine);
+    await moveToNow(engine);
+    await assertFlowing(engine);
+    assert.equal(await engine.terminate(), 0);
+
+    // Lost while the engine was stopped.
+    await rollOver();
+    const again = place.start();
+    await untilLost(again);
+    await ask(again, 'pause');
+    const refused = await ask(again, 'resume');
+    assert.match(JSON.stringify(refused), /api-conflict.*has left the oplog/);
+    await moveToNow(again);
+    await ask(again, 'resume');
+    await assertFlowing(again);
+    assert.equal(await again.terminate(), 0);
   });
 
   test('because the start lies before it all ends the first start with 3, and names what `earliest` would give', async () => {
