@@ -161,7 +161,7 @@ export class ParkingStore implements AsyncDisposable {
   }
 
   /** In the order of subscription, source and position. */
-  *list(filter: ParkedFilter = {}): Generator<ParkedSummary> {
+  *list(filter: ParkedFilter = {}): Generator<FoundParked> {
     yield* listParked(this.#index, filter);
   }
 
@@ -323,12 +323,12 @@ export class ParkingStore implements AsyncDisposable {
   }
 }
 
-export function* listParked(index: BinaryDatabase, filter: ParkedFilter): Generator<ParkedSummary> {
+export function* listParked(index: BinaryDatabase, filter: ParkedFilter): Generator<FoundParked> {
   const { subscription } = filter;
   const range = subscription === undefined ? {} : subscriptionRange(subscription);
-  for (const { value } of index.getRange(range)) {
-    const { summary } = decodeParked(value);
-    if (matches(summary, filter)) yield summary;
+  for (const { key, value } of index.getRange(range)) {
+    const { summary, bytes } = decodeParked(value);
+    if (matches(summary, filter)) yield { key: parkedKeySchema.parse(key), summary, bytes };
   }
 }
 

@@ -14,10 +14,11 @@ import {
   RECORDS,
 } from './data-folder.ts';
 import { listParked, storedBytes } from './parking.ts';
+import type { FoundParked } from './parking.ts';
 import type { ParkedFilter } from './parked-filter.ts';
 import { probeStores } from './probe.ts';
 import { readRecent } from './recent.ts';
-import type { CheckpointRecord, GapRecord, ParkedSummary } from './record.ts';
+import type { CheckpointRecord, GapRecord } from './record.ts';
 import { readGaps, readRecords } from './store.ts';
 
 export interface CheckpointView {
@@ -41,8 +42,8 @@ export async function readCheckpoints(path: string): Promise<CheckpointView> {
   return { records: [...records.values()].sort((a, b) => (a.subscription < b.subscription ? -1 : 1)), gaps };
 }
 
-export interface ParkedView {
-  readonly parked: readonly ParkedSummary[];
+export interface ParkedView<T> {
+  readonly parked: readonly T[];
   /** Of the whole store, as the bound counts it. */
   readonly storeBytes: number;
 }
@@ -56,14 +57,24 @@ export async function readDurable(path: string): Promise<ReadonlyMap<string, Che
   return records;
 }
 
-export async function readParked(path: string, filter: ParkedFilter): Promise<ParkedView> {
+/** `as`: what is kept of each; there may be millions. */
+export async function readParked<T>(
+  path: string,
+  filter: ParkedFilter,
+  as: (found: FoundParked) => T,
+): Promise<ParkedView<T>> {
   await probeStores({ path, mode: 'read' });
-  let view: ParkedView = { parked: [], storeBytes: 0 };
+  let view: ParkedView<T> = { parked: [], storeBytes: 0 };
   await reading(path, PARKED, (environment) => {
     const index = openDatabaseIfThere(environment, INDEX);
-    if (index !== undefined) view = { parked: [...listParked(index, filter)], storeBytes: storedBytes(index) };
+    if (index !== undefined)
+      view = { parked: [...mapped(listParked(index, filter), as)], storeBytes: storedBytes(index) };
   });
   return view;
+}
+
+function* mapped<A, B>(all: Iterable<A>, as: (one: A) => B): Generator<B> {
+  for (const one of all) yield as(one);
 }
 
 function recordsIn(environment: RootDatabase): CheckpointRecord[] {

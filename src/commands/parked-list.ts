@@ -18,7 +18,7 @@ export interface ParkedListOptions extends FilterFlags {
 export async function parkedList({ config, json, write = toStdout, ...flags }: ParkedListOptions): Promise<number> {
   const filter = parseFilter(flags);
   const { checkpoint, parked: bound } = await loadConfig(config, process.env);
-  const { parked, storeBytes } = await readParked(checkpoint.path, filter);
+  const { parked, storeBytes } = await readParked(checkpoint.path, filter, ({ summary }) => summary);
   if (json) {
     const shown = parked.map((event) => ({ ...event, at: new Date(event.at).toISOString() }));
     write(asJson({ parked: shown, store: { bytes: storeBytes, maxBytes: bound.maxBytes } }));

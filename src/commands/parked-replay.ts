@@ -1,19 +1,18 @@
 /** `tailrace parked replay`: delivers parked events after all. */
 import { parseFilter } from '../checkpoint/parked-filter.ts';
 import type { FilterFlags } from '../checkpoint/parked-filter.ts';
-import type { ParkedName } from '../checkpoint/parking.ts';
 import { managedConfig } from './managed-config.ts';
 import type { Config } from '../config/config.ts';
 import { noLog } from '../library/no-log.ts';
 import { Publisher } from '../replay/publisher.ts';
 import { Remaker } from '../replay/remake.ts';
 import { Replay } from '../replay/replay.ts';
-import { eventsIn } from '../replay/counts.ts';
+import { eventsIn, mergeCounts } from '../replay/counts.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
-import { addressIn } from './engine-address.ts';
+import { askerOf } from './folder-owner.ts';
 import { countTable, NOTHING_PARKED } from './parked-counts.ts';
 import { stopOnSignals } from './signals.ts';
-import { replayOfRunning } from './parked-running.ts';
+import { replayedByEngine } from './parked-running.ts';
 import { openParked } from './stopped-folder.ts';
 import { asJson, toStderr, toStdout } from './output.ts';
 
@@ -31,46 +30,51 @@ const FAILED = 1;
 /** By a running engine, or, where it is stopped, here. 0 when all that was asked for was delivered, or could be. */
 export async function parkedReplay(options: ParkedReplayOptions): Promise<number> {
   const { config: file, dryRun, json = false, write, ...flags } = options;
-  const reported = (say: (text: string) => void, outcome: ReplayOutcome, asked: number): number => {
+  const filter = parseFilter(flags);
+  const config = await managedConfig(file);
+  await using parked = await openParked(config);
+  const ask = parked.kind === 'running' ? await askerOf(config, file) : undefined;
+  const chosen = await parked.chosen(filter);
+  const names = new Set(chosen.map(({ subscription }) => subscription));
+  const say = write ?? (parked.kind === 'stopped' && usesStdout(config, names) ? toStderr : toStdout);
+  let outcome: ReplayOutcome = { dryRun, replayed: 0, kept: [] };
+  const reported = (): number => {
+    const asked = chosen.length;
     if (json) say(asJson(forPrograms(outcome, asked)));
     else say(asked === 0 ? NOTHING_PARKED : summary(outcome, asked));
     return outcome.replayed === asked ? 0 : FAILED;
   };
-  const filter = parseFilter(flags);
-  const config = await managedConfig(file);
-  await using parked = await openParked(config);
-  const nothing: ReplayOutcome = { dryRun, replayed: 0, kept: [] };
-  if (parked.kind === 'none') return reported(write ?? toStdout, nothing, 0);
-  if (parked.kind === 'running') {
-    const outcome = await replayOfRunning({ address: addressIn(config, file), flags, dryRun });
-    return reported(write ?? toStdout, outcome, outcome.replayed + eventsIn(outcome.kept));
-  }
-  const { store } = parked;
-  const names = new Set<string>();
-  const chosen: ParkedName[] = [];
-  for (const { subscription, id, origin } of store.list(filter)) {
-    names.add(subscription);
-    chosen.push({ subscription, id, origin });
-  }
-  const report = write ?? (usesStdout(config, names) ? toStderr : toStdout);
-  if (chosen.length === 0) return reported(report, nothing, 0);
-  await using remaker = new Remaker(config, noLog);
-  await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
-  // It ends after the message that is under way.
-  using signals = stopOnSignals(noLog);
-  const replay = new Replay({ config, store, remaker, publisher, dryRun });
+  if (chosen.length === 0) return reported();
   let exitCode = FAILED;
   try {
-    for (const name of chosen) {
-      if (signals.stop.aborted) break;
-      const record = store.read(name);
-      if (record) await replay.one(record);
+    if (ask) {
+      const keys = chosen.map(({ key }) => key);
+      for await (const part of replayedByEngine({ ask, keys, dryRun })) outcome = sum(outcome, part);
+    } else if (parked.kind === 'stopped') {
+      await using remaker = new Remaker(config, noLog);
+      await using publisher = new Publisher({ config, subscriptions: names, log: noLog });
+      // It ends after the message that is under way.
+      using signals = stopOnSignals(noLog);
+      const replay = new Replay({ config, store: parked.store, remaker, publisher, dryRun });
+      try {
+        for (const name of chosen) {
+          if (signals.stop.aborted) break;
+          const record = parked.store.read(name);
+          if (record) await replay.one(record);
+        }
+      } finally {
+        await replay.settle();
+        ({ outcome } = replay);
+      }
     }
   } finally {
-    await replay.settle();
-    exitCode = reported(report, replay.outcome, chosen.length);
+    exitCode = reported();
   }
   return exitCode;
+}
+
+function sum(a: ReplayOutcome, b: ReplayOutcome): ReplayOutcome {
+  return { ...a, replayed: a.replayed + b.replayed, kept: mergeCounts([...a.kept, ...b.kept]) };
 }
 
 function forPrograms({ dryRun, replayed, kept }: ReplayOutcome, asked: number): object {

@@ -1,48 +1,47 @@
 /**
- * Parked events of a running engine: it does the work over its API, for some seconds at a time, and is asked again until it has come to
- * the end.
+ * Parked events of a running engine: it does the work over its API, for some seconds at a time, on those that are named to it, and is
+ * asked again until it has come to the end.
  */
 import { API_PATH } from '../api/path.ts';
-import type { FilterFlags } from '../checkpoint/parked-filter.ts';
+import { idOf } from '../api/parked-id.ts';
+import type { ParkedKey } from '../checkpoint/parked-key.ts';
 import type { DropOutcome } from '../replay/parked-work.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
-import { mergeCounts } from '../replay/counts.ts';
-import { askEngine } from './ask-engine.ts';
-import type { EngineAddress } from './ask-engine.ts';
+import type { AskOwner } from './folder-owner.ts';
+
+/** As many as the engine takes at a time. */
+const NAMED = 500;
 
 interface Asked {
-  readonly address: EngineAddress;
-  readonly flags: FilterFlags;
+  readonly ask: AskOwner;
+  readonly keys: readonly ParkedKey[];
   readonly dryRun: boolean;
 }
 
-export async function replayOfRunning(asked: Asked): Promise<ReplayOutcome> {
-  const parts = await answersTo<ReplayOutcome>('replay', asked, {});
-  const replayed = parts.reduce((sum, part) => sum + part.replayed, 0);
-  return { dryRun: asked.dryRun, replayed, kept: mergeCounts(parts.flatMap(({ kept }) => kept)) };
+/** `next`: where the following one goes on. */
+interface Partly {
+  readonly next: string | null;
 }
 
-export async function dropOfRunning(asked: Asked): Promise<DropOutcome> {
-  const parts = await answersTo<DropOutcome>('drop', asked, { all: true });
-  const dropped = parts.reduce((sum, part) => sum + part.dropped, 0);
-  return { dryRun: asked.dryRun, dropped, counts: mergeCounts(parts.flatMap(({ counts }) => counts)) };
+/** A part at a time. */
+export function replayedByEngine(asked: Asked): AsyncGenerator<ReplayOutcome & Partly> {
+  return answers<ReplayOutcome>('replay', asked);
 }
 
-async function answersTo<T extends object>(
+export function droppedByEngine(asked: Omit<Asked, 'dryRun'>): AsyncGenerator<DropOutcome & Partly> {
+  return answers<DropOutcome>('drop', { ...asked, dryRun: false });
+}
+
+async function* answers<T extends object>(
   what: 'replay' | 'drop',
-  { address, flags: { event, ...flags }, dryRun }: Asked,
-  more: object,
-): Promise<readonly T[]> {
-  const parts: T[] = [];
-  for (let after: string | undefined; ;) {
-    const body = { ...flags, ...more, dryRun, ...(event && { events: event }), ...(after && { after }) };
+  { ask, keys, dryRun }: Asked,
+): AsyncGenerator<T & Partly> {
+  for (let from = 0; from < keys.length;) {
+    const ids = keys.slice(from, from + NAMED).map((key) => idOf(key));
     // The engine's own document says so.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-    const part = (await askEngine(address, `${API_PATH}/parked/${what}`, { method: 'POST', body })) as T & {
-      readonly next: string | null;
-    };
-    parts.push(part);
-    if (part.next === null) return parts;
-    after = part.next;
+    const part = (await ask(`${API_PATH}/parked/${what}`, { ids, dryRun })) as T & Partly;
+    yield part;
+    from += part.next === null ? ids.length : ids.indexOf(part.next) + 1;
   }
 }

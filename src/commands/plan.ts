@@ -8,9 +8,8 @@ import { loadFile } from '../config/load.ts';
 import { UserError } from '../errors.ts';
 import { definitionsIn, managedByFile, textOf } from '../library/management.ts';
 import { noLog } from '../library/no-log.ts';
-import { askEngine } from './ask-engine.ts';
 import { confirmed } from './confirm.ts';
-import { addressIn } from './engine-address.ts';
+import { askerOf } from './folder-owner.ts';
 import { asJson, talk, toStdout } from './output.ts';
 import { lockIfStopped } from './stopped-folder.ts';
 import type { Difference } from '../config/definitions.ts';
@@ -100,7 +99,8 @@ async function withEngineOr<T>(
 async function ask(loaded: Loaded, file: string, what: 'plan' | 'apply'): Promise<unknown> {
   const { sources, sinks, subscriptions } = fileOf({}, definitionsIn(loaded));
   const body = { sources, sinks, subscriptions, by: whoAmI() };
-  return await askEngine(addressIn(loaded.config, file), `${API_PATH}/definitions/${what}`, { method: 'POST', body });
+  const post = await askerOf(loaded.config, file);
+  return await post(`${API_PATH}/definitions/${what}`, body);
 }
 
 function changesIn(answer: unknown): readonly Difference[] {

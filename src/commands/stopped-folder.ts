@@ -2,6 +2,10 @@
 import { lockFolder } from '../checkpoint/folder-lock.ts';
 import { environmentExists, PARKED } from '../checkpoint/data-folder.ts';
 import { ParkingStore } from '../checkpoint/parking.ts';
+import type { FoundParked, ParkedName } from '../checkpoint/parking.ts';
+import type { ParkedFilter } from '../checkpoint/parked-filter.ts';
+import type { ParkedKey } from '../checkpoint/parked-key.ts';
+import { readParked } from '../checkpoint/read-only.ts';
 import { probeStores } from '../checkpoint/probe.ts';
 import { UserError } from '../errors.ts';
 import { noLog } from '../library/no-log.ts';
@@ -31,7 +35,18 @@ export async function lockStopped(path: string, command: string): Promise<AsyncD
   }
 }
 
+/** What has to be known of one to ask for it. */
+export interface ChosenParked extends ParkedName {
+  readonly key: ParkedKey;
+  readonly reason: string;
+}
+
+interface Chooses {
+  chosen(filter: ParkedFilter): Promise<readonly ChosenParked[]>;
+}
+
 export type OpenParked = AsyncDisposable &
+  Chooses &
   (
     | { readonly kind: 'stopped'; readonly store: ParkingStore }
     /** An engine has them open: it is the one to ask. */
@@ -45,15 +60,22 @@ export async function openParked({
   checkpoint: { path },
   parked: { maxBytes },
 }: Pick<Config, 'checkpoint' | 'parked'>): Promise<OpenParked> {
-  if (!environmentExists(path, PARKED)) return { kind: 'none', [Symbol.asyncDispose]: nothingToDispose };
+  if (!environmentExists(path, PARKED)) {
+    return { kind: 'none', chosen: () => Promise.resolve([]), [Symbol.asyncDispose]: nothingToDispose };
+  }
   const lock = await lockIfStopped(path);
-  if (!lock) return { kind: 'running', [Symbol.asyncDispose]: nothingToDispose };
+  if (!lock) {
+    const chosen = async (filter: ParkedFilter): Promise<readonly ChosenParked[]> =>
+      (await readParked(path, filter, asChosen)).parked;
+    return { kind: 'running', chosen, [Symbol.asyncDispose]: nothingToDispose };
+  }
   try {
     await probeStores({ path, mode: 'write' });
     const store = await ParkingStore.open({ path, maxBytes, log: noLog });
     return {
       kind: 'stopped',
       store,
+      chosen: (filter) => Promise.resolve([...store.list(filter)].map(asChosen)),
       async [Symbol.asyncDispose]() {
         try {
           await store.close();
@@ -66,6 +88,10 @@ export async function openParked({
     await lock[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function asChosen({ key, summary: { subscription, id, reason, origin } }: FoundParked): ChosenParked {
+  return { key, subscription, id, reason, origin };
 }
 
 function isLocked(error: unknown): boolean {

@@ -74,7 +74,7 @@ test('a whole entry is kept beside an operation of it that was set aside alone, 
   }
   await again.put(whole, never);
   assert.equal(again.count('orders'), 2, 'found beside, though its own place is free now');
-  assert.equal(await again.settle({ gone: [...again.list()], kept: [] }), 2);
+  assert.equal(await again.settle({ gone: [...again.list()].map(({ summary }) => summary), kept: [] }), 2);
   assert.equal(again.totalBytes, 0);
 });
 
@@ -172,7 +172,7 @@ test('a full store waits, says so, and goes on when there is room', async (t) =>
   assert.equal(parking.totalBytes, totalBytes);
   assert.equal(parking.count('orders'), 2);
   assert.deepEqual(
-    [...parking.list()].map(({ id }) => id),
+    [...parking.list()].map(({ summary }) => summary.id),
     ['shop:1.2.0', 'shop:1.3.0'],
   );
 });
@@ -201,7 +201,7 @@ test('events are listed in oplog order, and by subscription and reason', async (
   await parking.put(parked('shop:9.1.0', { subscription: 'orders2', reason: 'too-large' }), never);
   await parking.put(parked('shop:9.1.0', { reason: 'too-large' }), never);
   const list = (filter: Parameters<ParkingStore['list']>[0]): string[] =>
-    [...parking.list(filter)].map(({ subscription, id }) => `${subscription} ${id}`);
+    [...parking.list(filter)].map(({ summary: { subscription, id } }) => `${subscription} ${id}`);
   assert.deepEqual(list({ subscription: 'orders', reason: 'undecodable' }), [
     'orders shop:9.2.0',
     'orders shop:9.2.1',
@@ -276,7 +276,7 @@ test('slices put together are the whole list, in order, whatever is asked for; a
     }
     assert.deepEqual(
       ids,
-      [...parking.list(filter)].map(({ id }) => id),
+      [...parking.list(filter)].map(({ summary }) => summary.id),
     );
     assert.ok(slices <= events / SLICE + 1);
   }

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { connect } from 'amqplib';
 import type { Channel, GetMessage } from 'amqplib';
+import { lockFolder } from '../../src/checkpoint/folder-lock.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { historyOf } from '../harness/history.ts';
 import { countMessages } from '../harness/queue-reader.ts';
@@ -199,7 +202,41 @@ describe('events that were parked', () => {
     assert.equal((await listed(place)).parked.length, 2);
     assert.match((await place.command('parked', 'drop', '--yes')).stdout, /\nDropped 2\.\n$/);
     assert.equal((await listed(place)).parked.length, 0);
+
+    // More than are named to it at a time.
+    const nobody = servers.client.db(db).collection('d');
+    await nobody.insertMany(Array.from({ length: 1_100 }, () => ({})));
+    await untilDelivered(engine, await historyOf(servers.client, db));
+    const { parked } = await listed(place);
+    assert.equal(parked.length, 1_100);
+    const named = parked.slice(0, 600).flatMap(({ id }) => ['--event', id]);
+    assert.match((await place.command('parked', 'drop', '--yes', ...named)).stdout, /\nDropped 600\.\n$/);
+    await onBroker(async (channel) => channel.bindQueue(db, db, '*.d.insert'));
+    const most = [
+      '--until',
+      parked
+        .at(-1)!
+        .id.replace('src:', '')
+        .replace(/\.\d+$/, '')
+        .replace('.', ':'),
+    ];
+    assert.equal((await place.command('parked', 'replay', ...most)).stdout, 'Replayed 499.\n');
+    assert.deepEqual(
+      idsOf(await taken(db)),
+      parked.slice(600, -1).map(({ id }) => id),
+    );
+
+    // Whose folder it is, is said where that is not the engine of this file.
+    await writeFile(join(place.folder, 'other.yml'), JSON.stringify(config(subscriptions)));
+    const elsewhere = await place.command('parked', 'drop', '-c', 'other.yml', '--yes');
+    assert.equal(elsewhere.code, 2);
+    assert.match(elsewhere.stderr, /in use by the process with id \d+, which runs on .*: name that file \(`-c`\)/);
     assert.equal(await engine.terminate(), 0);
+    await using lock = await lockFolder(join(place.folder, 'tailrace-data'));
+    assert.ok(lock, 'the folder is locked');
+    const held = await place.command('parked', 'drop', '--yes');
+    assert.equal(held.code, 2);
+    assert.match(held.stderr, new RegExp(`in use by the process with id ${process.pid}, and there is no answer`));
   });
 
   test('may come twice when a replay is killed in the middle, and none is lost', async (t) => {
