@@ -35,10 +35,17 @@ export class Apart {
   readonly #holding = new Map<string, number>();
   /** By feed: since when it has been where the shared one is. */
   readonly #nearSince = new WeakMap<Feed, number>();
+  /** By feed: when it was last said to be due. */
+  readonly #triedAt = new WeakMap<Feed, number>();
   #lookedAt: number | undefined;
 
   constructor(options: ApartOptions) {
     this.#o = options;
+  }
+
+  /** Somebody has left: who of the others holds is counted anew. */
+  startOver(): void {
+    this.#holding.clear();
   }
 
   /** What is due now. */
@@ -62,7 +69,6 @@ export class Apart {
     }
     const stuck = members.filter(({ route }) => (this.#holding.get(route.config.name) ?? 0) >= afterMs);
     if (stuck.length === 0 || stuck.length === members.length) return undefined;
-    this.#holding.clear();
     return { leave: stuck.map(({ number }) => number) };
   }
 
@@ -73,12 +79,17 @@ export class Apart {
       else if (!this.#nearSince.has(feed)) this.#nearSince.set(feed, now);
     }
     // In steps, one that has not read as much would be waited for until the next.
-    const joins = alone.find(
+    const able = alone.filter(
       ({ feed, steadyMs }) =>
         now - (this.#nearSince.get(feed) ?? Infinity) >= steadyMs &&
         (!this.#o.inSteps || hasRead(feed.position, shared.position)),
     );
-    return joins && { join: joins.feed };
+    // One that does not come to it must not keep the others from it.
+    const triedAt = ({ feed }: ByItself): number => this.#triedAt.get(feed) ?? -1;
+    const [joins] = able.toSorted((a, b) => triedAt(a) - triedAt(b));
+    if (!joins) return undefined;
+    this.#triedAt.set(joins.feed, now);
+    return { join: joins.feed };
   }
 
   #isNear(feed: Feed, shared: Feed): boolean {

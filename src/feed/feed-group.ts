@@ -86,6 +86,8 @@ export class FeedGroup {
   #changes = 0;
   /** Nothing is changed unasked before this, `performance.now()`. */
   #notBefore = 0;
+  /** Of a change that nobody has asked for: ends it where somebody asks for one. */
+  #giveWay: AbortController | undefined;
   /** While it runs. */
   #stop: AbortSignal | undefined;
   /** Of feeds that were left. */
@@ -316,14 +318,20 @@ export class FeedGroup {
     const due = this.#apart.due(shared, this.#alone, now);
     if (due === undefined || now < this.#notBefore) return;
     this.#one(async () => {
-      const changed = 'join' in due ? await this.#join(due.join, stop) : await this.#detach(shared, due.leave, stop);
+      this.#giveWay = new AbortController();
+      using either = new AnyOf([stop, this.#giveWay.signal]);
+      const { signal } = either;
+      const changed =
+        'join' in due ? await this.#join(due.join, signal) : await this.#detach(shared, due.leave, { stop, signal });
       if (!changed) this.#notBefore = performance.now() + ('join' in due ? JOIN_AGAIN_MS : AGAIN_MS);
+      else if ('leave' in due) this.#apart.startOver();
     }).catch((error: unknown) => this.#settle?.reject(error));
   }
 
   /** After all that was asked for before. */
   async #one<T>(change: () => Promise<T>): Promise<T> {
     this.#changes += 1;
+    this.#giveWay?.abort(new Error('something else is to be changed'));
     return await this.#turns.run(async () => {
       try {
         return await change();
@@ -334,12 +342,16 @@ export class FeedGroup {
     });
   }
 
-  /** False where it cannot be now. */
-  async #detach(shared: Feed, numbers: readonly number[], stop: AbortSignal): Promise<boolean> {
+  /** False where it cannot be now, or is not to be any more, as `signal` says. */
+  async #detach(
+    shared: Feed,
+    numbers: readonly number[],
+    { stop, signal }: { readonly stop: AbortSignal; readonly signal: AbortSignal },
+  ): Promise<boolean> {
     const { makeFeed, checkpoints, log } = this.#o;
     const leaving = shared.members.filter(({ number }) => numbers.includes(number));
     const fresh = leaving.map(({ number, route }) => ({ number, feed: makeFeed([route]) }));
-    if (!(await this.#canBegin(shared, fresh, stop)) || !this.#mayChange(shared) || stop.aborted) {
+    if (!(await this.#canBegin(shared, fresh, signal)) || !this.#mayChange(shared) || signal.aborted) {
       await Promise.all(fresh.map(async ({ feed }) => feed.close()));
       return false;
     }

@@ -129,3 +129,22 @@ test('where positions move in steps, one may be some seconds off, and joins when
   };
   assert.equal(after(apart(30_000, true), look, 60)?.[0], 10);
 });
+
+test('of two that could join, the one that does not come to it does not keep the other from it', () => {
+  const shared = feed(['a'], {});
+  const [b, c] = [feed(['b'], {}), feed(['c'], {})];
+  const one = apart();
+  const alone = [b, c].map((it) => ({ feed: it, steadyMs: 0 }));
+  const due = Array.from({ length: 4 }, (_, n) => one.due(shared, alone, n * 250));
+  const [first, second] = [{ join: b }, { join: c }];
+  assert.deepEqual(due, [first, second, first, second]);
+});
+
+test('one that could not leave yet is due until it has', () => {
+  const one = apart();
+  const look = (): Due | undefined => one.due(held('b'), [], 1_000_000);
+  after(one, () => [held('b')], 60);
+  assert.deepEqual([look(), look()], [{ leave: [1] }, { leave: [1] }]);
+  one.startOver();
+  assert.equal(look(), undefined);
+});
