@@ -1,7 +1,7 @@
 /**
  * `npm test [FILE, FOLDER or part of a path …]`: builds once, brings up one mongod and one RabbitMQ for all test files, runs
  * them with node:test, which prints the counts last, and ends with its exit code. Node 20's runner knows no patterns and
- * no limit per file, so both are here.
+ * no limit per file, so both are here. What needs no server of its own goes first, two files at a time; the rest alone.
  */
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
@@ -15,6 +15,9 @@ import { SHARED_MONGO, SHARED_RABBIT } from './servers/with-servers.ts';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** For one test file as a whole; the longest ones kill and restart servers for minutes. */
 const FILE_TIMEOUT_MS = 15 * 60_000;
+
+const TOGETHER = /^test\/(?:checkpoint|config|feed|lanes|terminal|watch|worker)\//;
+const AT_A_TIME = 2;
 
 const files = await testFiles(process.argv.slice(2).map((path) => relative(ROOT, join(process.cwd(), path))));
 if (files.length === 0) {
@@ -31,17 +34,20 @@ const servers = started.flatMap((start) => (start.status === 'fulfilled' ? [star
 try {
   for (const start of started) if (start.status === 'rejected') throw start.reason;
   const [mongo, rabbit] = servers;
-  process.exitCode = await inherit(
-    process.execPath,
-    ['--import', 'tsx', '--test', '--test-concurrency=1', `--test-timeout=${FILE_TIMEOUT_MS}`, ...spec(), ...files],
-    { [SHARED_MONGO]: mongo?.uri, [SHARED_RABBIT]: rabbit?.uri },
-  );
+  const uris = { [SHARED_MONGO]: mongo?.uri, [SHARED_RABBIT]: rabbit?.uri };
+  const together = files.filter((file) => TOGETHER.test(file));
+  const alone = files.filter((file) => !TOGETHER.test(file));
+  const codes = [await run(together, AT_A_TIME, uris), await run(alone, 1, uris)];
+  process.exitCode = codes.find((code) => code !== 0) ?? 0;
 } finally {
   await Promise.all(servers.map(async (server) => server.stop()));
 }
 
-function spec(): string[] {
-  return ['--test-reporter=spec', '--test-reporter-destination=stdout'];
+async function run(some: readonly string[], atATime: number, env: NodeJS.ProcessEnv): Promise<number> {
+  if (some.length === 0) return 0;
+  const options = [`--test-concurrency=${atATime}`, `--test-timeout=${FILE_TIMEOUT_MS}`];
+  const report = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
+  return await inherit(process.execPath, ['--import', 'tsx', '--test', ...options, ...report, ...some], env);
 }
 
 async function testFiles(parts: readonly string[]): Promise<string[]> {
