@@ -23,6 +23,7 @@ import type {
 import type { AmqpSink } from './sinks/amqp-sink.ts';
 import type { SinkLock } from './sinks/lock.ts';
 import type { Ts } from './source/position.ts';
+import type { SourceState } from './source/source.ts';
 import type { WorkerPool } from './worker/pool.ts';
 
 /** The member is looked at every second. */
@@ -119,7 +120,7 @@ export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }
 function sourceFacts(feed: Feed): HealthFacts['sources'][number] {
   return {
     name: feed.name,
-    state: feed.lost ? 'position_lost' : feed.source.state,
+    state: stateOf(feed),
     verified: feed.started,
     startStored: feed.started,
     lastReplyAt: feed.source.lastReplyAt,
@@ -134,8 +135,13 @@ function parkingFacts({ failing, shortage }: Stores['parking']): HealthFacts['pa
   return { ...(failing !== undefined && { failing }), ...(shortage && { full: shortageText(shortage) }) };
 }
 
-function troubleOf({ lost, source }: Feed): { readonly trouble?: string } {
-  const trouble = lost?.message ?? source.downFor;
+/** What it may not read it waits for as for one that is away. */
+function stateOf({ lost, withoutDocuments, source }: Feed): SourceState {
+  return lost ? 'position_lost' : withoutDocuments === undefined ? source.state : 'reconnecting';
+}
+
+function troubleOf({ lost, withoutDocuments, source }: Feed): { readonly trouble?: string } {
+  const trouble = lost?.message ?? withoutDocuments ?? source.downFor;
   return trouble === undefined ? {} : { trouble };
 }
 
@@ -152,7 +158,7 @@ function pausedOf(group: FeedGroup, { config, stores }: EngineParts): Checkpoint
 function sourceStatus(group: FeedGroup, parts: EngineParts): Omit<SourceStatus, 'entriesRead' | 'bytesRead'> {
   const inFlightBytes = group.feeds.reduce((total, { budget }) => total + budget.used, 0);
   if (!group.shared) return { ...NOBODY_READS, inFlightBytes };
-  const { source, position, heldBy, lost } = group.shared;
+  const { source, position, heldBy } = group.shared;
   const { window } = source;
   // A paused one's position leaves the oplog like anybody's.
   const paused = pausedOf(group, parts).map(({ resume }) => resume.ts);
@@ -160,7 +166,7 @@ function sourceStatus(group: FeedGroup, parts: EngineParts): Omit<SourceStatus, 
   const furthestBehind =
     resumes.length === 0 ? undefined : resumes.reduce((a, b) => (secondsBetween(a, b) >= 0 ? a : b));
   return {
-    state: lost ? 'position_lost' : source.state,
+    state: stateOf(group.shared),
     member: window?.member ?? null,
     position: position ? formatTs(position.ts) : null,
     lagSeconds: lagOf(source, position?.ts),

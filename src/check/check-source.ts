@@ -15,6 +15,7 @@ import { formatSpan } from '../terminal/amounts.ts';
 import { CHECK_TIMEOUT_MS } from './findings.ts';
 import type { Findings } from './findings.ts';
 import type { CheckpointRecord } from '../checkpoint/record.ts';
+import { checkImages } from './check-images.ts';
 import { checkRouting } from './check-routing.ts';
 import { checkStarts } from './check-starts.ts';
 import { withSource } from './source-look.ts';
@@ -59,6 +60,7 @@ export async function checkSource(
       await checkIdentity(client.db('local'), findings);
     } else await checkStream(client, source.changeStream, findings);
     await showMatches(client, source, config, findings);
+    await checkImages(client, { source, config }, findings);
     await withSource(config, source, async ({ source: opened, budget, stop }) => {
       const identity = await opened.connect(stop);
       const look = { config, of: source, source: opened, identity, budget };

@@ -114,9 +114,19 @@ function checkChangeStreams(settings: Settings, checked: readonly Checked[], rep
     }
   }
   for (const { path, subscription, source } of checked) {
-    if (subscription.transactions !== true || source === undefined) continue;
-    if (settings.sources?.[source]?.mode !== 'changeStream') continue;
-    report.expected([...path, 'transactions'], 'false, because a change stream does not show where a transaction ends');
+    if (source === undefined || settings.sources?.[source]?.mode !== 'changeStream') continue;
+    if (subscription.transactions === true) {
+      report.expected(
+        [...path, 'transactions'],
+        'false, because a change stream does not show where a transaction ends',
+      );
+    }
+    const theirs = `the source's \`changeStream\` says which documents it sends`;
+    const { fullDocument = 'default', fullDocumentBeforeChange = 'off' } = subscription;
+    if (fullDocument !== 'default') report.expected([...path, 'fullDocument'], `default, because ${theirs}`);
+    if (fullDocumentBeforeChange !== 'off') {
+      report.expected([...path, 'fullDocumentBeforeChange'], `off, because ${theirs}`);
+    }
   }
 }
 

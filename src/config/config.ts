@@ -48,8 +48,8 @@ export interface SourceConfig {
 export interface ChangeStreamConfig {
   /** `deployment`, a database, or "db.coll". */
   readonly watch: string;
-  readonly fullDocument: 'default' | 'updateLookup' | 'whenAvailable' | 'required';
-  readonly fullDocumentBeforeChange: 'off' | 'whenAvailable' | 'required';
+  readonly fullDocument: ImagesConfig['after'];
+  readonly fullDocumentBeforeChange: ImagesConfig['before'];
   readonly onOversizeEvent: 'park' | 'stop';
 }
 
@@ -105,6 +105,8 @@ export interface SubscriptionConfig {
   readonly operations: readonly Operation[];
   /** Events show what MongoDB's `showExpandedEvents` adds. */
   readonly expanded: boolean;
+  /** Left out where no more is asked for than the oplog has; only with `mode: oplog`. */
+  readonly images?: ImagesConfig | undefined;
   readonly format: Format;
   /** Only with the format `cloudevents`. */
   readonly cloudEvents?: CloudEventsConfig | undefined;
@@ -119,6 +121,14 @@ export interface SubscriptionConfig {
   readonly transactions: boolean;
   readonly onUnroutable: 'hold' | 'park';
   readonly to: Destination;
+}
+
+/** Whole documents, in MongoDB's words. */
+export interface ImagesConfig {
+  /** Of an update: `fullDocument`. */
+  readonly after: 'default' | 'updateLookup' | 'whenAvailable' | 'required';
+  /** `fullDocumentBeforeChange` */
+  readonly before: 'off' | 'whenAvailable' | 'required';
 }
 
 export type Format = 'json' | 'json-canonical' | 'bson' | 'debezium' | 'cloudevents';

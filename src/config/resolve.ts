@@ -94,6 +94,7 @@ function resolveSubscription(
     namespaces: subscription.namespaces,
     operations: [...new Set(subscription.operations)],
     expanded: subscription.expanded,
+    ...resolveImages(subscription),
     format: subscription.format,
     ...resolveCraft(subscription),
     batch: {
@@ -106,6 +107,10 @@ function resolveSubscription(
     onUnroutable: subscription.onUnroutable,
     to,
   };
+}
+
+function resolveImages({ fullDocument: after, fullDocumentBeforeChange: before }: SubscriptionSettings) {
+  return after === 'default' && before === 'off' ? {} : { images: { after, before } };
 }
 
 function resolveCraft(subscription: SubscriptionSettings) {

@@ -19,6 +19,8 @@ export function routingHash(subscription: SubscriptionConfig, { partitions, part
     // Shows what happens to views. Left out where it is off, as checkpoints have it from before there was the setting.
     ...(subscription.expanded && { expanded: true }),
     where: subscription.where ?? null,
+    // A condition may ask for more of an event that has more.
+    ...(subscription.where && subscription.images && { images: subscription.images }),
     destination: place(subscription.to),
   });
 }

@@ -118,18 +118,25 @@ const queueArguments = z
 export const WATCHED = /^[^\s.$"\\/]{1,63}(?:\.[^\s$][^\s]*)?$/;
 export const watchError = 'deployment, the name of a database, or "database.collection"';
 
+const FULL_DOCUMENT = ['default', 'updateLookup', 'whenAvailable', 'required'] as const;
+const FULL_DOCUMENT_BEFORE = ['off', 'whenAvailable', 'required'] as const;
+
 const changeStreamSchema = z
   .strictObject({
     watch: z.string({ error: watchError }).regex(WATCHED, { error: watchError }).default('deployment').meta({
       description:
         'What the change stream is opened on: deployment, a database, or "db.coll"; less needs fewer rights.',
     }),
-    fullDocument: choice('default', 'updateLookup', 'whenAvailable', 'required').default('default').meta({
-      description: 'The document after an update, as in any change stream.',
-    }),
-    fullDocumentBeforeChange: choice('off', 'whenAvailable', 'required').default('off').meta({
-      description: 'The document before a change, as in any change stream (6.0).',
-    }),
+    fullDocument: choice(...FULL_DOCUMENT)
+      .default('default')
+      .meta({
+        description: 'The document after an update, as in any change stream.',
+      }),
+    fullDocumentBeforeChange: choice(...FULL_DOCUMENT_BEFORE)
+      .default('off')
+      .meta({
+        description: 'The document before a change, as in any change stream (6.0).',
+      }),
     onOversizeEvent: choice('park', 'stop').default('park').meta({
       description:
         'What to do with an event over 16 MB where the server cannot split it (before 6.0.9): set aside what is known, or stop.',
@@ -271,6 +278,19 @@ export const subscriptionSchema = z.strictObject({
       description:
         "Events also carry what MongoDB's `showExpandedEvents` adds: `collectionUUID`, `disambiguatedPaths` where the server " +
         'has it, the full description of a rename; and what is done to views shows.',
+    }),
+  fullDocument: choice(...FULL_DOCUMENT)
+    .default('default')
+    .meta({
+      description:
+        'The document after an update, with `mode: oplog` (docs/whole-documents.md): updateLookup reads it when the update is delivered; ' +
+        'whenAvailable and required make it of the pre-image.',
+    }),
+  fullDocumentBeforeChange: choice(...FULL_DOCUMENT_BEFORE)
+    .default('off')
+    .meta({
+      description:
+        "The document before an update, a replacement or a delete, from the server's pre-images (6.0), with `mode: oplog`; required holds the subscription where there is none.",
     }),
   format: choice('json', 'json-canonical', 'bson', 'debezium', 'cloudevents').default('json').meta({
     description: 'json is relaxed Extended JSON v2; see docs/formats-and-shaping.md for the others.',

@@ -24,6 +24,7 @@ import { Starts } from './starts.ts';
 import { wantsExpanded } from '../source/make-source.ts';
 import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
+import { WholeDocuments, refuseImages } from './whole-documents.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { CheckpointRecord, ParkedOrigin } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
@@ -75,6 +76,7 @@ export class Feed {
   readonly #lanes: LaneSet;
   readonly #starts: Starts;
   readonly #setAside: SetAside;
+  readonly #documents: WholeDocuments;
   readonly #transactions: Transactions;
   readonly #standings: Standings;
   readonly #sequence: Sequence;
@@ -103,7 +105,9 @@ export class Feed {
     const { partitions } = options.pipeline;
     this.#starts = new Starts({ ...options, members });
     this.#setAside = new SetAside({ ...options, members, reading: () => this.#reading() });
-    this.#transactions = new Transactions({ ...options, members });
+    const documents = new WholeDocuments(options);
+    this.#documents = documents;
+    this.#transactions = new Transactions({ ...options, members, documents });
     this.#lanes = new LaneSet({ ...options, members, partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
     const parts = { members, partitions, ledger: () => this.#ledger, lanes: this.#lanes, setAside: this.#setAside };
@@ -112,6 +116,7 @@ export class Feed {
       ...options,
       ...parts,
       source: this.name,
+      documents,
       transactions: this.#transactions,
       standings: this.#standings,
       // Once a message is done nobody looks at its bytes any more; what a program was handed is its own.
@@ -131,6 +136,11 @@ export class Feed {
 
   get lost(): PositionLostError | undefined {
     return this.#lost;
+  }
+
+  /** Why events wait for documents that they are to carry; undefined while they do not. */
+  get withoutDocuments(): string | undefined {
+    return this.#documents.trouble;
   }
 
   /** Known once it has started. */
@@ -169,6 +179,8 @@ export class Feed {
     const identity = await source.connect(stop);
     this.#identity = identity;
     await refuseTimeSeries({ source, members: this.#members, log }, stop);
+    const configs = this.members.map(({ route }) => route.config);
+    refuseImages(this.name, identity.serverVersion, configs);
     this.#warnOfOldServer();
     this.#collated = await this.#collatedNamespaces(stop);
     try {

@@ -22,6 +22,7 @@ import type { Members } from './members.ts';
 import type { SetAside } from './set-aside.ts';
 import type { Standings } from './standings.ts';
 import type { Transactions } from './transactions.ts';
+import type { WholeDocuments } from './whole-documents.ts';
 
 export interface SequenceOptions {
   /** The source's name. */
@@ -30,6 +31,7 @@ export interface SequenceOptions {
   readonly partitions: number;
   readonly budget: ByteBudget;
   readonly pool: WorkerPool;
+  readonly documents: WholeDocuments;
   readonly meter: SourceMeter;
   readonly log: Log;
   /** The one that counts now. */
@@ -70,9 +72,9 @@ export class Sequence {
   }
 
   take(batch: RawBatch, job: JobOptions): void {
-    const { pool, budget, touch } = this.#o;
+    const { documents, budget, touch } = this.#o;
     const readAt = performance.now();
-    const encoded = pool.encode(batch, job);
+    const encoded = documents.encode(batch, job, this.#halt.signal);
     this.#next(async (before) => {
       const results = await encoded;
       const encodedAt = performance.now();

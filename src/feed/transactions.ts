@@ -17,17 +17,18 @@ import type { Log } from '../observe/log.ts';
 import type { Ts } from '../source/position.ts';
 import type { RawBatch, Source } from '../source/source.ts';
 import { hidesFields } from '../worker/craft.ts';
-import type { JobOptions, WorkerPool } from '../worker/pool.ts';
+import type { JobOptions } from '../worker/pool.ts';
 import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';
 import type { Members } from './members.ts';
+import type { WholeDocuments } from './whole-documents.ts';
 import type { Checkpoints } from './route.ts';
 
 export interface TransactionsOptions {
   readonly source: Source;
   readonly config: SourceConfig;
   readonly members: Members;
-  readonly pool: WorkerPool;
+  readonly documents: WholeDocuments;
   readonly checkpoints: Checkpoints;
   readonly log: Log;
 }
@@ -57,7 +58,7 @@ export class Transactions {
 
   /** Throws `PositionLostError` where a part is gone that should be there, and the policy is to stop. */
   async deliver({ commit, batch, job, torn, deliver }: Committed, stop: AbortSignal): Promise<void> {
-    const { source, pool } = this.#o;
+    const { source, documents } = this.#o;
     const { history } = source;
     if (!history) throw new Error('a transaction in parts from a source without an oplog');
     const walk = await walkBack(history, commit.previous, stop);
@@ -72,7 +73,7 @@ export class Transactions {
         await this.budget.room(stop);
         stop.throwIfAborted();
         const whole = { ...job, piece: { ...piece, ...(tally && { tally }) } };
-        for (const result of await pool.encode({ bytes, entries: 1, last: commit.at }, whole)) {
+        for (const result of await documents.encode({ bytes, entries: 1, last: commit.at }, whole, stop)) {
           stop.throwIfAborted();
           tally = result.tally ?? tally;
           deliver(result);

@@ -22,7 +22,7 @@ export function workerPlan(
 }
 
 export function subscriptionPlan({ sinks }: Pick<Config, 'sinks'>, subscription: SubscriptionConfig): SubscriptionPlan {
-  const { name, namespaces, operations, expanded, transactions, format, batch, to, compression, ...asked } =
+  const { name, namespaces, operations, expanded, images, transactions, format, batch, to, compression, ...asked } =
     subscription;
   const sink = 'sink' in to ? sinks.find((one) => one.name === to.sink) : undefined;
   return {
@@ -30,6 +30,7 @@ export function subscriptionPlan({ sinks }: Pick<Config, 'sinks'>, subscription:
     namespaces,
     operations,
     expanded,
+    images,
     transactions,
     format,
     maxEvents: batch.maxEvents,

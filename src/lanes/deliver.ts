@@ -81,8 +81,9 @@ export function deliver(
   const pending = new Uint32Array(subscriptions);
   for (let r = start.records; r < end.records; r++) {
     const at = r * RECORD_FIELDS;
-    // A gate is no message: nothing is ever confirmed of it.
-    if (records[at + Field.type] !== GATE) pending[Math.floor(records[at + Field.lane]! / partitions)]! += 1;
+    // A gate is no message: nothing is ever confirmed of it. What a wall stands for is never done.
+    const isWall = result.walls?.has(records[at + Field.offset]!) ?? false;
+    if (records[at + Field.type] !== GATE || isWall) pending[Math.floor(records[at + Field.lane]! / partitions)]! += 1;
   }
   for (let p = start.parked; p < end.parked; p++) pending[result.parked[p]!.subscription]! += 1;
   for (let s = 0; s < subscriptions; s++) if (!has(s)) pending[s] = 0;
@@ -95,7 +96,7 @@ export function deliver(
     bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
     routingKeys,
     headers,
-    gates: result.gates.map((arrivals) => new Gate(arrivals)),
+    gates: result.gates.map((arrivals, number) => new Gate(arrivals, result.walls?.get(number))),
   };
   for (let from = start.records; from < end.records;) {
     const number = records[from * RECORD_FIELDS + Field.lane]!;

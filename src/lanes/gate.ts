@@ -6,14 +6,20 @@
  * A command lies between two gates. The first counts every lane that may hold something older; the second counts only the
  * command's own, which arrives when the command is confirmed. All lanes meet their gates in one and the same order, so that no
  * two can wait for each other.
+ *
+ * One that is a wall never opens: what comes behind it in its lane may not be delivered without what is missing there.
  */
 export class Gate {
   #missing: number;
   #waiting: (() => void)[] = [];
 
+  /** Why it never opens; undefined where it does. */
+  readonly wall: string | undefined;
+
   /** `arrivals`: how many open it. */
-  constructor(arrivals: number) {
+  constructor(arrivals: number, wall?: string) {
     this.#missing = arrivals;
+    this.wall = wall;
   }
 
   get open(): boolean {

@@ -257,7 +257,10 @@ export class Lane {
         // Whatever held the lane, it does not now.
         if (this.#state === 'open') this.#setHold(undefined);
       }
-      if (!gate.open) return;
+      if (!gate.open) {
+        if (gate.wall !== undefined && this.#state === 'open') this.#setHold({ reason: 'no-image', detail: gate.wall });
+        return;
+      }
       this.#arrived = false;
       this.#intake.passGate();
     }

@@ -98,6 +98,8 @@ export const HOLD_REASONS = [
   'blocked',
   'disconnected',
   'confirm-timeout',
+  /** An event lacks a document that it may not be delivered without. */
+  'no-image',
 ] as const;
 
 export type HoldReason = (typeof HOLD_REASONS)[number];

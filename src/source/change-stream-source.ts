@@ -50,6 +50,7 @@ export class ChangeStreamSource implements Source {
   readonly name: string;
   /** Transactions come whole. */
   readonly history = undefined;
+  readonly documents = undefined;
   readonly #o: ChangeStreamSourceOptions;
   readonly #awaitMs: number;
   readonly #reader: MemberReader;

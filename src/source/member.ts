@@ -47,7 +47,7 @@ export class Member {
         directConnection: true,
         socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
         serverSelectionTimeoutMS: ioTimeoutMs,
-        maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
+        maxPoolSize: 8, // the tail, the monitor beside it, a killCursors, one to spare, and four that read documents
         retryReads: false,
       }),
     );

@@ -11,6 +11,8 @@ import type { Log } from '../observe/log.ts';
 import { BatchSize } from './batch-size.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { collatedNamespaces } from './collations.ts';
+import { findDocuments } from './documents.ts';
+import type { DocumentReader } from './documents.ts';
 import { refusal } from './failures.ts';
 import type { Hello } from './hello.ts';
 import { findEntry, findPrevious } from './history.ts';
@@ -26,6 +28,7 @@ import type { OpTime, ResumePoint } from './position.ts';
 import { QuietStretch } from './quiet.ts';
 import type { Reply } from './reply.ts';
 import type { RawBatch, Source, SourceIdentity, SourceState, SourceWindow } from './source.ts';
+import { versionNumber } from './server-version.ts';
 import { timeSeriesNamespaces } from './time-series.ts';
 import { SpareBuffers } from '../worker/spare-buffers.ts';
 
@@ -59,6 +62,8 @@ export class OplogSource implements Source {
   readonly #batchSize = new BatchSize();
   readonly #buffers = new SpareBuffers(SPARE_BYTES);
   #warned = false;
+  /** The server's. */
+  #version = 0;
 
   constructor(options: OplogSourceOptions) {
     const { config, budget, awaitMs = 1_000, filter, filterFor, log } = options;
@@ -139,6 +144,16 @@ export class OplogSource implements Source {
     return {
       entry: (at, stop) => this.#lookUp(findEntry, at, stop),
       previous: (at, stop) => this.#lookUp(findPrevious, at, stop),
+    };
+  }
+
+  get documents(): DocumentReader {
+    return {
+      find: async (wanted, stop) =>
+        this.#reader.withMember(
+          async (member, signal) => findDocuments({ member, version: this.#version }, wanted, signal),
+          stop,
+        ),
     };
   }
 
@@ -235,11 +250,9 @@ export class OplogSource implements Source {
         'The replica set is told apart by its name only: its id may not be read. Grant find on local.system.replset.',
       );
     }
-    return {
-      replicaSetId: replicaSetId ?? `name:${setName}`,
-      setName,
-      serverVersion: await member.serverVersion(signal),
-    };
+    const serverVersion = await member.serverVersion(signal);
+    this.#version = versionNumber(serverVersion);
+    return { replicaSetId: replicaSetId ?? `name:${setName}`, setName, serverVersion };
   }
 }
 

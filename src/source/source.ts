@@ -1,5 +1,6 @@
 /** What a source gives the engine, whatever it reads from. */
 import type { Start, SubscriptionConfig } from '../config/config.ts';
+import type { DocumentReader } from './documents.ts';
 import type { OplogHistory } from './history.ts';
 import type { OpTime, ResumePoint } from './position.ts';
 
@@ -85,6 +86,8 @@ export interface Source {
   readonly downFor: string | undefined;
   /** Single entries by position; undefined where what is read is no oplog, and transactions come whole. */
   readonly history: OplogHistory | undefined;
+  /** Whole documents for events; undefined where they come with what is read. */
+  readonly documents: DocumentReader | undefined;
   /** `performance.now()` of the newest reply, an empty one too. */
   readonly lastReplyAt: number | undefined;
   close(): Promise<void>;

@@ -3,7 +3,7 @@
  * must not be the first to notice. Writes without looking for room, see `json-text.ts`; only block copies have to be told.
  */
 import { BsonType, checkDocument, checkValue, encodeText, nameEnd, readInt32, valueEnd } from './bson.ts';
-import { putEventId } from './event.ts';
+import { NULL_DOCUMENT, putEventId } from './event.ts';
 import type { EventView } from './event.ts';
 import { putUnsigned } from './json-text.ts';
 import { put, wordsOf } from './output.ts';
@@ -45,6 +45,9 @@ const names = {
   collectionUUID: elementWords(BsonType.binary, 'collectionUUID'),
   wallTime: elementWords(BsonType.date, 'wallTime'),
   fullDocument: elementWords(BsonType.document, 'fullDocument'),
+  fullDocumentNull: elementWords(BsonType.null, 'fullDocument'),
+  fullDocumentTime: elementWords(BsonType.timestamp, 'fullDocumentTime'),
+  fullDocumentBeforeChange: elementWords(BsonType.document, 'fullDocumentBeforeChange'),
   documentKey: elementWords(BsonType.document, 'documentKey'),
   updateDescription: elementWords(BsonType.document, 'updateDescription'),
   updatedFields: elementWords(BsonType.document, 'updatedFields'),
@@ -103,7 +106,11 @@ export function putBsonEvent(out: Output, pos: number, event: EventView): number
   }
   if (event.wall >= 0) pos = copy(out, put(out, pos, names.wallTime), bytes, event.wall, event.wall + 8);
   if (event.fullDocument >= 0) {
-    pos = putRaw(out, put(out, pos, names.fullDocument), bytes, event.fullDocument, limit);
+    pos = putRaw(out, put(out, pos, names.fullDocument), bytes, event.fullDocument, event.fullDocumentLimit);
+  } else if (event.fullDocument === NULL_DOCUMENT) pos = put(out, pos, names.fullDocumentNull);
+  if (event.lookedUpSeconds >= 0) {
+    pos = putInt32Bytes(out, put(out, pos, names.fullDocumentTime), event.lookedUpIncrement);
+    pos = putInt32Bytes(out, pos, event.lookedUpSeconds);
   }
   pos = put(out, pos, nsElement(event.route));
   pos = put(out, pos, names.documentKey);
@@ -116,6 +123,9 @@ export function putBsonEvent(out: Output, pos: number, event: EventView): number
     pos = close(out, key, pos);
   } else pos = close(out, pos, pos + 4);
   if (event.crud === Crud.update) pos = putUpdate(out, pos, event);
+  if (event.before >= 0) {
+    pos = putRaw(out, put(out, pos, names.fullDocumentBeforeChange), bytes, event.before, bytes.length);
+  }
   return close(out, start, pos);
 }
 

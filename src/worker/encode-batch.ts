@@ -16,12 +16,14 @@ import type { Crafted, Crafter } from './craft.ts';
 import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts';
 import { disambiguatedPaths } from './disambiguated-paths.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
-import { EventView } from './event.ts';
+import { EventView, NULL_DOCUMENT } from './event.ts';
+import { Images, missingImage } from './images.ts';
 import { putJsonEvent } from './json-event.ts';
 import { SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
-import { MESSAGE_TYPES } from './protocol.ts';
+import { MESSAGE_TYPES, NOTHING } from './protocol.ts';
 import type { Parked } from './parking.ts';
+import type { ImagesConfig } from '../config/config.ts';
 import type { BatchJob, BatchResult, Seen, TransactionMark, WorkerPlan } from './protocol.ts';
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
@@ -31,7 +33,6 @@ import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
 import { Sampler } from './sampler.ts';
 import { BatchScan } from './scan.ts';
 import { renderTemplate } from './template.ts';
-import type { Template } from './template.ts';
 import { GAVE_UP, Transcoder } from './transcoder.ts';
 
 const idName = encodeText('_id');
@@ -92,6 +93,9 @@ class SourceEncoder {
   #written: (Int32Array | undefined)[] = [];
   /** As long as somebody watches. */
   #sampler: Sampler | undefined;
+  readonly #images = new Images();
+  /** By gate that never opens: why. */
+  #walls = new Map<number, string>();
 
   constructor(router: Router) {
     this.#router = router;
@@ -119,15 +123,22 @@ class SourceEncoder {
     if (scratch.size > KEEP_BYTES) renewScratch();
   }
 
-  #encode(job: BatchJob, started: number): BatchResult {
+  #encode(asked: BatchJob, started: number): BatchResult {
     const router = this.#router;
     const scan = this.#scan;
     this.#batch++;
     this.#records.reset();
     this.#pos = 0;
     this.#events = new Uint32Array(router.subscriptions.length);
-    router.useCollated(job.collated);
-    scan.scan(job);
+    router.useCollated(asked.collated);
+    scan.scan(asked);
+    if (asked.asks) {
+      const { entries } = scan;
+      return { ...NOTHING, entries, questions: this.#images.ask(asked.bytes, scan.rows) };
+    }
+    const job = asked.images ? { ...asked, bytes: this.#images.find(asked.bytes, scan.rows, asked.images) } : asked;
+    if (!asked.images) this.#images.clear();
+    this.#walls = new Map();
     scratch.begin(job.bytes, this.#idPrefix);
     this.#written = router.formUsers.map((users) =>
       users > 1 ? new Int32Array(scan.rows.operationCount * 2) : undefined,
@@ -156,6 +167,7 @@ class SourceEncoder {
       headers: this.#records.headers.length > 0 ? this.#records.headers : undefined,
       parked: scan.parking.records,
       gates: scan.rows.gates,
+      ...(this.#walls.size > 0 && { walls: this.#walls }),
       marks,
       ...(scan.tally && { tally: scan.tally }),
       last: scan.last,
@@ -226,6 +238,10 @@ class SourceEncoder {
     let key = -1;
     let headers = 0;
     try {
+      if (job.images !== undefined && this.#lacks(number, row, subscription)) {
+        this.#wall(job.bytes, lane, row, route);
+        return;
+      }
       let length: number;
       if (crafter === undefined) {
         key = this.#routingKey(job.bytes, row, route, targetNumber, lane);
@@ -265,6 +281,26 @@ class SourceEncoder {
     this.#sampler.offer(job.bytes, operations, row, route, subscription, lane, key, headers, start, shown);
   }
 
+  /** Whether the event may not be delivered without a document that there is not. */
+  #lacks(number: number, row: number, { images }: CompiledSubscription): boolean {
+    if (images === undefined) return false;
+    const { operations } = this.#scan.rows;
+    const type = operations[row + Row.type]!;
+    if (operations[row + Row.document]! >= 0 || type === Crud.insert) return false;
+    if (images.before === 'required' && this.#images.before(number) < 0) return true;
+    return type === Crud.update && images.after === 'required' && this.#images.after(number, images) < 0;
+  }
+
+  /** Nothing goes further in this lane. */
+  #wall(bytes: Uint8Array, lane: number, row: number, route: Route): void {
+    const { rows } = this.#scan;
+    const ts = rows.operations[row + Row.ts]!;
+    const gate = rows.newGate(Number.MAX_SAFE_INTEGER);
+    const at = { seconds: tsSeconds(bytes, ts), increment: tsIncrement(bytes, ts) };
+    this.#walls.set(gate, missingImage(route.ns, at));
+    this.#records.gate(lane, gate, 0);
+  }
+
   /** Undefined when nothing is to be sent. */
   #craft(
     job: BatchJob,
@@ -274,7 +310,7 @@ class SourceEncoder {
     subscription: CompiledSubscription,
     crafter: Crafter,
   ): (Crafted & { kind: 'written' }) | undefined {
-    const view = this.#view(job, row, route, subscription.expanded);
+    const view = this.#view(job, row, route, subscription);
     const to = { out: scratch, pos: this.#pos, limit: subscription.maxRawBytes };
     const crafted = crafter.craft(view, lane % this.#router.partitions, to);
     switch (crafted.kind) {
@@ -307,7 +343,7 @@ class SourceEncoder {
     }
     let end = this.#transcode(job, row, route, subscription);
     if (end === GAVE_UP) {
-      const event = this.#view(job, row, route, subscription.expanded);
+      const event = this.#view(job, row, route, subscription);
       end = writeEvent(event, start, format);
       if (end > scratch.bytes.length - SLACK && end - start <= maxRawBytes) {
         scratch.grow(end, start);
@@ -323,9 +359,10 @@ class SourceEncoder {
   }
 
   /** The fast way; `GAVE_UP` where it is none. */
-  #transcode(job: BatchJob, row: number, route: Route, { format, expanded }: CompiledSubscription): number {
+  #transcode(job: BatchJob, row: number, route: Route, { format, expanded, images }: CompiledSubscription): number {
     const rows = this.#scan.rows.operations;
     if (rows[row + Row.document]! >= 0) return GAVE_UP;
+    if (images !== undefined && rows[row + Row.type] !== Crud.insert) return GAVE_UP;
     const { serverVersion } = job;
     // What it would give up on every time.
     if (rows[row + Row.type] === Crud.update && serverVersion !== undefined) {
@@ -334,7 +371,7 @@ class SourceEncoder {
     return scratch.write(format, this.#pos, rows, row, route, job.wallTime, expanded);
   }
 
-  #view(job: BatchJob, row: number, route: Route, expanded: boolean): EventView {
+  #view(job: BatchJob, row: number, route: Route, { expanded, images }: CompiledSubscription): EventView {
     const rows = this.#scan.rows.operations;
     const bytes = job.bytes;
     const event = (this.#event ??= new EventView(route));
@@ -358,6 +395,10 @@ class SourceEncoder {
     event.wall = job.wallTime ? rows[row + Row.wall]! : -1;
     event.limit = rows[row + Row.last]!;
     event.fullDocument = crud === Crud.insert || crud === Crud.replace ? o : -1;
+    event.fullDocumentLimit = event.limit;
+    event.lookedUpSeconds = -1;
+    event.before = -1;
+    if (images !== undefined && job.images !== undefined) this.#show(event, row / ROW_FIELDS, images, bytes.length);
     event.documentKey = crud === Crud.delete ? o : o2;
     event.idElement = event.documentKey < 0 ? findElement(bytes, o, event.limit, idName) : -1;
     event.lsid = rows[row + Row.lsid]!;
@@ -371,6 +412,19 @@ class SourceEncoder {
       }
     }
     return event;
+  }
+
+  /** The documents that the event is to be shown with. */
+  #show(event: EventView, number: number, images: ImagesConfig, limit: number): void {
+    if (images.before !== 'off') event.before = this.#images.before(number);
+    if (event.crud !== Crud.update || images.after === 'default') return;
+    event.fullDocument = this.#images.after(number, images);
+    event.fullDocumentLimit = limit;
+    if (images.after !== 'updateLookup') return;
+    const at = this.#images.lookedUpAt(event.route.ns);
+    if (event.fullDocument < 0) event.fullDocument = NULL_DOCUMENT;
+    event.lookedUpSeconds = at?.seconds ?? -1;
+    event.lookedUpIncrement = at?.increment ?? 0;
   }
 
   /** The key's place among the batch's keys; -1 when there is none and the event was parked. */
@@ -411,7 +465,7 @@ class SourceEncoder {
     subscription: CompiledSubscription,
     partition: number,
   ): number {
-    const rendered = this.#render(subscription.template, bytes, row, route, partition);
+    const rendered = this.#render(subscription, bytes, row, route, partition);
     if ('missing' in rendered) {
       const detail = `{${rendered.missing}} of the routing key is missing, or has no text`;
       this.#park(row, route, subscription, partition, { reason: 'missing-field', detail });
@@ -427,7 +481,7 @@ class SourceEncoder {
   }
 
   #render(
-    template: Template,
+    { template, images }: CompiledSubscription,
     bytes: Uint8Array,
     row: number,
     route: Route,
@@ -436,13 +490,16 @@ class SourceEncoder {
     const { documents, operations: rows } = this.#scan.rows;
     const type = rows[row + Row.type]!;
     const o = rows[row + Row.o]!;
-    const limit = rows[row + Row.last]!;
+    let limit = rows[row + Row.last]!;
     const document = rows[row + Row.document]!;
     let fullDocument = type === Crud.insert || type === Crud.replace ? o : -1;
     let documentKey = type === Crud.delete ? o : rows[row + Row.o2]!;
     if (document >= 0) {
       fullDocument = findDocument(documents, document, limit, fullDocumentName);
       documentKey = findDocument(documents, document, limit, documentKeyName);
+    } else if (type === Crud.update && images !== undefined && images.after !== 'default') {
+      fullDocument = this.#images.after(row / ROW_FIELDS, images);
+      limit = bytes.length;
     }
     return renderTemplate(template, {
       db: route.db,

@@ -9,6 +9,8 @@ import { BEGIN_INDEX, END_INDEX, eventIdTail } from './protocol.ts';
 import type { Route } from './route.ts';
 import { UpdateDescription } from './update.ts';
 
+export const NULL_DOCUMENT = -2;
+
 export class EventView {
   bytes: Uint8Array = new Uint8Array(0);
   /** Of the source, with the colon: "shop:". */
@@ -23,7 +25,15 @@ export class EventView {
   wall = -1;
   /** The first byte that does not belong to the operation. */
   limit = 0;
+  /** `NULL_DOCUMENT`: there is none any more. */
   fullDocument = -1;
+  /** The first byte that does not belong to what `fullDocument` lies in. */
+  fullDocumentLimit = 0;
+  /** When `fullDocument` was looked up, of a document that may be newer than the change; -1: it was not. */
+  lookedUpSeconds = -1;
+  lookedUpIncrement = 0;
+  /** The document before the change. */
+  before = -1;
   documentKey = -1;
   /** For an insert without a key document: where the full document's `_id` element starts. */
   idElement = -1;

@@ -3,7 +3,7 @@
  * `json-text.ts`.
  */
 import { BsonType, nameEnd, readInt32 } from './bson.ts';
-import { putEventId } from './event.ts';
+import { NULL_DOCUMENT, putEventId } from './event.ts';
 import type { EventView } from './event.ts';
 import { putInt32, putInt64, putText } from './json-text.ts';
 import { putDate, putJsonDocument, putJsonValue, putTimestamp } from './json-writer.ts';
@@ -18,6 +18,9 @@ const text = {
   collectionUUID: textWords(',"collectionUUID":'),
   wallTime: textWords(',"wallTime":'),
   fullDocument: textWords(',"fullDocument":'),
+  fullDocumentNull: textWords(',"fullDocument":null'),
+  fullDocumentTime: textWords(',"fullDocumentTime":'),
+  fullDocumentBeforeChange: textWords(',"fullDocumentBeforeChange":'),
   documentKey: textWords(',"documentKey":'),
   documentKeyId: textWords(',"documentKey":{"_id":'),
   documentKeyEmpty: textWords(',"documentKey":{}'),
@@ -62,7 +65,11 @@ export function putJsonEvent(out: Output, pos: number, event: EventView, relaxed
   }
   if (event.wall >= 0) pos = putDate(out, put(out, pos, text.wallTime), bytes, event.wall, relaxed);
   if (event.fullDocument >= 0) {
-    pos = putJsonDocument(out, put(out, pos, text.fullDocument), bytes, event.fullDocument, limit, relaxed);
+    const { fullDocument, fullDocumentLimit } = event;
+    pos = putJsonDocument(out, put(out, pos, text.fullDocument), bytes, fullDocument, fullDocumentLimit, relaxed);
+  } else if (event.fullDocument === NULL_DOCUMENT) pos = put(out, pos, text.fullDocumentNull);
+  if (event.lookedUpSeconds >= 0) {
+    pos = putTimestamp(out, put(out, pos, text.fullDocumentTime), event.lookedUpSeconds, event.lookedUpIncrement);
   }
   pos = put(out, pos, nsText(event.route));
   if (event.documentKey >= 0) {
@@ -74,6 +81,16 @@ export function putJsonEvent(out: Output, pos: number, event: EventView, relaxed
     to[pos++] = 0x7d;
   } else pos = put(out, pos, text.documentKeyEmpty);
   if (event.crud === Crud.update) pos = putUpdate(out, pos, event, relaxed);
+  if (event.before >= 0) {
+    pos = putJsonDocument(
+      out,
+      put(out, pos, text.fullDocumentBeforeChange),
+      bytes,
+      event.before,
+      bytes.length,
+      relaxed,
+    );
+  }
   to[pos] = 0x7d;
   return pos + 1;
 }

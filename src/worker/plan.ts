@@ -25,6 +25,8 @@ export class SharedPlan {
   readonly handle: PlanHandle;
   /** Of smaller batches main makes the messages itself. */
   readonly quickBytes: number;
+  /** Events carry documents that are not in their entries. */
+  readonly wantsImages: boolean;
 
   constructor(plan: WorkerPlan) {
     const bytes = serialize(plan);
@@ -32,6 +34,7 @@ export class SharedPlan {
     new Uint8Array(memory).set(bytes, 1);
     this.plan = plan;
     this.handle = { number: plans++, memory };
+    this.wantsImages = plan.source.subscriptions.some(({ images }) => images !== undefined);
     this.quickBytes = isQuick(plan) ? QUICK_BYTES / plan.source.subscriptions.length : 0;
   }
 

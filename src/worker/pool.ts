@@ -110,12 +110,16 @@ export class WorkerPool {
     return this.#threads.all;
   }
 
-  /** One result, or several in order where the batch had to be cut. Rejects only once the pool is closed. */
-  async encode(batch: RawBatch, options: JobOptions): Promise<readonly BatchResult[]> {
+  /** Of the whole batch, or of these entries; one result, or several in order where it had to be cut. Rejects only once the pool is closed. */
+  async encode(
+    batch: RawBatch,
+    options: JobOptions,
+    range?: { readonly from: number; readonly to: number },
+  ): Promise<readonly BatchResult[]> {
     const started = { at: performance.now() };
     this.#startedAt.add(started);
     try {
-      const job = { ...options, bytes: batch.bytes };
+      const job = { ...options, bytes: batch.bytes, ...(range && { range }) };
       const here = this.#quick && batch.bytes.byteLength < job.plan.quickBytes && job.piece === undefined;
       const result = here ? this.#encodeHere(job) : undefined;
       if (result) return [result];
@@ -125,7 +129,8 @@ export class WorkerPool {
           const result = await this.#try(job, this.#deadlineMs);
           if (result) return [result];
         }
-        if (await this.#well(job)) return await this.#bisect(job, 0, batch.entries);
+        const { from, to } = range ?? { from: 0, to: batch.entries };
+        if (await this.#well(job)) return await this.#bisect(job, from, to);
         await sleep(backoff.next(), this.#closing.signal);
       }
     } finally {
@@ -189,7 +194,7 @@ export class WorkerPool {
 
   /** Whether workers can do anything at all: where not even an empty batch comes back, no entry is to blame. */
   async #well(job: PoolJob): Promise<boolean> {
-    const { range: _, ...whole } = job;
+    const { range: _range, images: _images, ...whole } = job;
     const answer = await this.#try({ ...whole, bytes: EMPTY_BATCH }, this.#deadlineMs);
     if (!answer)
       this.#log.error(

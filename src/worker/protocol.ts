@@ -3,9 +3,9 @@
  * class and code). A job holds all there is to know, so that any worker takes any batch.
  */
 import { DATA_OPERATIONS, DDL_OPERATIONS } from '../config/operations.ts';
-import type { CloudEventsConfig, FieldsConfig, Format, MaskConfig, Operation } from '../config/config.ts';
+import type { CloudEventsConfig, FieldsConfig, Format, ImagesConfig, MaskConfig, Operation } from '../config/config.ts';
 import type { WhereConfig } from '../config/where.ts';
-import type { OpTime } from '../source/position.ts';
+import type { OpTime, Ts } from '../source/position.ts';
 import type { PlanHandle } from './plan.ts';
 
 /** What is to become of a source's batches. */
@@ -29,6 +29,8 @@ export interface SubscriptionPlan {
   readonly operations: readonly Operation[];
   /** Events show what `showExpandedEvents` adds. */
   readonly expanded: boolean;
+  /** Left out where no more is asked for than the entry has. */
+  readonly images?: ImagesConfig | undefined;
   /** Whether `transactionBegin` and `transactionEnd` go with its transactions. */
   readonly transactions: boolean;
   readonly format: Format;
@@ -82,6 +84,39 @@ export interface BatchJob {
   readonly piece?: TransactionPiece;
   /** What those who watch want to see; left out while nobody does. */
   readonly watches?: readonly Watch[];
+  /** Nothing is to be made of it: only which documents it takes is asked. */
+  readonly asks?: true;
+  /** Documents that were asked for; they lie behind the batch, in the same `bytes`. */
+  readonly images?: readonly ImageSection[];
+}
+
+/** Documents that lie one behind the other as the server sent them: BSON arrays, `from` … `to - 1`. */
+export interface ImageSection {
+  readonly from: number;
+  readonly to: number;
+  /** Of one collection, read at this time; left out: records of `config.system.preimages`. */
+  readonly lookup?: { readonly ns: string; readonly uuid: Uint8Array | undefined; readonly at: Ts };
+}
+
+/** Which documents the events of a batch take. */
+export interface Questions {
+  readonly lookups: readonly Lookup[];
+  /** `_id`s of `config.system.preimages`; undefined where there are none. */
+  readonly preImages: Ids | undefined;
+}
+
+interface Ids {
+  /** A BSON array, each once. */
+  readonly ids: Uint8Array;
+  readonly count: number;
+}
+
+/** Documents of one collection. */
+export interface Lookup extends Ids {
+  readonly db: string;
+  readonly coll: string;
+  /** The collection's UUID, where the entry names it; another one of that name is not meant. */
+  readonly uuid: Uint8Array | undefined;
 }
 
 /** What one who watches wants to see. A list that is left out: all there are. */
@@ -159,6 +194,10 @@ export interface BatchResult {
   readonly parked: readonly ParkedEvent[];
   /** By the number that a gate record names: how many counted arrivals open it. */
   readonly gates: readonly number[];
+  /** By such a number: why that gate never opens. Left out where all do. */
+  readonly walls?: ReadonlyMap<number, string> | undefined;
+  /** Of a job that asks. */
+  readonly questions?: Questions | undefined;
   /** What transactions do in this batch beyond a single entry, in oplog order. */
   readonly marks: readonly TransactionMark[];
   /** Of a piece, for the next one. */

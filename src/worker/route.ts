@@ -3,7 +3,7 @@
  * is kept under the namespace's bytes, in a table of fixed size, so that a million collections cost time, not memory.
  */
 import type { BatchJob, SourcePlan, WorkerPlan } from './protocol.ts';
-import type { DdlOperation, Operation } from '../config/config.ts';
+import type { DdlOperation, ImagesConfig, Operation } from '../config/config.ts';
 import { copyBytes, decodeText, encodeText, readInt32 } from './bson.ts';
 import { hashNamespace, toPartition } from './partition.ts';
 import { surelyFits } from './compress.ts';
@@ -23,10 +23,11 @@ export interface CompiledSubscription {
   readonly operations: ReadonlySet<Operation>;
   /** Events show what `showExpandedEvents` adds. */
   readonly expanded: boolean;
+  readonly images: ImagesConfig | undefined;
   readonly transactions: boolean;
   /** 0 json, 1 json-canonical, 2 bson. */
   readonly format: number;
-  /** Subscriptions of the same form get the same bytes of an event: by format, the expanded ones after the others; -1 for crafted ones. */
+  /** Subscriptions of the same form get the same bytes of an event: by format, the expanded ones after the others; -1 for crafted ones, and with whole documents. */
   readonly form: number;
   readonly maxEvents: number;
   readonly maxBytes: number;
@@ -123,9 +124,13 @@ export class Router {
         namespaces: subscription.namespaces,
         operations,
         expanded: subscription.expanded,
+        images: subscription.images,
         transactions: subscription.transactions,
         format,
-        form: crafter === undefined ? format + (subscription.expanded ? FORMATS.length : 0) : -1,
+        form:
+          crafter === undefined && subscription.images === undefined
+            ? format + (subscription.expanded ? FORMATS.length : 0)
+            : -1,
         maxEvents: subscription.maxEvents,
         maxBytes: Math.min(subscription.maxBytes, fits),
         maxMessageBytes,

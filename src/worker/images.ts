@@ -1,0 +1,311 @@
+/**
+ * Whole documents for events that are to carry them: which ones the operations of a batch take (`ask`), and, once main has them, where
+ * they lie (`find`). A document after an update is what was looked up, or the pre-image with the update applied to it.
+ * Invariant: what main sends lies behind the batch in the same bytes, and what is made of it behind that: a place is an offset.
+ */
+import {
+  BsonType,
+  MalformedBson,
+  documentLast,
+  encodeText,
+  findElement,
+  latin1Text,
+  malformed,
+  nameEnd,
+  readInt32,
+  valueEnd,
+} from './bson.ts';
+import { Documents, applyUpdate } from './apply-diff.ts';
+import { Crud } from './crud.ts';
+import { formatTs } from '../source/position.ts';
+import type { ImagesConfig } from '../config/config.ts';
+import type { ImageSection, Lookup, Questions } from './protocol.ts';
+import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
+import type { Rows } from './rows.ts';
+
+const idName = encodeText('_id');
+const preImageName = encodeText('preImage');
+const nsUUIDName = encodeText('nsUUID');
+const tsName = encodeText('ts');
+const applyOpsIndexName = encodeText('applyOpsIndex');
+
+/** What an operation is to be shown with. */
+const Need = { lookup: 1, before: 2, after: 4 } as const;
+
+/** There is no such document. */
+const NO_DOCUMENT = -1;
+/** The update cannot be applied to the document before it. */
+const DAMAGED = -3;
+
+export class Images {
+  /** By operation: what somebody needs. */
+  #needs = new Uint8Array(0);
+  /** By operation: places, or -1. */
+  #before = new Int32Array(0);
+  #after = new Int32Array(0);
+  #lookedUp = new Int32Array(0);
+  /** By namespace: when it was looked at. */
+  #lookedUpAt = new Map<string, { readonly seconds: number; readonly increment: number }>();
+
+  /** Undefined where the batch needs none. */
+  ask(bytes: Uint8Array, rows: Rows): Questions | undefined {
+    this.#look(rows);
+    const lookups = new Map<string, Asked>();
+    const preImages = new Documents();
+    const preImagesStart = preImages.begin();
+    let count = 0;
+    for (let number = 0; number < rows.operationCount; number++) {
+      const need = this.#needs[number]!;
+      const row = number * ROW_FIELDS;
+      if ((need & Need.lookup) !== 0) this.#askFor(bytes, rows, row, lookups);
+      if ((need & (Need.before | Need.after)) !== 0 && rows.operations[row + Row.ui]! >= 0) {
+        putPreImageId(preImages, count++, bytes, rows.operations, row);
+      }
+    }
+    if (lookups.size + count === 0) return undefined;
+    preImages.end(preImagesStart);
+    return {
+      lookups: [...lookups.values()].map(({ lookup, ids, start }): Lookup => {
+        ids.end(start);
+        return { ...lookup, ids: ids.bytes.slice(0, ids.length), count: lookup.count };
+      }),
+      preImages: count === 0 ? undefined : { ids: preImages.bytes.slice(0, preImages.length), count },
+    };
+  }
+
+  /** `bytes`, and behind them what was made of what lies there; the places of all are known then. */
+  find(bytes: Uint8Array, rows: Rows, sections: readonly ImageSection[]): Uint8Array {
+    this.#look(rows);
+    const { operations, operationCount } = rows;
+    this.#before = new Int32Array(operationCount).fill(NO_DOCUMENT);
+    this.#after = new Int32Array(operationCount).fill(NO_DOCUMENT);
+    this.#lookedUp = new Int32Array(operationCount).fill(NO_DOCUMENT);
+    this.#lookedUpAt = new Map();
+    const found = this.#index(bytes, sections);
+    const made = new Documents();
+    for (let number = 0; number < operationCount; number++) {
+      const need = this.#needs[number]!;
+      if (need === 0) continue;
+      const row = number * ROW_FIELDS;
+      if ((need & Need.lookup) !== 0) {
+        const key = lookupKey(bytes, rows, row);
+        this.#lookedUp[number] = (key === undefined ? undefined : found.get(key)) ?? NO_DOCUMENT;
+      }
+      if ((need & (Need.before | Need.after)) === 0 || operations[row + Row.ui]! < 0) continue;
+      const before = found.get(preImageKey(bytes, operations, row)) ?? NO_DOCUMENT;
+      this.#before[number] = before;
+      if (before < 0 || (need & Need.after) === 0) continue;
+      const places = {
+        before,
+        beforeLimit: bytes.length,
+        o: operations[row + Row.o]!,
+        limit: operations[row + Row.last]!,
+      };
+      this.#after[number] = applied(made, bytes, places);
+    }
+    if (made.length === 0) return bytes;
+    const all = new Uint8Array(bytes.length + made.length);
+    all.set(bytes);
+    all.set(made.bytes.subarray(0, made.length), bytes.length);
+    return all;
+  }
+
+  /** No documents came with the batch: events go without. */
+  clear(): void {
+    this.#before = new Int32Array(0);
+    this.#after = this.#before;
+    this.#lookedUp = this.#before;
+    this.#lookedUpAt = new Map();
+  }
+
+  /** Where the document after an update lies; negative where there is none. Throws `MalformedBson` where it could not be made. */
+  after(number: number, images: ImagesConfig): number {
+    const place = (images.after === 'updateLookup' ? this.#lookedUp : this.#after)[number] ?? NO_DOCUMENT;
+    return place === DAMAGED ? malformed('an update that cannot be applied to the document before it') : place;
+  }
+
+  /** Where the document before the change lies; negative where there is none. */
+  before(number: number): number {
+    return this.#before[number] ?? NO_DOCUMENT;
+  }
+
+  /** When the namespace's documents were looked at; undefined where none were. */
+  lookedUpAt(ns: string): { readonly seconds: number; readonly increment: number } | undefined {
+    return this.#lookedUpAt.get(ns);
+  }
+
+  #look(rows: Rows): void {
+    const { deliveries, deliveryCount, operations, operationCount, routes } = rows;
+    const needs = new Uint8Array(operationCount);
+    for (let k = 0; k < deliveryCount; k++) {
+      const delivery = k * DELIVERY_FIELDS;
+      const number = deliveries[delivery + 1]!;
+      if (number < 0) continue;
+      const row = number * ROW_FIELDS;
+      if (operations[row + Row.document]! >= 0) continue;
+      const type = operations[row + Row.type]!;
+      const target = routes[operations[row + Row.route]!]!.targets[type]![deliveries[delivery + 2]!]!;
+      const { images } = target.subscription;
+      if (images !== undefined) needs[number]! |= needOf(images, type);
+    }
+    this.#needs = needs;
+  }
+
+  #askFor(bytes: Uint8Array, rows: Rows, row: number, lookups: Map<string, Asked>): void {
+    const id = idOf(bytes, rows.operations, row);
+    if (id === undefined) return;
+    const route = rows.routes[rows.operations[row + Row.route]!]!;
+    const uuid = uuidOf(bytes, rows.operations, row);
+    const place = placeOf(route.ns, uuid);
+    let asked = lookups.get(place);
+    if (asked === undefined) {
+      const ids = new Documents();
+      const lookup = {
+        db: route.db,
+        coll: route.coll,
+        uuid: uuid === '' ? undefined : Buffer.from(uuid, 'latin1'),
+        count: 0,
+      };
+      asked = { lookup, ids, start: ids.begin(), known: new Set() };
+      lookups.set(place, asked);
+    }
+    const text = latin1Text(bytes, id.value, id.end);
+    const key = `${id.type} ${text}`;
+    if (asked.known.has(key)) return;
+    asked.known.add(key);
+    putName(asked.ids, id.type, asked.lookup.count++);
+    asked.ids.copy(bytes, id.value, id.end);
+  }
+
+  /** Places by `lookupKey` and `preImageKey`. */
+  #index(bytes: Uint8Array, sections: readonly ImageSection[]): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const { from, to, lookup } of sections) {
+      const place = lookup && placeOf(lookup.ns, lookup.uuid ? latin1Text(lookup.uuid, 0, lookup.uuid.length) : '');
+      if (lookup) this.#lookedUpAt.set(lookup.ns, lookup.at);
+      const last = documentLast(bytes, from, to);
+      for (let at = from + 4; at < last;) {
+        const value = nameEnd(bytes, at + 1);
+        const end = valueEnd(bytes, bytes[at]!, value, last);
+        if (place !== undefined) {
+          const id = elementOf(bytes, value, end, idName);
+          if (id) found.set(`${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`, value);
+        } else readPreImage(bytes, value, end, found);
+        at = end;
+      }
+    }
+    return found;
+  }
+}
+
+/** Its place behind `bytes`. */
+function applied(made: Documents, bytes: Uint8Array, places: Parameters<typeof applyUpdate>[2]): number {
+  const { length } = made;
+  try {
+    return bytes.length + applyUpdate(made, bytes, places);
+  } catch (error) {
+    if (!(error instanceof MalformedBson)) throw error;
+    made.length = length;
+    return DAMAGED;
+  }
+}
+
+interface Asked {
+  readonly lookup: { readonly db: string; readonly coll: string; readonly uuid: Uint8Array | undefined; count: number };
+  readonly ids: Documents;
+  readonly start: number;
+  readonly known: Set<string>;
+}
+
+interface Place {
+  readonly type: number;
+  readonly value: number;
+  readonly end: number;
+}
+
+function needOf({ after, before }: ImagesConfig, type: number): number {
+  if (type === Crud.insert) return 0;
+  const earlier = before === 'off' ? 0 : Need.before;
+  if (type !== Crud.update || after === 'default') return earlier;
+  return earlier | (after === 'updateLookup' ? Need.lookup : Need.after);
+}
+
+function elementOf(bytes: Uint8Array, start: number, limit: number, name: Uint8Array): Place | undefined {
+  const at = findElement(bytes, start, limit, name);
+  if (at < 0) return undefined;
+  const value = nameEnd(bytes, at + 1);
+  const last = documentLast(bytes, start, limit);
+  return { type: bytes[at]!, value, end: valueEnd(bytes, bytes[at]!, value, last) };
+}
+
+/** Of an update: its document's `_id`. */
+function idOf(bytes: Uint8Array, operations: Int32Array, row: number): Place | undefined {
+  return elementOf(bytes, operations[row + Row.o2]!, operations[row + Row.last]!, idName);
+}
+
+/** Of the collection, as Latin-1; '' where the entry has none. */
+function uuidOf(bytes: Uint8Array, operations: Int32Array, row: number): string {
+  const ui = operations[row + Row.ui]!;
+  return ui < 0 ? '' : latin1Text(bytes, ui + 5, ui + 5 + readInt32(bytes, ui));
+}
+
+/** One collection; another that has its name later is another place. */
+function placeOf(ns: string, uuid: string): string {
+  return `${ns}\0${uuid}`;
+}
+
+function lookupKey(bytes: Uint8Array, rows: Rows, row: number): string | undefined {
+  const id = idOf(bytes, rows.operations, row);
+  const { ns } = rows.routes[rows.operations[row + Row.route]!]!;
+  const place = placeOf(ns, uuidOf(bytes, rows.operations, row));
+  return id && `${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`;
+}
+
+function preImageKey(bytes: Uint8Array, operations: Int32Array, row: number): string {
+  const ts = operations[row + Row.ts]!;
+  return `${uuidOf(bytes, operations, row)}${latin1Text(bytes, ts, ts + 8)}${operations[row + Row.index]! >>> 0}`;
+}
+
+/** `{nsUUID, ts, applyOpsIndex}` as an element of an array. */
+function putPreImageId(to: Documents, n: number, bytes: Uint8Array, operations: Int32Array, row: number): void {
+  putName(to, BsonType.document, n);
+  const start = to.begin();
+  const ui = operations[row + Row.ui]!;
+  putElement(to, BsonType.binary, nsUUIDName);
+  to.copy(bytes, ui, ui + 5 + readInt32(bytes, ui));
+  const ts = operations[row + Row.ts]!;
+  putElement(to, BsonType.timestamp, tsName);
+  to.copy(bytes, ts, ts + 8);
+  putElement(to, BsonType.int64, applyOpsIndexName);
+  const index = operations[row + Row.index]! >>> 0;
+  to.copy(Uint8Array.of(index, index >> 8, index >> 16, index >>> 24, 0, 0, 0, 0), 0, 8);
+  to.end(start);
+}
+
+function putName(to: Documents, type: number, n: number): void {
+  putElement(to, type, encodeText(String(n)));
+}
+
+function putElement(to: Documents, type: number, name: Uint8Array): void {
+  to.byte(type);
+  to.copy(name, 0, name.length);
+  to.byte(0);
+}
+
+/** A record of `config.system.preimages`. */
+function readPreImage(bytes: Uint8Array, start: number, limit: number, found: Map<string, number>): void {
+  const id = elementOf(bytes, start, limit, idName);
+  const image = elementOf(bytes, start, limit, preImageName);
+  if (id?.type !== BsonType.document || image?.type !== BsonType.document) return;
+  const uuid = elementOf(bytes, id.value, id.end, nsUUIDName);
+  const ts = elementOf(bytes, id.value, id.end, tsName);
+  const index = elementOf(bytes, id.value, id.end, applyOpsIndexName);
+  if (!uuid || !ts || !index) return;
+  const key = `${latin1Text(bytes, uuid.value + 5, uuid.end)}${latin1Text(bytes, ts.value, ts.end)}`;
+  found.set(`${key}${readInt32(bytes, index.value) >>> 0}`, image.value);
+}
+
+/** Why an event cannot be made, for people. */
+export function missingImage(ns: string, ts: { readonly seconds: number; readonly increment: number }): string {
+  return `MongoDB has no pre-image of the change at ${formatTs(ts)} in ${ns}`;
+}

@@ -1,0 +1,250 @@
+/** Events that carry whole documents, held against the server's own change stream and against the collections. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { MongoClient } from 'mongodb';
+import { EngineFolder, until } from '../harness/engine-process.ts';
+import type { EngineProcess } from '../harness/engine-process.ts';
+import { untilReading } from '../harness/waiting.ts';
+import { Performer } from '../equality/perform.ts';
+import { DATABASES, stepsOf } from '../equality/steps.ts';
+import { Wire } from '../equality/wire.ts';
+import { startMongo } from '../servers/index.ts';
+import type { MongoServer } from '../servers/index.ts';
+
+/** More: `OPERATIONS=50000 SEED=7 npm test -- test/engine/whole-documents.test.ts`. */
+const OPERATIONS = Number(process.env['OPERATIONS'] ?? 1_500);
+const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 1e9));
+const COLLECTIONS = ['c', 'plain', 'with.dots', 'été 日本', 'UPPER', '0'];
+const KEPT = { changeStreamPreAndPostImages: { enabled: true } };
+const SOON_MS = 600_000;
+
+describe('whole documents', () => {
+  let mongo: MongoServer;
+  let client: MongoClient;
+
+  before(async () => {
+    mongo = await startMongo({});
+    client = await MongoClient.connect(mongo.uri);
+  });
+
+  after(async () => {
+    await client?.close();
+    await mongo?.stop();
+  });
+
+  const linesOf = async (place: EngineFolder, file: string): Promise<string[]> => {
+    const text = await readFile(join(place.folder, file), 'utf8').catch(() => '');
+    return text.split('\n').filter((line) => line !== '');
+  };
+
+  /** Each subscription has come as far as a document that is written now. */
+  async function untilAllIsThere(engine: EngineProcess, db: string): Promise<void> {
+    await client.db(db).collection<{ _id: string }>('c').insertOne({ _id: 'the last' });
+    const { operationTime } = await client.db('admin').command({ ping: 1 });
+    const last = operationTime as { t: number; i: number };
+    await until(
+      'everything is delivered',
+      async () =>
+        Object.values((await engine.status()).subscriptions).every(({ watermark }) => {
+          const [t = 0, i = 0] = (watermark ?? '').split(':').map(Number);
+          return t > last.t || (t === last.t && i >= last.i);
+        }),
+      SOON_MS,
+    );
+  }
+
+  const idOf = (line: string): string => /^\{"_id":"[^:]*:([^"]*)"/.exec(line)![1]!;
+  /** But for the source's name. */
+  const byId = (lines: readonly string[]): Map<string, string> =>
+    new Map(lines.map((line) => [idOf(line), line.replace(/^\{"_id":"[^:]*:/, '{"_id":"')]));
+
+  test(`exact ones are what the server's change stream has, byte for byte: ${OPERATIONS} random operations`, async (t) => {
+    t.diagnostic(`SEED=${SEED}`);
+    const exact = { fullDocument: 'required', fullDocumentBeforeChange: 'required' };
+    const namespaces = DATABASES.map((db) => `${db}.*`);
+    const asked = { namespaces, format: 'json-canonical' };
+    await using place = await EngineFolder.create({
+      sources: {
+        oplog: { uri: mongo.uri },
+        stream: { uri: mongo.uri, mode: 'changeStream', changeStream: exact },
+      },
+      subscriptions: [
+        { name: 'ours', source: 'oplog', ...asked, ...exact, to: { file: 'ours' } },
+        { name: 'theirs', source: 'stream', ...asked, to: { file: 'theirs' } },
+      ],
+      pipeline: { partitionBy: [{ namespaces: ['*'], key: 'document' }] },
+    });
+    for (const db of DATABASES) for (const coll of COLLECTIONS) await client.db(db).createCollection(coll, KEPT);
+    const engine = place.start();
+    await untilReading(engine);
+    await using wire = await Wire.open(mongo.uri);
+    const performer = new Performer(wire);
+    for (const step of stepsOf({ seed: SEED, operations: OPERATIONS, ddl: false, large: true })) {
+      // The collections stay, with what was asked of them.
+      if (step.kind !== 'restart' && step.kind !== 'admin') await performer.perform(step);
+    }
+    await untilAllIsThere(engine, DATABASES[0]!);
+    assert.equal(await engine.terminate(), 0);
+    const [ours, theirs] = [byId(await linesOf(place, 'ours')), byId(await linesOf(place, 'theirs'))];
+    t.diagnostic(`${ours.size} events, ${performer.failed} operations were refused by the server`);
+    assert.ok(ours.size > OPERATIONS / 2, `${ours.size} events`);
+    assert.deepEqual([...ours.keys()].toSorted(), [...theirs.keys()].toSorted());
+    let differing = 0;
+    for (const [id, line] of theirs) {
+      if (ours.get(id) === line) continue;
+      differing += 1;
+      if (differing === 1) assert.equal(ours.get(id), line);
+    }
+    assert.equal(differing, 0);
+  });
+
+  const settings = (subscriptions: readonly object[], more: object = {}): object => ({
+    sources: { shop: { uri: mongo.uri } },
+    subscriptions,
+    ...more,
+  });
+
+  interface Event {
+    readonly operationType: string;
+    readonly documentKey: { readonly _id: unknown };
+    readonly clusterTime: Time;
+    readonly fullDocument?: Readonly<Record<string, unknown>> | null;
+    readonly fullDocumentBeforeChange?: Readonly<Record<string, unknown>>;
+    readonly fullDocumentTime?: Time;
+    readonly updateDescription?: { readonly updatedFields: Readonly<Record<string, unknown>> };
+  }
+  interface Time {
+    readonly $timestamp: { readonly t: number; readonly i: number };
+  }
+  const eventsOf = async (place: EngineFolder, file: string): Promise<Event[]> =>
+    (await linesOf(place, file)).map((line) => JSON.parse(line) as Event);
+  const isBefore = ({ $timestamp: a }: Time, { $timestamp: b }: Time): boolean =>
+    a.t < b.t || (a.t === b.t && a.i < b.i);
+
+  test('updateLookup: the document as it is then, never older than its event, null when it is gone', async () => {
+    const db = 'lookup';
+    const documents = client.db(db).collection<{ _id: unknown; n: number; filling?: string }>('c');
+    await using place = await EngineFolder.create(
+      settings([
+        {
+          name: 'all',
+          namespaces: [`${db}.*`],
+          fullDocument: 'updateLookup',
+          where: { any: [{ field: 'fullDocument.n', gte: 0 }, { operation: 'delete' }] },
+          whenUnknown: 'deliver',
+          to: { file: 'all' },
+        },
+        { name: 'plain', namespaces: [`${db}.*`], to: { file: 'plain' }, operations: ['update'] },
+      ]),
+    );
+    const ids = [1, 'one', { '2': 'b', '1': 'a' }, new Date(5), Buffer.from('id'), 1.5];
+    const engine = place.start();
+    await untilReading(engine);
+    await documents.insertMany(ids.map((_id) => ({ _id, n: 0 })));
+    for (let n = 1; n <= 200; n++) await documents.updateMany({}, { $set: { n } });
+    // Large ones: more than is read at a time.
+    await documents.updateMany({}, { $set: { filling: 'x'.repeat(7 * 2 ** 20) } });
+    await documents.updateMany({}, { $set: { n: 201 } });
+    await documents.deleteOne({ _id: 'one' } as never);
+    // Of the same name, and another collection.
+    await client
+      .db(db)
+      .collection('gone')
+      .insertOne({ _id: 1 as never, n: 0 });
+    for (let n = 0; n < 50; n++)
+      await client
+        .db(db)
+        .collection('gone')
+        .updateOne({}, { $inc: { n: 1 } });
+    await client.db(db).collection('gone').drop();
+    await client
+      .db(db)
+      .collection('gone')
+      .insertOne({ _id: 1 as never, other: true });
+    await untilAllIsThere(engine, db);
+    assert.equal(await engine.terminate(), 0);
+
+    const events = await eventsOf(place, 'all');
+    const updates = events.filter(({ operationType }) => operationType === 'update');
+    assert.equal(updates.length, ids.length * 202 + 50);
+    assert.equal((await linesOf(place, 'plain')).length, updates.length);
+    for (const { clusterTime, fullDocument, fullDocumentTime, documentKey, updateDescription } of updates) {
+      assert.ok(fullDocumentTime && !isBefore(fullDocumentTime, clusterTime), JSON.stringify(fullDocumentTime));
+      if (fullDocument === null) continue;
+      assert.deepEqual(fullDocument!['_id'], documentKey._id);
+      assert.equal(fullDocument!['other'], undefined);
+      const { n } = updateDescription!.updatedFields;
+      assert.ok(
+        n === undefined || Number(fullDocument!['n']) >= Number(n),
+        `${String(fullDocument!['n'])} for ${String(n)}`,
+      );
+    }
+    const seen = updates.filter(({ fullDocument }) => fullDocument !== null);
+    assert.ok(seen.length > updates.length / 2, `${seen.length} of ${updates.length} were there`);
+    assert.ok(events.every(({ operationType, fullDocumentTime }) => operationType === 'update' || !fullDocumentTime));
+  });
+
+  test('an event that may not go without its document holds its lane, and goes once it may', async () => {
+    const db = 'required';
+    const wanted = (name: string, images: object): object => ({
+      name,
+      namespaces: [`${db}.*`],
+      ...images,
+      to: { file: name },
+    });
+    const required = { fullDocument: 'required', fullDocumentBeforeChange: 'required' };
+    const available = { fullDocument: 'whenAvailable', fullDocumentBeforeChange: 'whenAvailable' };
+    await using place = await EngineFolder.create(
+      settings([wanted('strict', required), wanted('available', available)], { pipeline: { partitions: 4 } }),
+    );
+    await client.db(db).createCollection('kept', KEPT);
+    const engine = place.start();
+    await untilReading(engine);
+    const of = (name: string) => client.db(db).collection<{ _id: number; n: number }>(name);
+    for (const name of ['kept', 'none']) {
+      await of(name).insertOne({ _id: 1, n: 0 });
+      await of(name).updateOne({ _id: 1 }, { $inc: { n: 1 } });
+      await of(name).replaceOne({ _id: 1 }, { n: 5 });
+      await of(name).deleteOne({ _id: 1 });
+    }
+    await until('it is held', async () => (await engine.ready()).reasons.some((reason) => /no-image/.test(reason)));
+    const { reasons } = await engine.ready();
+    assert.match(
+      reasons.join(),
+      /"strict".*no-image: MongoDB has no pre-image of the change at \d+:\d+ in required\.none/,
+    );
+    await until('the other has it all', async () => (await linesOf(place, 'available')).length === 8);
+    assert.equal(await engine.terminate(), 0);
+    const before = await eventsOf(place, 'strict');
+    // All of the collection that keeps them, and what came before the first change of the other.
+    assert.equal(before.length, 5);
+
+    await place.configure(
+      settings([wanted('strict', available), wanted('available', available)], { pipeline: { partitions: 4 } }),
+    );
+    const again = place.start();
+    await until('it goes on', async () => (await linesOf(place, 'strict')).length >= 8);
+    assert.equal(await again.terminate(), 0);
+    const shown = (events: readonly Event[]): unknown[] =>
+      events.map(({ operationType, fullDocument, fullDocumentBeforeChange }) => [
+        operationType,
+        fullDocument?.['n'],
+        fullDocumentBeforeChange?.['n'],
+      ]);
+    const both = [...shown(await eventsOf(place, 'strict')), ...shown(await eventsOf(place, 'available'))];
+    const expected = [
+      ['insert', 0, undefined],
+      ['update', 1, 0],
+      ['replace', 5, 1],
+      ['delete', undefined, 5],
+      ['insert', 0, undefined],
+      ['update', undefined, undefined],
+      ['replace', 5, undefined],
+      ['delete', undefined, undefined],
+    ];
+    const sorted = (list: readonly unknown[]): string[] => list.map((one) => JSON.stringify(one)).toSorted();
+    assert.deepEqual(sorted(both), sorted([...expected, ...expected]));
+  });
+});
