@@ -13,6 +13,7 @@ import { blockedSink } from './blocked-sink.ts';
 import { OptionFault, wordsOfOptions } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import { idle } from './idle.ts';
+import { images } from './images.ts';
 import { latency } from './latency.ts';
 import { limits } from './limits.ts';
 import { memory } from './memory.ts';
@@ -35,6 +36,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   restart,
   idle,
   watching,
+  images,
 };
 
 const [name, ...rest] = process.argv.slice(2);

@@ -43,6 +43,7 @@ export interface DocumentReader {
 }
 
 const UNAUTHORIZED = 13;
+const NAMESPACE_NOT_FOUND = 26;
 const COLLECTION_UUID_MISMATCH = 361;
 /** The first server that is told which collection is meant. */
 const UUID_SINCE = 600;
@@ -79,7 +80,12 @@ export async function findDocuments(
     }
   } catch (error) {
     const code = codeOf(error);
-    if (code === COLLECTION_UUID_MISMATCH) return { kind: 'found', batches: [], at: notBefore };
+    if (code === COLLECTION_UUID_MISMATCH || code === NAMESPACE_NOT_FOUND)
+      return { kind: 'found', batches: [], at: notBefore };
+    if (code === UNAUTHORIZED && wanted.uuid && version < UUID_SINCE) {
+      // By its UUID takes a right of its own, `useUUID`.
+      return await findDocuments({ member, version }, { ...wanted, uuid: undefined }, signal);
+    }
     if (code === UNAUTHORIZED)
       return { kind: 'refused', reason: error instanceof Error ? error.message : String(error) };
     throw error;
@@ -90,7 +96,8 @@ export async function findDocuments(
 
 function findCommand({ coll, uuid, ids, count, notBefore }: Wanted, version: number): Document {
   return {
-    find: coll,
+    // Older servers find a collection by either.
+    find: uuid && version < UUID_SINCE ? new UUID(uuid) : coll,
     filter: { _id: { $in: exactValues(ids) } },
     // One more than there can be: the cursor is closed with the first reply, if that holds all.
     batchSize: count + 1,

@@ -75,6 +75,8 @@ describe('with the rights that the documentation names', () => {
     readonly granted?: Permissions | undefined;
     readonly declare?: boolean;
     readonly to?: object;
+    /** Of the subscription. */
+    readonly more?: object;
   }
 
   const ORDERS = { exchange: 'changes', queues: [{ name: 'orders' }] };
@@ -86,6 +88,7 @@ describe('with the rights that the documentation names', () => {
     granted,
     declare = true,
     to = ORDERS,
+    more,
   }: Setup): Promise<EngineFolder> {
     await rabbit.ctl(['set_permissions', '-p', '/', 'tailrace', ...(granted ?? ['.*', '.*', '.*'])]);
     const connection = await connect(rabbit.uri);
@@ -101,7 +104,7 @@ describe('with the rights that the documentation names', () => {
     return EngineFolder.create({
       sources: { src: { uri: mongoUri(user), ...source } },
       sinks: { mq: { uri: rabbit.uri.replace('://', `://tailrace:${PASSWORD}@`), declare } },
-      subscriptions: [{ name: 'orders', namespaces: ['shop.*'], to }],
+      subscriptions: [{ name: 'orders', namespaces: ['shop.*'], to, ...more }],
       pipeline: { partitionBy: [{ namespaces: ['shop.*'], key: 'document' }] },
     });
   }
@@ -210,6 +213,29 @@ describe('with the rights that the documentation names', () => {
     const unseen = await delivers({ user: await without(roles[0]!, 3) });
     assert.equal(unseen.length, 1, unseen.join('\n'));
     assert.match(unseen[0]!, unknown);
+  });
+
+  test('whole documents take a right more, and without it the source waits and says so', async () => {
+    const lookup = { fullDocument: 'updateLookup' };
+    await using place = await setUp({ granted: permissions[0], more: lookup });
+    const { stdout } = await place.command('check');
+    assert.match(stdout, /FAULT +subscription orders: .*may not read shop\.names.*: grant it `find` there/);
+    const engine = place.start();
+    await until('it is ready', async () => (await engine.ready()).ok);
+    const documents = root.db('shop').collection<{ _id: number; n?: number }>('orders');
+    await documents.insertOne({ _id: 1 });
+    await documents.updateOne({ _id: 1 }, { $set: { n: 1 } });
+    await until('it says what it may not', async () =>
+      (await engine.ready()).reasons.some((reason) => /may not be read .*not authorized on shop/.test(reason)),
+    );
+    const find = { resource: { db: 'shop', collection: '' }, actions: ['find'] };
+    await root.db('admin').command({ grantPrivilegesToRole: 'tailrace', privileges: [find] });
+    await until('it is delivered', async () => (await countMessages(rabbit.uri, 'orders')) === 2);
+    await until('it is ready again', async () => (await engine.ready()).ok);
+    assert.equal(await engine.terminate(), 0);
+    assert.doesNotMatch((await place.command('check')).stdout, /FAULT/);
+    await root.db('admin').command({ revokePrivilegesFromRole: 'tailrace', privileges: [find] });
+    await documents.drop();
   });
 
   test('without one of the permissions in RabbitMQ it says which', async () => {
