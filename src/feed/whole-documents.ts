@@ -98,9 +98,9 @@ export class WholeDocuments {
           const at = found.kind === 'found' ? found.at : notBefore;
           return { found, lookup: { ns: `${db}.${coll}`, uuid, at } };
         }),
-        ...(preImages
-          ? [this.#find({ ...PRE_IMAGES, ...preImages, notBefore, most }, stop).then((found): Section => ({ found }))]
-          : []),
+        ...preImages.map(async (ids): Promise<Section> => ({
+          found: await this.#find({ ...PRE_IMAGES, ...ids, notBefore, most }, stop),
+        })),
       ]),
     );
     let bytes = 0;

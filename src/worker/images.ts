@@ -15,9 +15,12 @@ import {
   readInt32,
   valueEnd,
 } from './bson.ts';
-import { Documents, applyUpdate } from './apply-diff.ts';
+import { applyUpdate } from './apply-diff.ts';
+import { Documents, putElement } from './documents.ts';
+import { IdLists } from './id-lists.ts';
 import { Crud } from './crud.ts';
-import { formatTs } from '../source/position.ts';
+import { compareTs, formatTs } from '../source/position.ts';
+import type { Ts } from '../source/position.ts';
 import type { ImagesConfig } from '../config/config.ts';
 import type { ImageSection, Lookup, Questions } from './protocol.ts';
 import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
@@ -44,33 +47,27 @@ export class Images {
   #before = new Int32Array(0);
   #after = new Int32Array(0);
   #lookedUp = new Int32Array(0);
-  /** By namespace: when it was looked at. */
-  #lookedUpAt = new Map<string, { readonly seconds: number; readonly increment: number }>();
+  /** By namespace: when it was looked at last. */
+  #lookedUpAt = new Map<string, Ts>();
 
   /** Undefined where the batch needs none. */
   ask(bytes: Uint8Array, rows: Rows): Questions | undefined {
     this.#look(rows);
     const lookups = new Map<string, Asked>();
-    const preImages = new Documents();
-    const preImagesStart = preImages.begin();
-    let count = 0;
+    const preImages = new IdLists();
     for (let number = 0; number < rows.operationCount; number++) {
       const need = this.#needs[number]!;
       const row = number * ROW_FIELDS;
       if ((need & Need.lookup) !== 0) this.#askFor(bytes, rows, row, lookups);
       if ((need & (Need.before | Need.after)) !== 0 && rows.operations[row + Row.ui]! >= 0) {
-        putPreImageId(preImages, count++, bytes, rows.operations, row);
+        putPreImageId(preImages.next(BsonType.document), bytes, rows.operations, row);
       }
     }
-    if (lookups.size + count === 0) return undefined;
-    preImages.end(preImagesStart);
-    return {
-      lookups: [...lookups.values()].map(({ lookup, ids, start }): Lookup => {
-        ids.end(start);
-        return { ...lookup, ids: ids.bytes.slice(0, ids.length), count: lookup.count };
-      }),
-      preImages: count === 0 ? undefined : { ids: preImages.bytes.slice(0, preImages.length), count },
-    };
+    const asked = [...lookups.values()].flatMap(({ place, lists }) =>
+      lists.finish().map((ids) => ({ ...place, ...ids })),
+    );
+    const images = preImages.finish();
+    return asked.length + images.length === 0 ? undefined : { lookups: asked, preImages: images };
   }
 
   /** `bytes`, and behind them what was made of what lies there; the places of all are known then. */
@@ -130,7 +127,7 @@ export class Images {
   }
 
   /** When the namespace's documents were looked at; undefined where none were. */
-  lookedUpAt(ns: string): { readonly seconds: number; readonly increment: number } | undefined {
+  lookedUpAt(ns: string): Ts | undefined {
     return this.#lookedUpAt.get(ns);
   }
 
@@ -159,22 +156,19 @@ export class Images {
     const place = placeOf(route.ns, uuid);
     let asked = lookups.get(place);
     if (asked === undefined) {
-      const ids = new Documents();
-      const lookup = {
-        db: route.db,
-        coll: route.coll,
-        uuid: uuid === '' ? undefined : Buffer.from(uuid, 'latin1'),
-        count: 0,
+      const { db, coll } = route;
+      asked = {
+        place: { db, coll, uuid: uuid === '' ? undefined : Buffer.from(uuid, 'latin1') },
+        lists: new IdLists(),
+        known: new Set(),
       };
-      asked = { lookup, ids, start: ids.begin(), known: new Set() };
       lookups.set(place, asked);
     }
     const text = latin1Text(bytes, id.value, id.end);
     const key = `${id.type} ${text}`;
     if (asked.known.has(key)) return;
     asked.known.add(key);
-    putName(asked.ids, id.type, asked.lookup.count++);
-    asked.ids.copy(bytes, id.value, id.end);
+    asked.lists.next(id.type).copy(bytes, id.value, id.end);
   }
 
   /** Places by `lookupKey` and `preImageKey`. */
@@ -182,7 +176,7 @@ export class Images {
     const found = new Map<string, number>();
     for (const { from, to, lookup } of sections) {
       const place = lookup && placeOf(lookup.ns, lookup.uuid ? latin1Text(lookup.uuid, 0, lookup.uuid.length) : '');
-      if (lookup) this.#lookedUpAt.set(lookup.ns, lookup.at);
+      if (lookup && isLater(lookup.at, this.#lookedUpAt.get(lookup.ns))) this.#lookedUpAt.set(lookup.ns, lookup.at);
       const last = documentLast(bytes, from, to);
       for (let at = from + 4; at < last;) {
         const value = nameEnd(bytes, at + 1);
@@ -210,10 +204,13 @@ function applied(made: Documents, bytes: Uint8Array, places: Parameters<typeof a
   }
 }
 
+function isLater(one: Ts, other: Ts | undefined): boolean {
+  return other === undefined || compareTs(one, other) > 0;
+}
+
 interface Asked {
-  readonly lookup: { readonly db: string; readonly coll: string; readonly uuid: Uint8Array | undefined; count: number };
-  readonly ids: Documents;
-  readonly start: number;
+  readonly place: Pick<Lookup, 'db' | 'coll' | 'uuid'>;
+  readonly lists: IdLists;
   readonly known: Set<string>;
 }
 
@@ -266,9 +263,8 @@ function preImageKey(bytes: Uint8Array, operations: Int32Array, row: number): st
   return `${uuidOf(bytes, operations, row)}${latin1Text(bytes, ts, ts + 8)}${operations[row + Row.index]! >>> 0}`;
 }
 
-/** `{nsUUID, ts, applyOpsIndex}` as an element of an array. */
-function putPreImageId(to: Documents, n: number, bytes: Uint8Array, operations: Int32Array, row: number): void {
-  putName(to, BsonType.document, n);
+/** `{nsUUID, ts, applyOpsIndex}` */
+function putPreImageId(to: Documents, bytes: Uint8Array, operations: Int32Array, row: number): void {
   const start = to.begin();
   const ui = operations[row + Row.ui]!;
   putElement(to, BsonType.binary, nsUUIDName);
@@ -280,16 +276,6 @@ function putPreImageId(to: Documents, n: number, bytes: Uint8Array, operations: 
   const index = operations[row + Row.index]! >>> 0;
   to.copy(Uint8Array.of(index, index >> 8, index >> 16, index >>> 24, 0, 0, 0, 0), 0, 8);
   to.end(start);
-}
-
-function putName(to: Documents, type: number, n: number): void {
-  putElement(to, type, encodeText(String(n)));
-}
-
-function putElement(to: Documents, type: number, name: Uint8Array): void {
-  to.byte(type);
-  to.copy(name, 0, name.length);
-  to.byte(0);
 }
 
 /** A record of `config.system.preimages`. */
@@ -306,6 +292,6 @@ function readPreImage(bytes: Uint8Array, start: number, limit: number, found: Ma
 }
 
 /** Why an event cannot be made, for people. */
-export function missingImage(ns: string, ts: { readonly seconds: number; readonly increment: number }): string {
+export function missingImage(ns: string, ts: Ts): string {
   return `MongoDB has no pre-image of the change at ${formatTs(ts)} in ${ns}`;
 }

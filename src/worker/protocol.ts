@@ -101,17 +101,17 @@ export interface ImageSection {
 /** Which documents the events of a batch take. */
 export interface Questions {
   readonly lookups: readonly Lookup[];
-  /** `_id`s of `config.system.preimages`; undefined where there are none. */
-  readonly preImages: Ids | undefined;
+  /** `_id`s of `config.system.preimages`. */
+  readonly preImages: readonly Ids[];
 }
 
-interface Ids {
+export interface Ids {
   /** A BSON array, each once. */
   readonly ids: Uint8Array;
   readonly count: number;
 }
 
-/** Documents of one collection. */
+/** Documents of one collection, or some of them. */
 export interface Lookup extends Ids {
   readonly db: string;
   readonly coll: string;
