@@ -1,7 +1,7 @@
 /** The source's half of `tailrace check`: is it a replica set, may we read what we need, how far back, and what is in it. */
 import { MongoClient, ReadPreference, Timestamp } from 'mongodb';
 import type { Db, Document } from 'mongodb';
-import type { ChangeStreamConfig, Config, SourceConfig } from '../config/config.ts';
+import type { ChangeStreamConfig, Config, SourceConfig, Start } from '../config/config.ts';
 import { redact, withoutSecrets } from '../config/redact.ts';
 import { sleep } from '../waits.ts';
 import { timeSeriesFault } from '../feed/time-series.ts';
@@ -34,10 +34,13 @@ export async function checkSource(
   {
     config,
     stored,
+    starts = new Map(),
   }: {
     readonly config: Config;
-    /** By subscription; undefined where they are not known. */ readonly stored:
-      ReadonlyMap<string, CheckpointRecord> | undefined;
+    /** By subscription; undefined where they are not known. */
+    readonly stored: ReadonlyMap<string, CheckpointRecord> | undefined;
+    /** By subscription: where it begins where it has no checkpoint, if not where its source says. */
+    readonly starts?: ReadonlyMap<string, Start>;
   },
   findings: Findings,
 ): Promise<void> {
@@ -64,7 +67,7 @@ export async function checkSource(
     await withSource(config, source, async ({ source: opened, budget, stop }) => {
       const identity = await opened.connect(stop);
       const look = { config, of: source, source: opened, identity, budget };
-      if (stored) await checkStarts({ ...look, stored }, findings, stop);
+      if (stored) await checkStarts({ ...look, stored, starts }, findings, stop);
       await checkRouting(look, findings, stop);
     });
   } catch (error) {

@@ -1,6 +1,6 @@
 /** Where each subscription of a source would begin, found out as `run` does it: by its checkpoint, or by `start`, held against the source. */
 import type { CheckpointRecord } from '../checkpoint/record.ts';
-import type { Config, SourceConfig, SubscriptionConfig } from '../config/config.ts';
+import type { Config, SourceConfig, Start, SubscriptionConfig } from '../config/config.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from '../config/routing-hash.ts';
 import { PositionLostError, UserError } from '../errors.ts';
 import { Members } from '../feed/members.ts';
@@ -19,17 +19,19 @@ export interface StartsLook {
   readonly identity: SourceIdentity;
   /** By subscription. */
   readonly stored: ReadonlyMap<string, CheckpointRecord>;
+  /** By subscription, where it is not its source that says. */
+  readonly starts: ReadonlyMap<string, Start>;
 }
 
 export async function checkStarts(look: StartsLook, findings: Findings, stop: AbortSignal): Promise<void> {
-  const { config, of, source, identity, stored } = look;
+  const { config, of, source, identity, stored, starts: own } = look;
   const said = new Set<string>();
   for (const subscription of config.subscriptions) {
     if (subscription.source !== of.name) continue;
     const starts = new Starts({
       source,
       config: of,
-      members: new Members([routeOf(subscription, config)]),
+      members: new Members([routeOf(subscription, { config, start: own.get(subscription.name) })]),
       pipeline: config.pipeline,
       // What a run would write there is only said.
       checkpoints: { get: (name) => stored.get(name), put: nothing, flushed: nothing, addGap: nothing },
@@ -56,12 +58,16 @@ export async function checkStarts(look: StartsLook, findings: Findings, stop: Ab
 }
 
 /** As far as starts look at it. */
-function routeOf(config: SubscriptionConfig, { pipeline }: Config): Route {
+function routeOf(
+  subscription: SubscriptionConfig,
+  { config: { pipeline }, start }: { readonly config: Config; readonly start: Start | undefined },
+): Route {
   return {
-    config,
-    routing: routingHash(config, pipeline),
+    config: subscription,
+    ...(start && { start }),
+    routing: routingHash(subscription, pipeline),
     layout: layoutHash(pipeline),
-    partitionQueues: usesPartitionQueues(config),
+    partitionQueues: usesPartitionQueues(subscription),
   } as Route;
 }
 

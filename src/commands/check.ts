@@ -2,7 +2,8 @@
  * `tailrace check`: would `run` start, and on what? Looks at this machine and at both ends, and changes nothing anywhere. Every end is looked at
  * even when another one fails, so that one run tells all there is to mend.
  */
-import { loadConfig } from '../config/load.ts';
+import { loadFile } from '../config/load.ts';
+import { checkDefinitions } from './check-definitions.ts';
 import { checkFiles, checkFolder, checkPort } from './check-folder.ts';
 import { checkSink } from '../check/check-sink.ts';
 import { checkSource } from '../check/check-source.ts';
@@ -17,14 +18,15 @@ export interface CheckOptions {
 }
 
 export async function check({ config: path, json = false, write = toStdout }: CheckOptions): Promise<number> {
-  const config = await loadConfig(path, process.env);
+  const loaded = await loadFile(path, process.env);
   const findings = new Findings(json ? () => undefined : write);
   findings.title(path);
   findings.ok('the file has no faults');
-  const folder = await checkFolder(path, config, findings);
-  await checkPort(config, folder, findings);
+  const folder = await checkFolder(path, loaded.config, findings);
+  await checkPort(loaded.config, folder, findings);
+  const { config, starts } = await checkDefinitions(loaded, process.env, findings);
   await checkFiles(config, findings);
-  for (const source of config.sources) await checkSource(source, { config, stored: folder.stored }, findings);
+  for (const source of config.sources) await checkSource(source, { config, stored: folder.stored, starts }, findings);
   for (const sink of config.sinks) await checkSink(sink, config, findings);
   const { faults, all: found } = findings;
   if (json) write(asJson({ ok: faults === 0, faults, found }));

@@ -65,7 +65,7 @@ export class ConfigError extends UserError {
   }
 }
 
-function formatFault({ path, at, found, expected }: Fault): string {
+export function formatFault({ path, at, found, expected }: Fault): string {
   const where = [formatPath(path), at === undefined ? '' : `(${at.line}:${at.column})`].filter((part) => part !== '');
   const head = where.length === 0 ? '' : `${where.join(' ')}: `;
   return head + (found === undefined ? expected : `found ${found}; expected ${expected}`);

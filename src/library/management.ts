@@ -82,16 +82,15 @@ export class Management {
       });
       return { management, config: loaded.config, starts: new Map() };
     }
-    const { definitions, to: config } = await management.#whole(latest.definitions);
-    const changes = differences(definitions, ofFile);
-    if (changes.length > 0) {
+    const { definitions, config, starts, differing } = await standing(latest, options);
+    if (differing.length > 0) {
       log.info(
-        { version: latest.number, differing: changes.map(textOf) },
+        { version: latest.number, differing: differing.map(textOf) },
         'Sources, sinks and subscriptions are managed online, and the file has others: `tailrace plan` shows them, `tailrace apply` takes them.',
       );
     }
     management.#definitions = definitions;
-    return { management, config, starts: startsOf(latest.starts) };
+    return { management, config, starts };
   }
 
   private constructor(options: ManagementOptions, definitions: Definitions) {
@@ -124,7 +123,7 @@ export class Management {
 
   /** What a change to these would do. Throws `UserError`. */
   async plan(wanted: Definitions): Promise<Difference[]> {
-    const { definitions } = await this.#whole(this.#withSecrets(wanted));
+    const { definitions } = await whole(this.#withSecrets(wanted), this.#o);
     return differences(this.#definitions, definitions);
   }
 
@@ -143,11 +142,7 @@ export class Management {
 
   /** What the engine would run with, were these all there is. Throws `ConfigError`. */
   async configOf(definitions: Definitions): Promise<Config> {
-    const { loaded, env } = this.#o;
-    const { sources, sinks, subscriptions } = fileOf({}, definitions);
-    const hidden = hiddenIn({ sources, sinks, subscriptions });
-    if (hidden) throw hiddenFault(hidden);
-    return await withDefinitions(loaded, definitions, env);
+    return (await whole(definitions, this.#o)).config;
   }
 
   has(kind: Kind, name: string): boolean {
@@ -177,7 +172,7 @@ export class Management {
     const engine = this.#engine;
     if (!engine) throw new NotNowError('The engine is not running yet.');
     const before = this.#definitions;
-    const { definitions, to } = await this.#whole(this.#withSecrets(wanted));
+    const { definitions, config: to } = await whole(this.#withSecrets(wanted), this.#o);
     const changes = differences(before, definitions);
     if (changes.length === 0 && Object.keys(starts).length === 0) return changes;
     const { checkpoints, log } = this.#o;
@@ -199,12 +194,6 @@ export class Management {
     return changes;
   }
 
-  /** With everything that may be left out, and what the engine would run with. Throws `ConfigError`. */
-  async #whole(written: Definitions): Promise<{ readonly definitions: Definitions; readonly to: Config }> {
-    const to = await this.configOf(written);
-    return { definitions: withNames(written, to.subscriptions), to };
-  }
-
   #withSecrets({ sources, sinks, subscriptions }: Definitions): Definitions {
     const now = this.#definitions;
     const each = (wanted: Readonly<Record<string, unknown>>, before: Readonly<Record<string, unknown>>) =>
@@ -215,6 +204,34 @@ export class Management {
       subscriptions: each(subscriptions, now.subscriptions),
     };
   }
+}
+
+/** What an engine runs with by the version that is the newest. */
+export interface Standing {
+  readonly definitions: Definitions;
+  readonly config: Config;
+  /** By subscription: where it begins, unless it has a checkpoint by now. */
+  readonly starts: ReadonlyMap<string, Start>;
+  /** What the file would change. */
+  readonly differing: readonly Difference[];
+}
+
+type Beside = Pick<ManagementOptions, 'loaded' | 'env'>;
+
+/** Throws `UserError`, as a start would. */
+export async function standing(latest: DefinitionVersion, beside: Beside): Promise<Standing> {
+  const { definitions, config } = await whole(latest.definitions, beside);
+  const differing = differences(definitions, definitionsIn(beside.loaded));
+  return { definitions, config, starts: startsOf(latest.starts), differing };
+}
+
+/** With everything that may be left out, and what the engine would run with. Throws `ConfigError`. */
+async function whole(written: Definitions, { loaded, env }: Beside): Promise<Pick<Standing, 'definitions' | 'config'>> {
+  const { sources, sinks, subscriptions } = fileOf({}, written);
+  const hidden = hiddenIn({ sources, sinks, subscriptions });
+  if (hidden) throw hiddenFault(hidden);
+  const config = await withDefinitions(loaded, written, env);
+  return { definitions: withNames(written, config.subscriptions), config };
 }
 
 /** Those of a file. */

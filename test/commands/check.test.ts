@@ -173,6 +173,54 @@ test('an engine that runs on this very file is told of, on another one it is a f
   assert.match(said, /FAULT +The data folder \S+ is in use by the engine with process id \d+/);
 });
 
+test('managed online it looks at what is stored, as `run` does, and says what the file has others of', async () => {
+  const path = join(folder, `data-${randomUUID()}`);
+  const config = join(folder, `${randomUUID()}.yaml`);
+  const token = 'a-token-of-this-test';
+  const yaml = file({
+    more: `management: online\nhttp: { listen: "127.0.0.1:0", token: ${token} }\ncheckpoint: { path: ${path} }`,
+  });
+  const before = await run(yaml, config);
+  assert.equal(before.code, 0, before.said);
+  assert.match(before.said, /ok +none are stored yet: the first start takes the file's\n/);
+
+  const definitions = {
+    sources: { shop: { uri: mongo.uri, start: '2100-01-01' } },
+    sinks: { rabbit: { uri: rabbit.uri }, other: { uri: rabbit.uri } },
+    subscriptions: { audit: { source: 'shop', namespaces: [`${NAME}.items`], to: { sink: 'other', queue: NAME } } },
+  };
+  const stored = async (more: object): Promise<void> => {
+    await using store = await CheckpointStore.open({ path, log: noLog });
+    const version = { at: Date.now(), by: 'test', cause: 'change', changes: [] } as const;
+    await store.definitions.add({ ...version, definitions, ...more });
+    await store.close();
+  };
+  // Its source would have it begin in the future; what was asked for with it counts, as for `run`.
+  await stored({ starts: { audit: 'latest' } });
+  const well = await run(yaml, config);
+  assert.equal(well.code, 0, well.said);
+  assert.match(well.said, /managed online: version 1\n/);
+  assert.match(well.said, /subscription audit has no checkpoint: it begins at/);
+  assert.doesNotMatch(well.said, /subscription orders matches/);
+  assert.match(
+    well.said,
+    /warning +the file has others, .*sink other removed, subscription audit removed, .*tailrace plan/,
+  );
+
+  await stored({
+    definitions: { ...definitions, sinks: { ...definitions.sinks, broken: { uri: '${NOT_SET_HERE}' }, worse: {} } },
+  });
+  // Also while an engine has the folder.
+  await using lock = await lockFolder(path, config);
+  void lock;
+  const { code, said } = await run(yaml, config);
+  assert.equal(code, 2, said);
+  assert.match(said, /managed online: version 2\n/);
+  assert.match(said, /FAULT +sinks\.broken\.uri: .*NOT_SET_HERE/);
+  assert.match(said, /FAULT +sinks\.worse/);
+  assert.match(said, /2 to mend\.\n$/);
+});
+
 test('what a start makes of a checkpoint is told: goes on, other partitions, a position that is lost, a damaged store', async () => {
   await using client = new MongoClient(mongo.uri);
   const { settings } = (await client.db('local').collection('system.replset').findOne())!;
