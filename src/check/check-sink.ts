@@ -52,8 +52,9 @@ async function checkDestinations(
       });
       tell(presence, `${what}: exchange ${exchange}`, sink, findings);
       if (queues.length === 0 && presence === 'missing' && sink.declare) {
+        const fate = subscription.onUnroutable === 'park' ? 'messages are parked' : 'the first message is held';
         findings.warning(
-          `${what}: exchange ${exchange}: nobody will have bound a queue to it then, and the first message is held: name one in \`to.queues\`, or bind one of yours`,
+          `${what}: exchange ${exchange}: nobody will have bound a queue to it then, and ${fate}: name one in \`to.queues\`, or bind one of yours`,
         );
       } else if (queues.length === 0) {
         findings.info(`${what}: exchange ${exchange}: whether a queue is bound to it cannot be seen over AMQP`);

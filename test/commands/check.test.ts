@@ -255,7 +255,14 @@ test('an exchange that nobody will have bound, and a routing key that most event
   const to = `{ exchange: ${NAME}-new, routingKey: "{fullDocument.region}" }`;
   const { code, said } = await run(file({ to, namespaces: `"${NAME}.regions"` }));
   assert.equal(code, 0, said);
-  assert.match(said, new RegExp(`warning +subscription orders: exchange ${NAME}-new: nobody will have bound a queue`));
+  assert.match(
+    said,
+    new RegExp(
+      `warning +subscription orders: exchange ${NAME}-new: nobody will have bound a queue to it then, and the first message is held`,
+    ),
+  );
+  const parking = await run(file({ to: `${to}, onUnroutable: park`, namespaces: `"${NAME}.regions"` }));
+  assert.match(parking.said, /warning +subscription orders: .* to it then, and messages are parked: name one/);
   assert.match(said, /warning +subscription orders: 2 of its last 3 events lack a field of "\{fullDocument\.region\}"/);
   await some.insertMany([{ region: 'south' }, { region: 'east' }]);
   assert.doesNotMatch((await run(file({ to, namespaces: `"${NAME}.regions"` }))).said, /lack a field/);
