@@ -2,10 +2,12 @@
 import { z } from 'zod';
 import type { DefinitionVersion } from '../checkpoint/definitions.ts';
 import { KINDS } from '../config/definitions.ts';
+import type { Config } from '../config/config.ts';
 import type { Definitions, Kind } from '../config/definitions.ts';
 import { shownSecretless } from '../config/declared.ts';
 import { ConfigError, formatPath } from '../config/faults.ts';
 import { isMapping } from '../config/salvage.ts';
+import { NAME, NAME_EXPECTED } from '../config/schema.ts';
 import { parseStart, START_EXPECTED } from '../config/start.ts';
 import type { DefinitionFault } from '../library/management.ts';
 import { asConflict } from './conflict.ts';
@@ -31,6 +33,7 @@ const WHOLE_BYTES = 4 * 2 ** 20;
 
 const by = z.string().min(1).max(200).optional().meta({ description: 'Who changes it, for the history.' });
 const byName = z.strictObject({ name: z.string().meta({ description: 'What it is called.' }) });
+const newName = z.string({ error: NAME_EXPECTED }).regex(NAME, { error: NAME_EXPECTED });
 const byNumber = z.strictObject({
   number: z
     .string()
@@ -194,7 +197,7 @@ function changesOf(kind: Kind): Endpoint[] {
       operationId: `create${Name}`,
       summary: `Adds a ${kind}.`,
       parameters: NOTHING,
-      body: z.strictObject({ name: z.string().min(1), configuration, by, ...begins }),
+      body: z.strictObject({ name: newName, configuration, by, ...begins }),
       async handle(view, { body: { name, configuration: written, by: who, ...rest } }) {
         if (view.management.has(kind, name)) {
           throw new ProblemError({ code: 'api-conflict', detail: `There is a ${kind} "${name}" already.` });
@@ -229,12 +232,24 @@ function changesOf(kind: Kind): Endpoint[] {
       parameters: byName,
       query: z.strictObject({ by }),
       answer: whole,
-      async handle({ management }, { path: { name }, query: { by: who = 'api' } }) {
+      async handle({ management, config }, { path: { name }, query: { by: who = 'api' } }) {
         found(kind, name, management.has(kind, name) || undefined);
+        if (management.mode === 'online') refuseNeeded(kind, name, config);
         return { changes: await asked('', management.set(kind, name, undefined, { by: who })) };
       },
     }),
   ];
+}
+
+/** Subscriptions that need it have to go first, or elsewhere. */
+function refuseNeeded(kind: Kind, name: string, { subscriptions }: Config): void {
+  const needing = subscriptions.filter(({ source: from, to }) =>
+    kind === 'source' ? from === name : kind === 'sink' && 'sink' in to && to.sink === name,
+  );
+  if (needing.length === 0) return;
+  const which = needing.map((one) => `"${one.name}"`).join(', ');
+  const detail = `The ${kind} "${name}" is needed by subscription ${which}: remove what needs it, or give it another ${kind}, first.`;
+  throw new ProblemError({ code: 'api-conflict', detail });
 }
 
 interface Put {

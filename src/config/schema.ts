@@ -18,7 +18,7 @@ const HOUR = 3_600 * SECOND;
 const KIB = 2 ** 10;
 const TIB = 2 ** 40;
 
-const NAME = /^[A-Za-z0-9_-]+$/;
+export const NAME = /^[A-Za-z0-9_-]+$/;
 export const NAME_EXPECTED = 'a name of letters, digits, _ and -';
 
 function size(min: number, max: number) {

@@ -158,6 +158,14 @@ describe('the API of definitions', () => {
     // What others need is said as well.
     assert.match(JSON.stringify(await check('sink', 'mq', { uri: 'redis://x' })), /amqp/);
 
+    for (const [path, configuration] of [
+      ['/sinks', sink()],
+      ['/subscriptions', subscription(`${DB}-two`)],
+    ] as const) {
+      const named = await api.ask(path, { method: 'post', body: { name: 'é', configuration } });
+      assert.match(JSON.stringify(named.body), /"path":"body\.name","expected":"a name of letters/);
+    }
+
     await api.good('/sinks', '/sinks', 'post', { name: 'secret', configuration: sink() });
     const shown = await api.good<{ configuration: { uri: string } }>('/sinks/{name}', '/sinks/secret');
     assert.match(shown.configuration.uri, /\(hidden\)@/);

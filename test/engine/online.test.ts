@@ -224,8 +224,11 @@ describe('what is managed online', () => {
     await confirmed(2);
 
     const needed = await ask(engine, 'DELETE', '/sinks/second');
-    assert.equal(needed.status, 400);
-    assert.match(needed.body.detail!, /to\.sink/);
+    assert.deepEqual([needed.status, needed.body.code], [409, 'api-conflict']);
+    assert.match(needed.body.detail!, /^The sink "second" is needed by subscription "other": /);
+    const read = await ask(engine, 'DELETE', '/sources/other');
+    assert.equal(read.body.code, 'api-conflict');
+    assert.match(read.body.detail!, /^The source "other" is needed by subscription "other": /);
     // Its subscription moves over to the new connections.
     await good(engine, 'PUT', '/sinks/second', { configuration: { uri: servers.rabbit.uri, window: 16 } });
     await insertOne(2);
