@@ -40,7 +40,11 @@ export async function checkpointSet(options: CheckpointSetOptions): Promise<numb
     );
   }
   const { path } = config.checkpoint;
-  await using lock = await lockStopped(path, 'checkpoint set');
+  await using lock = await lockStopped(
+    path,
+    'checkpoint set',
+    `; or have the running one do it, for this subscription alone: \`tailrace ctl post subscriptions/${name}/move --body FILE\`, with {"position": ${JSON.stringify(position)}} in the file`,
+  );
   void lock;
   await using store = await CheckpointStore.open({ path, log: noLog });
   const stored = store.get(name);

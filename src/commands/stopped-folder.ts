@@ -21,7 +21,8 @@ export async function lockIfStopped(path: string): Promise<AsyncDisposable | und
   }
 }
 
-export async function lockStopped(path: string, command: string): Promise<AsyncDisposable> {
+/** `running`: what does the same in a running engine. */
+export async function lockStopped(path: string, command: string, running = ''): Promise<AsyncDisposable> {
   try {
     return await lockFolder(path);
   } catch (error) {
@@ -29,7 +30,7 @@ export async function lockStopped(path: string, command: string): Promise<AsyncD
     throw new UserError(
       'folder-locked',
       `\`tailrace ${command}\` works on a stopped engine: the data folder ${path} is in use. Stop the engine (SIGTERM), run the ` +
-        `command, and start it again.`,
+        `command, and start it again${running}.`,
       { cause: error },
     );
   }
