@@ -178,16 +178,15 @@ function commandLine(outcome: Outcome): Command {
 
   withEngine(program.command('top'))
     .description('Watch a running engine: sources, subscriptions, what is held; `q` quits.')
-    .option('-c, --config <file>', "take address and token from the engine's configuration")
     .option('--once', 'print one picture and end', false)
-    .action(async (options: EngineFlags & { config?: string; once: boolean }) => {
+    .action(async (options: EngineFlags & { once: boolean }) => {
       const { top } = await import('./commands/top.ts');
       outcome.exitCode = await top(options);
     });
 
   const control = program
     .command('ctl')
-    .description('Ask a running engine over its API: http.listen of its configuration.');
+    .description('Ask a running engine over its API, at the address that `http.listen` of its configuration says.');
   for (const [name, one] of [
     ['sources', 'one source, as JSON'],
     ['sinks', 'one sink, as JSON'],
@@ -217,13 +216,15 @@ function commandLine(outcome: Outcome): Command {
     .option('--until <time>', 'only events before then')
     .option('--limit <count>', 'how many a page may hold')
     .option('--after <id>', 'go on behind the page before')
-    .action(async (id: string | undefined, { url, token, json, ...query }: EngineFlags & Record<string, string>) => {
-      const { ctl } = await import('./commands/ctl.ts');
-      const options = { url, token, json };
-      outcome.exitCode = await (id === undefined
-        ? ctl(options, 'parked', { query })
-        : ctl(options, `parked/${encodeURIComponent(id)}`));
-    });
+    .action(
+      async (id: string | undefined, { config, url, token, json, ...query }: EngineFlags & Record<string, string>) => {
+        const { ctl } = await import('./commands/ctl.ts');
+        const options = { config, url, token, json };
+        outcome.exitCode = await (id === undefined
+          ? ctl(options, 'parked', { query })
+          : ctl(options, `parked/${encodeURIComponent(id)}`));
+      },
+    );
   for (const [name, text] of [
     ['pause', 'Deliver nothing more of a subscription until it is resumed, over restarts too; it keeps its position.'],
     ['resume', 'Go on where a subscription was paused.'],
@@ -311,7 +312,8 @@ interface InitFlags {
 }
 
 interface EngineFlags {
-  readonly url: string;
+  readonly config?: string;
+  readonly url?: string;
   readonly token?: string;
   readonly json: boolean;
 }
@@ -331,8 +333,20 @@ function countOf(value: string): number {
 
 function withEngine(command: Command): Command {
   return command
-    .addOption(new Option('--url <url>', "the engine's address").env('TAILRACE_URL').default('http://127.0.0.1:9464'))
-    .addOption(new Option('--token <token>', '`http.token`; best as TAILRACE_TOKEN').env('TAILRACE_TOKEN'))
+    .option(
+      '-c, --config <file>',
+      "the engine's configuration, which says its address and token; ./tailrace.yaml where it is there and no address is given",
+    )
+    .addOption(
+      new Option('--url <url>', "the engine's address; http://127.0.0.1:9464 where no file says another").env(
+        'TAILRACE_URL',
+      ),
+    )
+    .addOption(
+      new Option('--token <token>', "`http.token`, instead of the file's; best as TAILRACE_TOKEN").env(
+        'TAILRACE_TOKEN',
+      ),
+    )
     .option('--json', "the API's answer as it is", false);
 }
 

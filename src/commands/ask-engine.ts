@@ -6,6 +6,8 @@ export interface EngineAddress {
   /** `http://host:port` */
   readonly url: string;
   readonly token?: string | undefined;
+  /** Behind what is said where nobody answers. */
+  readonly advice?: string;
 }
 
 /** All but `GET`: it is told to do something. */
@@ -22,7 +24,7 @@ const ANSWER_MS = 30_000;
 
 /** Its JSON. Throws `EngineAnswerError` where it gives none, or refuses. */
 export async function askEngine(
-  { url, token }: EngineAddress,
+  { url, token, advice }: EngineAddress,
   path: string,
   { method = 'GET', body: sent, signal }: Asking = {},
 ): Promise<unknown> {
@@ -43,7 +45,7 @@ export async function askEngine(
     });
     body = await response.json();
   } catch (error) {
-    throw unreachable(at, reasonOf(error));
+    throw unreachable(at, reasonOf(error), advice);
   }
   if (response.ok) return body;
   throw refusalOf(at, response, body);
@@ -51,7 +53,7 @@ export async function askEngine(
 
 /** Its answer as it comes, until it ends or `signal` fires. Throws `EngineAnswerError` where it gives none, refuses, or is lost. */
 export async function* listenToEngine(
-  { url, token }: EngineAddress,
+  { url, token, advice }: EngineAddress,
   path: string,
   signal: AbortSignal,
 ): AsyncGenerator<string, void> {
@@ -62,7 +64,7 @@ export async function* listenToEngine(
     yield* response.body.pipeThrough(new TextDecoderStream());
   } catch (error) {
     if (signal.aborted) return;
-    throw error instanceof EngineAnswerError ? error : unreachable(at, reasonOf(error));
+    throw error instanceof EngineAnswerError ? error : unreachable(at, reasonOf(error), advice);
   }
 }
 
@@ -90,8 +92,8 @@ function addressOf(url: string, path: string): URL {
   );
 }
 
-function unreachable({ origin }: URL, why: string): EngineAnswerError {
-  return new EngineAnswerError('api-unreachable', `no answer from an engine at ${origin} (${why})`, {
+function unreachable({ origin }: URL, why: string, advice = ''): EngineAnswerError {
+  return new EngineAnswerError('api-unreachable', `no answer from an engine at ${origin} (${why})${advice}`, {
     isRefusal: false,
   });
 }

@@ -5,10 +5,11 @@
 import { once } from 'node:events';
 import { API_PATH } from '../api/path.ts';
 import { listenToEngine } from './ask-engine.ts';
-import type { EngineAddress } from './ask-engine.ts';
+import { addressOfNamed } from './engine-address.ts';
+import type { NamedEngine } from './engine-address.ts';
 import { toStderr } from './output.ts';
 
-export interface CtlEventsOptions extends EngineAddress {
+export interface CtlEventsOptions extends NamedEngine {
   /** What was left out as lines on standard output, too. */
   readonly json: boolean;
   readonly subscription?: readonly string[];
@@ -36,9 +37,10 @@ export async function ctlEvents({
   const enough = new AbortController();
   // Whoever reads us may stop reading (`| head`): nothing is wrong then.
   process.stdout.on('error', () => enough.abort());
+  const address = await addressOfNamed(engine);
   let shown = 0;
   for await (const { name, data } of messages(
-    listenToEngine(engine, `${API_PATH}/events?${query.toString()}`, enough.signal),
+    listenToEngine(address, `${API_PATH}/events?${query.toString()}`, enough.signal),
   )) {
     switch (name) {
       case '':

@@ -1,6 +1,6 @@
 /**
- * `tailrace ctl`: asks a running engine over its API, as tables for a person or as the API's own JSON. It needs no file of the engine's,
- * only its address, and, where one is configured, its token.
+ * `tailrace ctl`: asks a running engine over its API, as tables for a person or as the API's own JSON. Its file says where it
+ * listens, and its token; without the file its address does, and, where one is configured, its token.
  */
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
@@ -11,11 +11,13 @@ import { fileErrorCode } from '../config/file-error.ts';
 import { isMapping } from '../config/salvage.ts';
 import { UserError } from '../errors.ts';
 import { askEngine } from './ask-engine.ts';
-import type { EngineAddress, Method } from './ask-engine.ts';
+import type { Method } from './ask-engine.ts';
+import { addressOfNamed } from './engine-address.ts';
+import type { NamedEngine } from './engine-address.ts';
 import { table } from './table.ts';
 import { asJson, toStdout } from './output.ts';
 
-export interface CtlOptions extends EngineAddress {
+export interface CtlOptions extends NamedEngine {
   readonly json: boolean;
   readonly write?: (text: string) => void;
 }
@@ -90,7 +92,10 @@ export async function ctl(options: CtlOptions, path: string, asked: Asked = {}):
   const { query = {}, method = 'GET', body } = asked;
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
-  const answer = await askEngine(options, `${API_PATH}/${path}?${search.toString()}`, { method, body });
+  const answer = await askEngine(await addressOfNamed(options), `${API_PATH}/${path}?${search.toString()}`, {
+    method,
+    body,
+  });
   write(json ? asJson(answer) : readable(path, answer));
   return 0;
 }

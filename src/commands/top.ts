@@ -3,19 +3,16 @@
  * or with `--once`, one picture. An engine that does not answer any more is asked on: it may be starting again.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadConfig } from '../config/load.ts';
-import { addressIn } from './engine-address.ts';
+import { addressOfNamed } from './engine-address.ts';
+import type { NamedEngine } from './engine-address.ts';
 import type { StatusReport } from '../observe/status.ts';
 import { Pace } from '../terminal/pace.ts';
 import { styleOf, terminalKind } from '../terminal/style.ts';
 import { topView, withinRows } from '../terminal/top-view.ts';
 import { askEngine } from './ask-engine.ts';
-import type { EngineAddress } from './ask-engine.ts';
 import { asJson, toStdout } from './output.ts';
 
-export interface TopOptions extends EngineAddress {
-  /** The engine's own configuration file, instead of its address. */
-  readonly config?: string | undefined;
+export interface TopOptions extends NamedEngine {
   readonly once: boolean;
   readonly json: boolean;
 }
@@ -23,8 +20,7 @@ export interface TopOptions extends EngineAddress {
 const LOOK_EVERY_MS = 1_000;
 
 export async function top(options: TopOptions): Promise<number> {
-  const engine =
-    options.config === undefined ? options : addressIn(await loadConfig(options.config, process.env), options.config);
+  const engine = await addressOfNamed(options);
   const look = async (signal?: AbortSignal): Promise<StatusReport> =>
     // Its own answer to its own question.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion

@@ -54,7 +54,7 @@ checkpoint:
   path: ./tailrace-data # where reading goes on after a stop; beside this file
 
 http:
-  listen: 127.0.0.1:9464 # metrics, health and the API; \`tailrace top\` looks at it
+  listen: 127.0.0.1:9464 # metrics, health and the API; \`tailrace top\` and \`ctl\` ask there
 `;
   return { text, variables, source };
 }

@@ -83,12 +83,20 @@ describe('tailrace top', () => {
     const report = JSON.parse(json.stdout) as StatusReport;
     assert.ok(report.process.residentBytes > 1e7 && report.process.cpuSeconds > 0);
     assert.equal(report.sources['shop']!.state, 'reading');
+    // The file of the folder says where it is, and its token.
+    const here = await place.command('ctl', 'subscriptions');
+    assert.match(here.stdout, /^SUBSCRIPTION[^]*\norders +shop/, here.stderr);
+    assert.equal((await place.command('ctl', 'sources', '-c', './tailrace.yaml')).code, 0);
+    assert.match((await place.command('top')).stdout, /^tailrace .*\nready\n/);
     const refused = await place.command('top', '--once', '--url', url);
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /\[code: api-unauthorized; `tailrace explain api-unauthorized` says more\]/);
     assert.equal(await engine.terminate(), 0);
     const away = await place.command('top', '--once', '--config', 'tailrace.yaml');
     assert.equal(away.code, 1);
-    assert.match(away.stderr, /no answer from an engine at http:\/\/127[^]*\[code: api-unreachable/);
+    assert.match(
+      away.stderr,
+      /no answer from an engine at http:\/\/127[^]*`-c`[^]*`--url`[^]*TAILRACE_URL[^]*\[code: api-unreachable/,
+    );
   });
 });
