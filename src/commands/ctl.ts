@@ -73,6 +73,7 @@ const COLUMNS: Readonly<Record<string, readonly (readonly [head: string, path: s
 const CHECKPOINT_COLUMNS = [
   ['SUBSCRIPTION', 'name'],
   ['SOURCE', 'source'],
+  ['PAUSED SINCE', 'pausedAt'],
   ['RESUMES', 'resume.position'],
   ['AT', 'resume.time'],
   ['CONFIRMED UP TO', 'watermark.position'],
