@@ -44,12 +44,12 @@ export async function ctlEvents({
   )) {
     switch (name) {
       case '':
-        await print(data);
+        await print(data, enough.signal);
         shown++;
         if (shown >= count) enough.abort();
         break;
       case 'skipped':
-        if (json) await print(`{"skipped":${data}}`);
+        if (json) await print(`{"skipped":${data}}`, enough.signal);
         else toStderr(`${leftOut(data)}\n`);
         break;
       case 'end':
@@ -61,9 +61,10 @@ export async function ctlEvents({
   return 0;
 }
 
-async function print(line: string): Promise<void> {
-  if (!process.stdout.write(`${line}\n`))
-    await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')]);
+/** Until there is room for more, or whoever reads has left. */
+async function print(line: string, signal: AbortSignal): Promise<void> {
+  if (process.stdout.write(`${line}\n`)) return;
+  await once(process.stdout, 'drain', { signal }).catch(() => undefined);
 }
 
 function leftOut(data: string): string {

@@ -15,10 +15,15 @@ import { stopOnSignals } from './signals.ts';
 export async function tail(options: TailOptions): Promise<number> {
   const config = tailConfig(options);
   keepSecrets(config);
-  const log = createLog(config.log.level, terminalLog());
-  using signals = stopOnSignals(log);
-  // Whoever reads us may stop reading (`| head`): nothing is wrong then.
+  // Whoever reads us may stop reading (`| head`): nothing is wrong then, and what comes of it is not told.
   const closed = new AbortController();
+  const lines = terminalLog();
+  const log = createLog(config.log.level, {
+    write: (line) => {
+      if (!closed.signal.aborted) lines.write(line);
+    },
+  });
+  using signals = stopOnSignals(log);
   process.stdout.on('error', (error: NodeJS.ErrnoException) => error.code === 'EPIPE' && closed.abort());
   const engine = new Engine({ config, stores: nothingKept, log, version: VERSION, adviceOnLoss });
   try {

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { after, before, describe, test } from 'node:test';
 import { connect as connectBroker } from 'amqplib';
 import { MOST_WATCHERS } from '../../src/watch/watchers.ts';
@@ -302,6 +304,31 @@ describe('events watched live', () => {
       }
     },
   );
+
+  test('whoever stops reading `tailrace ctl events` or `tail` ends it, and nothing is said of it', async () => {
+    const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+    const shop = `${DB}.left`;
+    let written = 0;
+    for (const args of [
+      ['ctl', 'events', '--ns', shop, '--url', await engine.url(), '--token', TOKEN],
+      ['tail', servers.mongo.uri, '--ns', shop],
+    ]) {
+      const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+      let stderr = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+      child.stdout.once('data', () => child.stdout.destroy());
+      let code: number | null | undefined;
+      child.once('exit', (with_) => (code = with_));
+      await until('it has ended', async () => {
+        await collection('left').insertMany(
+          Array.from({ length: 20 }, () => ({ _id: `left-${written++}`, large: 'x'.repeat(2_000) })),
+        );
+        return code !== undefined;
+      });
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stderr, /EPIPE|held|error/);
+    }
+  });
 
   test('`tailrace ctl events` prints a line of JSON an event, and ends after as many as asked for', async () => {
     const ctl = async (...args: string[]) =>
