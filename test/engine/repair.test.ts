@@ -62,7 +62,10 @@ describe('the checkpoints of a stopped engine', () => {
     await untilDelivered(first, expected);
     const running = await place.command('checkpoint', 'set', 'all', before, '--yes');
     assert.equal(running.code, 2);
-    assert.match(running.stderr, /`tailrace checkpoint set` works on a stopped engine[^]*`tailrace ctl post subscriptions\/all\/move/);
+    assert.match(
+      running.stderr,
+      /`tailrace checkpoint set` works on a stopped engine[^]*`tailrace ctl post subscriptions\/all\/move/,
+    );
     assert.equal(await first.terminate(), 0);
 
     const unsaid = await place.command('checkpoint', 'set', 'all', before);
