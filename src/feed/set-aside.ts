@@ -11,6 +11,7 @@ import { sleep } from '../waits.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { compareTs } from '../source/position.ts';
 import { END_INDEX } from '../worker/protocol.ts';
+import { namespaceOf } from './namespace-of.ts';
 import type { LanePosition, ParkedOrigin, ParkedRecord } from '../checkpoint/record.ts';
 import type { LaneMessage } from '../lanes/port.ts';
 import { shapeHash } from '../config/routing-hash.ts';
@@ -105,7 +106,7 @@ export class SetAside {
     const { messageId: id, body, events, headers, routingKey, type, wallSeconds } = message;
     const record = {
       id,
-      ns: '',
+      ns: namespaceOf(message, config.compression === undefined),
       reason,
       detail,
       payload: body,

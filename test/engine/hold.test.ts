@@ -129,6 +129,8 @@ describe('a destination that does not take what it is sent', () => {
     const parked = await parkedIds(place, 'unroutable');
     assert.equal(received.length, 240);
     assert.equal(parked.length, 160);
+    const listed = await place.command('parked', 'list', '--reason', 'unroutable');
+    assert.match(listed.stdout, new RegExp(` ${db}\\.c\\d `));
     const all = judge(expected, [...received, ...parked], ({ id }) => id);
     assertKept(all);
     assert.equal(all.repeated, 0);
