@@ -75,9 +75,7 @@ async function checkPreImages(
       `subscription ${name}: the user may not read pre-images: grant it \`find\` on config.system.preimages in a role of your own`,
     );
   }
-  const without = matched
-    .filter(({ keepsPreImages }) => !keepsPreImages)
-    .map(({ db, name: coll }) => `${db}.${coll}`);
+  const without = matched.filter(({ keepsPreImages }) => !keepsPreImages).map(({ db, name: coll }) => `${db}.${coll}`);
   if (without.length === 0) return;
   const keep = '`collMod` with `changeStreamPreAndPostImages: {enabled: true}` has them kept';
   const text = `subscription ${name}: no pre-images are kept of ${some(without)}; ${keep}`;

@@ -225,10 +225,13 @@ describe('whole documents', () => {
         /"strict".*no-image: MongoDB has no pre-image of the change at \d+:\d+ in required\.none/,
       );
       const { code, stdout } = await place.command('check');
-    assert.equal(code, 2);
-    assert.match(stdout, /FAULT +subscription strict: no pre-images are kept of required\.none; .*Until then it is held/);
-    assert.match(stdout, /warning +subscription available: no pre-images are kept of required\.none;/);
-    await until('the other has it all', async () => (await linesOf(place, 'available')).length === 8);
+      assert.equal(code, 2);
+      assert.match(
+        stdout,
+        /FAULT +subscription strict: no pre-images are kept of required\.none; .*Until then it is held/,
+      );
+      assert.match(stdout, /warning +subscription available: no pre-images are kept of required\.none;/);
+      await until('the other has it all', async () => (await linesOf(place, 'available')).length === 8);
       assert.equal(await engine.terminate(), 0);
       const before = await eventsOf(place, 'strict');
       // All of the collection that keeps them, and what came before the first change of the other.
