@@ -105,7 +105,7 @@ export class Feed {
     const { partitions } = options.pipeline;
     this.#starts = new Starts({ ...options, members });
     this.#setAside = new SetAside({ ...options, members, reading: () => this.#reading() });
-    const documents = new WholeDocuments(options);
+    const documents = new WholeDocuments({ ...options, members });
     this.#documents = documents;
     this.#transactions = new Transactions({ ...options, members, documents });
     this.#lanes = new LaneSet({ ...options, members, partitions, setAside: this.#setAside });

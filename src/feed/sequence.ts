@@ -72,9 +72,13 @@ export class Sequence {
   }
 
   take(batch: RawBatch, job: JobOptions): void {
-    const { documents, budget, touch } = this.#o;
+    const { documents, pool, budget, touch } = this.#o;
+    if (documents.wants(job)) {
+      this.#takeShown(batch, job);
+      return;
+    }
     const readAt = performance.now();
-    const encoded = documents.encode(batch, job, this.#halt.signal);
+    const encoded = pool.encode(batch, job);
     this.#next(async (before) => {
       const results = await encoded;
       const encodedAt = performance.now();
@@ -90,6 +94,32 @@ export class Sequence {
       }
       // A change stream's batches say themselves how far they reach; the events do not.
       if (batch.last?.token) this.#settleAt(batch.last);
+      batch.letGo?.();
+      touch();
+    });
+  }
+
+  /** One whose events carry whole documents: part by part, since all of it may be more than there is memory for. */
+  #takeShown(batch: RawBatch, job: JobOptions): void {
+    const { documents, budget, touch } = this.#o;
+    const readAt = performance.now();
+    const parts = documents.parts({ batch, job, turn: this.#delivered, stop: this.#halt.signal });
+    const first = parts.next();
+    first.catch(() => undefined);
+    this.#next(async (before) => {
+      await first;
+      await before;
+      for (let part = await first; part.done !== true; part = await parts.next()) {
+        if (this.#over) {
+          await parts.return();
+          return;
+        }
+        this.#observe([part.value], readAt, performance.now());
+        await this.#put(part.value, batch, job, documents.budget);
+        if (this.#over) return;
+        touch();
+      }
+      budget.give(costOf(batch));
       batch.letGo?.();
       touch();
     });
@@ -125,7 +155,7 @@ export class Sequence {
   }
 
   /** A result in order, and the transactions that take effect in it at their places. */
-  async #put(result: BatchResult, batch: RawBatch, job: JobOptions): Promise<void> {
+  async #put(result: BatchResult, batch: RawBatch, job: JobOptions, budget = this.#o.budget): Promise<void> {
     const { open } = this.#o.transactions;
     let from: Place = START;
     for (const mark of result.marks) {
@@ -137,7 +167,7 @@ export class Sequence {
           open.aborted(mark.session);
           break;
         case 'commit':
-          this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering);
+          this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering, budget);
           from = mark;
           open.committed(mark.session, mark.at);
           if (isDone(mark.at.ts, job.floors)) this.#settleAt(mark.at);
@@ -145,7 +175,7 @@ export class Sequence {
           if (this.#halt.signal.aborted) return;
       }
     }
-    this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering);
+    this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering, budget);
     if (result.seen !== undefined) this.#show(result.seen);
   }
 

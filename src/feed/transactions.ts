@@ -17,7 +17,7 @@ import type { Log } from '../observe/log.ts';
 import type { Ts } from '../source/position.ts';
 import type { RawBatch, Source } from '../source/source.ts';
 import { hidesFields } from '../worker/craft.ts';
-import type { JobOptions } from '../worker/pool.ts';
+import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';
 import type { Members } from './members.ts';
@@ -28,6 +28,7 @@ export interface TransactionsOptions {
   readonly source: Source;
   readonly config: SourceConfig;
   readonly members: Members;
+  readonly pool: WorkerPool;
   readonly documents: WholeDocuments;
   readonly checkpoints: Checkpoints;
   readonly log: Log;
@@ -58,7 +59,7 @@ export class Transactions {
 
   /** Throws `PositionLostError` where a part is gone that should be there, and the policy is to stop. */
   async deliver({ commit, batch, job, torn, deliver }: Committed, stop: AbortSignal): Promise<void> {
-    const { source, documents } = this.#o;
+    const { source, pool, documents } = this.#o;
     const { history } = source;
     if (!history) throw new Error('a transaction in parts from a source without an oplog');
     const walk = await walkBack(history, commit.previous, stop);
@@ -72,8 +73,13 @@ export class Transactions {
       for await (const { bytes, ...piece } of pieces({ history, chain: walk.chain, commit: entry }, stop)) {
         await this.budget.room(stop);
         stop.throwIfAborted();
-        const whole = { ...job, piece: { ...piece, ...(tally && { tally }) } };
-        for (const result of await documents.encode({ bytes, entries: 1, last: commit.at }, whole, stop)) {
+        const preImagesAt = commit.prepared ? commit.previous.ts : undefined;
+        const whole = { ...job, piece: { ...piece, ...(tally && { tally }), ...(preImagesAt && { preImagesAt }) } };
+        const part = { bytes, entries: 1, last: commit.at };
+        const results = documents.wants(job)
+          ? documents.parts({ batch: part, job: whole, turn: Promise.resolve(), stop })
+          : await pool.encode(part, whole);
+        for await (const result of results) {
           stop.throwIfAborted();
           tally = result.tally ?? tally;
           deliver(result);

@@ -1,7 +1,7 @@
 /**
  * Batches whose events are to carry whole documents: a worker says which documents those are, they are read, and lie behind the batch
  * when it is encoded. Others go straight to the workers.
- * Invariant: what is read at a time is bounded. Where documents are larger than that the batch is dealt with in parts.
+ * Invariant: what is read and made at a time is bounded. Where documents are larger than that the batch is dealt with in parts.
  */
 import { Backoff } from '../backoff.ts';
 import { PRE_IMAGES } from '../source/documents.ts';
@@ -11,25 +11,31 @@ import { Slots } from '../slots.ts';
 import { sleep } from '../waits.ts';
 import type { SubscriptionConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
-import type { ByteBudget } from '../source/byte-budget.ts';
+import { ByteBudget } from '../source/byte-budget.ts';
 import type { FoundDocuments, Wanted } from '../source/documents.ts';
-import type { Ts } from '../source/position.ts';
 import type { RawBatch, Source } from '../source/source.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
+import type { Members } from './members.ts';
 import type { BatchResult, ImageSection, Questions } from '../worker/protocol.ts';
 
 export interface WholeDocumentsOptions {
   readonly source: Pick<Source, 'name' | 'documents'>;
   readonly pool: WorkerPool;
-  readonly budget: ByteBudget;
+  readonly members: Pick<Members, 'has'>;
   readonly log: Log;
 }
 
-/** Of a batch's documents; more, and it is cut in two. */
+/** Of the documents that a part of a batch takes, and of what is made of them; where that is more, the part is cut in two. */
 const MOST_BYTES = 24 * 2 ** 20;
 /** Of one entry's, a transaction's: there is nothing to cut. */
-const MOST_OF_ONE = 512 * 2 ** 20;
+const MOST_OF_ONE = 256 * 2 ** 20;
+/** What is made ahead of its turn. */
+const AHEAD_BYTES = 64 * 2 ** 20;
+/** What is delivered and not confirmed yet; of its own, since what was read ahead may have spent the source's. */
+const BUDGET_BYTES = 32 * 2 ** 20;
 const AT_A_TIME = 4;
+/** What goes wrong once is nothing to speak of. */
+const QUIET_TRIES = 2;
 /** The first server that keeps them. */
 const PRE_IMAGES_SINCE = 600;
 
@@ -38,10 +44,22 @@ interface Range {
   readonly to: number;
 }
 
+/** A batch, or a piece of a transaction. */
+interface Work {
+  readonly batch: RawBatch;
+  readonly job: JobOptions;
+  /** Everything before it is in order. */
+  readonly turn: Promise<void>;
+  readonly stop: AbortSignal;
+}
+
 export class WholeDocuments {
+  readonly budget = new ByteBudget(BUDGET_BYTES);
   readonly #o: WholeDocumentsOptions;
   readonly #slots = new Slots(AT_A_TIME);
-  #trouble: string | undefined;
+  readonly #ahead = new ByteBudget(AHEAD_BYTES);
+  /** By namespace: why its documents cannot be had now. */
+  readonly #troubles = new Map<string, string>();
 
   constructor(options: WholeDocumentsOptions) {
     this.#o = options;
@@ -49,82 +67,116 @@ export class WholeDocuments {
 
   /** Why documents cannot be had now; undefined while they can. */
   get trouble(): string | undefined {
-    return this.#trouble;
+    return [...this.#troubles.values()][0];
   }
 
-  /** As the pool does; rejects too when `stop` fires. */
-  async encode(batch: RawBatch, job: JobOptions, stop: AbortSignal): Promise<readonly BatchResult[]> {
-    const { pool, source } = this.#o;
-    if (!job.plan.wantsImages || !source.documents) return pool.encode(batch, job);
-    return this.#part(batch, job, { from: 0, to: batch.entries }, stop);
+  /** Whether its batches are for this, and not for the pool alone. */
+  wants({ plan }: JobOptions): boolean {
+    return plan.wantsImages && this.#o.source.documents !== undefined;
   }
 
-  async #part(batch: RawBatch, job: JobOptions, range: Range, stop: AbortSignal): Promise<readonly BatchResult[]> {
-    const { pool, budget } = this.#o;
-    const asked = await pool.encode(batch, { ...job, asks: true }, range);
-    const questions = asked.flatMap((result) => result.questions ?? []);
-    if (questions.length === 0 || !batch.last) return pool.encode(batch, { ...job, images: [] }, range);
+  /**
+   * Results in order, each made once the one before it was taken; the first one maybe before its turn. Rejects when `stop` fires.
+   * What is delivered of them has to be taken from `budget`.
+   */
+  async *parts(work: Work): AsyncGenerator<BatchResult, void> {
+    const { batch, turn, stop } = work;
+    const left: Range[] = [{ from: 0, to: batch.entries }];
+    for (let range = left.pop(); range; range = left.pop()) {
+      if (!this.#ahead.hasRoom) await turn;
+      await this.budget.room(stop);
+      stop.throwIfAborted();
+      const results = await this.#part(work, range);
+      if (results === undefined) {
+        const middle = (range.from + range.to) >>> 1;
+        left.push({ from: middle, to: range.to }, { from: range.from, to: middle });
+        continue;
+      }
+      const bytes = results.reduce((sum, { bodies }) => sum + bodies.byteLength, 0);
+      this.#ahead.take(bytes);
+      try {
+        yield* results;
+      } finally {
+        this.#ahead.give(bytes);
+      }
+    }
+  }
+
+  /** Undefined where it is too much at once. */
+  async #part({ batch, job, stop }: Work, range: Range): Promise<readonly BatchResult[] | undefined> {
+    const { pool } = this.#o;
     const isOne = range.to - range.from === 1;
-    const found = await this.#found(questions, batch.last.ts, isOne ? MOST_OF_ONE : MOST_BYTES, stop);
-    if (found === undefined) {
-      if (isOne) throw new Error('the documents of one entry take more memory than there may be');
-      const middle = (range.from + range.to) >>> 1;
-      return [
-        ...(await this.#part(batch, job, { from: range.from, to: middle }, stop)),
-        ...(await this.#part(batch, job, { from: middle, to: range.to }, stop)),
-      ];
+    const asked = await pool.encode(batch, { ...job, asks: true }, range);
+    // An entry that no worker can deal with: nobody knows what it takes.
+    if (asked.some(({ parked }) => parked.length > 0)) return isOne ? asked : undefined;
+    const questions = asked.flatMap((result) => result.questions ?? []);
+    const most = isOne ? MOST_OF_ONE : MOST_BYTES;
+    const found = await this.#found(questions, { batch, job, most, stop });
+    if (found) {
+      const { bytes, images } = joined(batch.bytes, found);
+      this.#ahead.take(bytes.byteLength);
+      try {
+        const results = await pool.encode({ ...batch, bytes }, { ...job, images, mostImageBytes: most }, range);
+        if (!results.some(({ isTooMuch }) => isTooMuch)) return results;
+      } finally {
+        this.#ahead.give(bytes.byteLength);
+      }
     }
-    const { bytes, images } = joined(batch.bytes, found);
-    budget.take(bytes.byteLength);
-    try {
-      return await pool.encode({ ...batch, bytes }, { ...job, images }, range);
-    } finally {
-      budget.give(bytes.byteLength);
-    }
+    if (!isOne) return undefined;
+    return await pool.encode(batch, { ...job, images: [], imagesRefused: true }, range);
   }
 
   /** Undefined where it is too much. */
   async #found(
     questions: readonly Questions[],
-    notBefore: Ts,
-    most: number,
-    stop: AbortSignal,
+    { batch, job, most, stop }: Pick<Work, 'batch' | 'job' | 'stop'> & { readonly most: number },
   ): Promise<readonly Section[] | undefined> {
+    const notBefore = batch.last?.ts;
+    if (notBefore === undefined) return [];
+    const room = { bytes: most };
+    const ask = async (wanted: Pick<Wanted, 'db' | 'coll' | 'uuid' | 'ids' | 'count'>): Promise<FoundDocuments> =>
+      this.#find({ ...wanted, notBefore, room }, () => this.#isWanted(job), stop);
     const sections = await Promise.all(
       questions.flatMap(({ lookups, preImages }) => [
         ...lookups.map(async (lookup): Promise<Section> => {
           const { db, coll, uuid } = lookup;
-          const found = await this.#find({ ...lookup, notBefore, most }, stop);
+          const found = await ask(lookup);
           const at = found.kind === 'found' ? found.at : notBefore;
           return { found, lookup: { ns: `${db}.${coll}`, uuid, at } };
         }),
-        ...preImages.map(async (ids): Promise<Section> => ({
-          found: await this.#find({ ...PRE_IMAGES, ...ids, notBefore, most }, stop),
-        })),
+        ...preImages.map(async (ids): Promise<Section> => ({ found: await ask({ ...PRE_IMAGES, ...ids }) })),
       ]),
     );
-    let bytes = 0;
-    for (const { found } of sections) {
-      if (found.kind !== 'found') return undefined;
-      for (const batch of found.batches) bytes += batch.byteLength;
-    }
-    return bytes > most ? undefined : sections;
+    return room.bytes < 0 ? undefined : sections;
   }
 
-  async #find(wanted: Wanted, stop: AbortSignal): Promise<FoundDocuments> {
+  /** Somebody who asked for documents is still there. */
+  #isWanted({ plan }: JobOptions): boolean {
+    return plan.plan.source.subscriptions.some(
+      ({ images }, number) => images !== undefined && this.#o.members.has(number),
+    );
+  }
+
+  /** Until it has an answer, or nobody wants one any more. */
+  async #find(wanted: Wanted, isWanted: () => boolean, stop: AbortSignal): Promise<FoundDocuments> {
     const { source, log } = this.#o;
+    const ns = `${wanted.db}.${wanted.coll}`;
     const backoff = new Backoff();
     for (;;) {
       const found = await this.#slots.run(async () => source.documents!.find(wanted, stop));
-      if (found.kind !== 'refused') {
-        this.#trouble = undefined;
+      if (found.kind !== 'failed') {
+        this.#troubles.delete(ns);
         return found;
       }
-      this.#trouble = `the documents that events are to carry may not be read (${found.reason})`;
-      log.error(
-        { code: 'source-refused', source: source.name, ns: `${wanted.db}.${wanted.coll}`, reason: found.reason },
-        'The documents that events are to carry may not be read; trying again.',
-      );
+      stop.throwIfAborted();
+      if (!isWanted()) return { kind: 'found', batches: [], at: wanted.notBefore };
+      if (backoff.tries >= QUIET_TRIES || found.isRefusal) {
+        this.#troubles.set(ns, `the documents of ${ns} that events are to carry cannot be read (${found.reason})`);
+        log.error(
+          { code: found.isRefusal ? 'source-refused' : 'source-away', source: source.name, ns, reason: found.reason },
+          'Documents that events are to carry cannot be read; trying again.',
+        );
+      }
       await sleep(backoff.next(), stop);
       stop.throwIfAborted();
     }

@@ -3,7 +3,7 @@
  * reply apart. It reads only what a majority holds, so nothing that a failover can take back.
  * Invariant: `find` and every `getMore` use one session on one member; the server refuses anything else.
  */
-import type { ClientSession, Db, Document } from 'mongodb';
+import type { ClientSession, Db, Document, MongoClient } from 'mongodb';
 import type { BatchSize } from './batch-size.ts';
 import { answerOf, toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
@@ -123,6 +123,8 @@ export class OplogCursor {
 
 export interface OpenCursor {
   readonly member: Member;
+  /** The session's. */
+  readonly client?: MongoClient;
   readonly session: ClientSession;
   readonly db: string;
   readonly collection: string;
@@ -131,12 +133,19 @@ export interface OpenCursor {
 }
 
 /** Best effort: a member that cannot be reached forgets the cursor by itself. */
-export async function endCursor({ member, session, db, collection, id }: OpenCursor): Promise<void> {
+export async function endCursor({
+  member,
+  client = member.client,
+  session,
+  db,
+  collection,
+  id,
+}: OpenCursor): Promise<void> {
   try {
     // A member that is being left is not asked: each question could cost the whole deadline.
     if (id !== 0n && !member.left.aborted) {
       const command = { killCursors: collection, cursors: [id] };
-      await member.client.db(db).command(command, { session, signal: AbortSignal.timeout(KILL_TIMEOUT_MS) });
+      await client.db(db).command(command, { session, signal: AbortSignal.timeout(KILL_TIMEOUT_MS) });
     }
   } catch {
     // See above.

@@ -3,7 +3,7 @@
  * another, and never as they were before the time that is asked for.
  */
 import { Timestamp, UUID } from 'mongodb';
-import type { Document } from 'mongodb';
+import type { ClientSession, Document } from 'mongodb';
 import { endCursor, rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
 import { codeOf } from './failures.ts';
@@ -22,8 +22,8 @@ export interface Wanted {
   readonly count: number;
   /** Not as they were before this. */
   readonly notBefore: Ts;
-  /** No more than so many bytes. */
-  readonly most: number;
+  /** So many bytes are left to all that are asked for together; below zero it is too much. */
+  readonly room: { bytes: number };
 }
 
 export type FoundDocuments =
@@ -34,9 +34,8 @@ export type FoundDocuments =
       /** When they were so, or somewhat before. */
       readonly at: Ts;
     }
-  | { readonly kind: 'too-much' }
-  /** The user may not read them. */
-  | { readonly kind: 'refused'; readonly reason: string };
+  /** `isRefusal`: the user may not read them. */
+  | { readonly kind: 'failed'; readonly isRefusal: boolean; readonly reason: string };
 
 export interface DocumentReader {
   find(wanted: Wanted, stop: AbortSignal): Promise<FoundDocuments>;
@@ -47,51 +46,56 @@ const NAMESPACE_NOT_FOUND = 26;
 const COLLECTION_UUID_MISMATCH = 361;
 /** The first server that is told which collection is meant. */
 const UUID_SINCE = 600;
-/** The first server that reads at one time outside of transactions, and says which. */
-const SNAPSHOT_SINCE = 500;
-/** Many documents, over a slow link. */
-const LARGE = 50;
-
 export const PRE_IMAGES = { db: 'config', coll: 'system.preimages' } as const;
 
+/**
+ * By a majority, not at one time: that cannot be had of capped collections. Nothing is thrown, and nothing that goes wrong here says
+ * anything of the member: who tails it notices by itself when it is gone.
+ */
 export async function findDocuments(
   { member, version }: { readonly member: Member; readonly version: number },
   wanted: Wanted,
   signal: AbortSignal,
 ): Promise<FoundDocuments> {
-  const { db, coll, notBefore } = wanted;
-  const session = member.client.startSession({ causalConsistency: false });
-  const ask = (command: Document): Promise<Document> =>
-    member.within((soon) => member.client.db(db).command(command, { session, signal: soon, raw: true }), signal, LARGE);
+  const { db, coll, notBefore, room } = wanted;
+  const client = member.reader;
+  let session: ClientSession | undefined;
   let id = 0n;
   try {
+    session = client.startSession({ causalConsistency: false });
     const batches: Uint8Array[] = [];
-    let bytes = 0;
-    let reply = await ask(findCommand(wanted, version));
-    const at = timeOf(reply) ?? notBefore;
-    for (;;) {
+    let at = notBefore;
+    let command = findCommand(wanted, version);
+    while (room.bytes >= 0) {
+      const reply = await client.db(db).command(command, { session, signal, raw: true });
       const { cursorId, batch } = readStreamReply(rawCursor(reply));
       id = cursorId;
-      bytes += batch.byteLength;
-      if (bytes > wanted.most) return { kind: 'too-much' };
+      room.bytes -= batch.byteLength;
       batches.push(batch);
-      if (id === 0n) return { kind: 'found', batches, at };
-      reply = await ask({ getMore: id, collection: coll });
+      at = timeOf(reply) ?? at;
+      if (id === 0n) break;
+      command = { getMore: id, collection: coll };
     }
+    return { kind: 'found', batches, at };
   } catch (error) {
     const code = codeOf(error);
-    if (code === COLLECTION_UUID_MISMATCH || code === NAMESPACE_NOT_FOUND)
+    if (code === COLLECTION_UUID_MISMATCH || code === NAMESPACE_NOT_FOUND) {
       return { kind: 'found', batches: [], at: notBefore };
+    }
     if (code === UNAUTHORIZED && wanted.uuid && version < UUID_SINCE) {
       // By its UUID takes a right of its own, `useUUID`.
       return await findDocuments({ member, version }, { ...wanted, uuid: undefined }, signal);
     }
-    if (code === UNAUTHORIZED)
-      return { kind: 'refused', reason: error instanceof Error ? error.message : String(error) };
-    throw error;
+    return { kind: 'failed', isRefusal: code === UNAUTHORIZED, reason: reasonOf(error) };
   } finally {
-    await endCursor({ member, session, db, collection: coll, id });
+    if (session) await endCursor({ member, client, session, db, collection: coll, id });
   }
+}
+
+/** Behind its name the server repeats the whole command. */
+function reasonOf(error: unknown): string {
+  const said = error instanceof Error ? error.message : String(error);
+  return said.replace(/( to execute command) \{ (\w+).*$/s, '$1 $2');
 }
 
 function findCommand({ coll, uuid, ids, count, notBefore }: Wanted, version: number): Document {
@@ -101,15 +105,12 @@ function findCommand({ coll, uuid, ids, count, notBefore }: Wanted, version: num
     filter: { _id: { $in: exactValues(ids) } },
     // One more than there can be: the cursor is closed with the first reply, if that holds all.
     batchSize: count + 1,
-    readConcern: {
-      level: version >= SNAPSHOT_SINCE ? 'snapshot' : 'majority',
-      afterClusterTime: toTimestamp(notBefore),
-    },
+    readConcern: { level: 'majority', afterClusterTime: toTimestamp(notBefore) },
     ...(uuid && version >= UUID_SINCE && { collectionUUID: new UUID(uuid) }),
   };
 }
 
-/** Of a read at one time that time itself is not later than the reply's. */
+/** What was read is not newer. */
 function timeOf(reply: Document): Ts | undefined {
   const time: unknown = reply['operationTime'];
   return time instanceof Timestamp ? { seconds: time.t, increment: time.i } : undefined;

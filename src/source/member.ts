@@ -25,6 +25,9 @@ export interface MemberOptions {
   readonly cursorTimeoutMs?: number;
 }
 
+const READER_TIMEOUT_MS = 60_000;
+const READERS = 5;
+
 /** This member cannot serve now, or not well: another one may. */
 export class MemberUnfitError extends Error {
   override readonly name = 'MemberUnfitError';
@@ -34,11 +37,15 @@ export class Member {
   readonly address: string;
   readonly client: MongoClient;
   readonly #left = new AbortController();
+  readonly #options: MemberOptions;
+  #reader: MongoClient | undefined;
   /** Where the connection's own deadline is a cursor's. */
   readonly #deadlineMs: number | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor({ address, parsed, ioTimeoutMs, cursorTimeoutMs }: MemberOptions) {
+  constructor(options: MemberOptions) {
+    const { address, parsed, ioTimeoutMs, cursorTimeoutMs } = options;
+    this.#options = options;
     this.address = address;
     this.#deadlineMs = cursorTimeoutMs === undefined ? undefined : ioTimeoutMs;
     this.client = withoutPoolChecks(
@@ -47,10 +54,26 @@ export class Member {
         directConnection: true,
         socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
         serverSelectionTimeoutMS: ioTimeoutMs,
-        maxPoolSize: 8, // the tail, the monitor beside it, a killCursors, one to spare, and four that read documents
+        maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
         retryReads: false,
       }),
     );
+  }
+
+  /** For what may take its time: many documents, off a slow disk. Made when it is first needed. */
+  get reader(): MongoClient {
+    const { address, parsed, ioTimeoutMs } = this.#options;
+    this.#reader ??= withoutPoolChecks(
+      new MongoClient(`mongodb://${address}/`, {
+        ...directOptions(parsed),
+        directConnection: true,
+        socketTimeoutMS: READER_TIMEOUT_MS,
+        serverSelectionTimeoutMS: ioTimeoutMs,
+        maxPoolSize: READERS,
+        retryReads: false,
+      }),
+    );
+    return this.#reader;
   }
 
   /** Fires when the member is to be left while commands may be waiting on it. */
@@ -99,8 +122,12 @@ export class Member {
 
   close(): Promise<void> {
     this.leave('the connection is being closed');
-    this.#closed ??= closeClient(this.client);
+    this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([this.client, ...(this.#reader ? [this.#reader] : [])].map(async (one) => closeClient(one)));
   }
 
   async #findOne(collection: string, query: Document, signal: AbortSignal): Promise<Document | undefined> {

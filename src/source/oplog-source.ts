@@ -151,7 +151,7 @@ export class OplogSource implements Source {
     return {
       find: async (wanted, stop) =>
         this.#reader.withMember(
-          async (member, signal) => findDocuments({ member, version: this.#version }, wanted, signal),
+          (member, signal) => findDocuments({ member, version: this.#version }, wanted, signal),
           stop,
         ),
     };

@@ -17,7 +17,7 @@ import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts'
 import { disambiguatedPaths } from './disambiguated-paths.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView, NULL_DOCUMENT } from './event.ts';
-import { Images, missingImage } from './images.ts';
+import { Images, missingImage, tooLargeImages } from './images.ts';
 import { putJsonEvent } from './json-event.ts';
 import { SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
@@ -134,10 +134,11 @@ class SourceEncoder {
     scan.scan(asked);
     if (asked.asks) {
       const { entries } = scan;
-      return { ...NOTHING, entries, questions: this.#images.ask(asked.bytes, scan.rows) };
+      const questions = this.#images.ask(asked.bytes, scan.rows, asked.piece?.preImagesAt);
+      return { ...NOTHING, entries, questions };
     }
-    const job = asked.images ? { ...asked, bytes: this.#images.find(asked.bytes, scan.rows, asked.images) } : asked;
-    if (!asked.images) this.#images.clear();
+    const job = this.#withImages(asked);
+    if (job === undefined) return { ...NOTHING, isTooMuch: true };
     this.#walls = new Map();
     scratch.begin(job.bytes, this.#idPrefix);
     this.#written = router.formUsers.map((users) =>
@@ -179,6 +180,17 @@ class SourceEncoder {
       decodeMs: performance.now() - started,
       ...(seen && { seen }),
     };
+  }
+
+  /** Whose bytes have the documents too; undefined where events would show too much of them. */
+  #withImages(job: BatchJob): BatchJob | undefined {
+    const { bytes, images, mostImageBytes = Infinity, piece } = job;
+    if (images === undefined) {
+      this.#images.clear();
+      return job;
+    }
+    const all = this.#images.find(bytes, this.#scan.rows, images, piece?.preImagesAt);
+    return this.#images.shownBytes > mostImageBytes ? undefined : { ...job, bytes: all };
   }
 
   #seen(bytes: Uint8Array): Seen[] | undefined {
@@ -238,9 +250,14 @@ class SourceEncoder {
     let key = -1;
     let headers = 0;
     try {
-      if (job.images !== undefined && this.#lacks(number, row, subscription)) {
-        this.#wall(job.bytes, lane, row, route);
-        return;
+      if (job.images !== undefined && subscription.images !== undefined) {
+        const wall = this.#wallOf(job, number, row, { images: subscription.images, route });
+        if (wall !== undefined) {
+          const gate = this.#scan.rows.newGate(Number.MAX_SAFE_INTEGER);
+          this.#walls.set(gate, wall);
+          this.#records.gate(lane, gate, 0);
+          return;
+        }
       }
       let length: number;
       if (crafter === undefined) {
@@ -281,24 +298,23 @@ class SourceEncoder {
     this.#sampler.offer(job.bytes, operations, row, route, subscription, lane, key, headers, start, shown);
   }
 
-  /** Whether the event may not be delivered without a document that there is not. */
-  #lacks(number: number, row: number, { images }: CompiledSubscription): boolean {
-    if (images === undefined) return false;
+  /** Why nothing may go further in the lane, where the event lacks a document that it may not be delivered without. */
+  #wallOf(
+    { bytes, imagesRefused }: BatchJob,
+    number: number,
+    row: number,
+    { images, route }: { readonly images: ImagesConfig; readonly route: Route },
+  ): string | undefined {
     const { operations } = this.#scan.rows;
     const type = operations[row + Row.type]!;
-    if (operations[row + Row.document]! >= 0 || type === Crud.insert) return false;
-    if (images.before === 'required' && this.#images.before(number) < 0) return true;
-    return type === Crud.update && images.after === 'required' && this.#images.after(number, images) < 0;
-  }
-
-  /** Nothing goes further in this lane. */
-  #wall(bytes: Uint8Array, lane: number, row: number, route: Route): void {
-    const { rows } = this.#scan;
-    const ts = rows.operations[row + Row.ts]!;
-    const gate = rows.newGate(Number.MAX_SAFE_INTEGER);
+    if (operations[row + Row.document]! >= 0 || type === Crud.insert) return undefined;
+    const ts = operations[row + Row.ts]!;
     const at = { seconds: tsSeconds(bytes, ts), increment: tsIncrement(bytes, ts) };
-    this.#walls.set(gate, missingImage(route.ns, at));
-    this.#records.gate(lane, gate, 0);
+    if (imagesRefused) return this.#images.needs(number) ? tooLargeImages(route.ns, at) : undefined;
+    const isRequired =
+      (images.before === 'required' && this.#images.before(number) < 0) ||
+      (type === Crud.update && images.after === 'required' && this.#images.after(number, images) < 0);
+    return isRequired ? missingImage(route.ns, at) : undefined;
   }
 
   /** Undefined when nothing is to be sent. */

@@ -3,6 +3,7 @@
  * they lie (`find`). A document after an update is what was looked up, or the pre-image with the update applied to it.
  * Invariant: what main sends lies behind the batch in the same bytes, and what is made of it behind that: a place is an offset.
  */
+import { isUtf8 } from 'node:buffer';
 import {
   BsonType,
   MalformedBson,
@@ -13,6 +14,7 @@ import {
   malformed,
   nameEnd,
   readInt32,
+  readInt64,
   valueEnd,
 } from './bson.ts';
 import { applyUpdate } from './apply-diff.ts';
@@ -39,10 +41,17 @@ const Need = { lookup: 1, before: 2, after: 4 } as const;
 const NO_DOCUMENT = -1;
 /** The update cannot be applied to the document before it. */
 const DAMAGED = -3;
+/** The document cannot be asked for. */
+const NOT_ASKED = -4;
 
 export class Images {
   /** By operation: what somebody needs. */
   #needs = new Uint8Array(0);
+  /** By operation: how many events show its documents. */
+  #uses = new Uint32Array(0);
+  #shownBytes = 0;
+  /** The time that pre-images have, where it is not their entry's; its bytes. */
+  #preImagesAt: Uint8Array | undefined;
   /** By operation: places, or -1. */
   #before = new Int32Array(0);
   #after = new Int32Array(0);
@@ -50,9 +59,19 @@ export class Images {
   /** By namespace: when it was looked at last. */
   #lookedUpAt = new Map<string, Ts>();
 
-  /** Undefined where the batch needs none. */
-  ask(bytes: Uint8Array, rows: Rows): Questions | undefined {
-    this.#look(rows);
+  /** About as many bytes of documents are in all events together; known once they were found. */
+  get shownBytes(): number {
+    return this.#shownBytes;
+  }
+
+  /** Whether anything is needed of this operation. */
+  needs(number: number): boolean {
+    return (this.#needs[number] ?? 0) !== 0;
+  }
+
+  /** Undefined where the batch needs none. `preImagesAt`: see `TransactionPiece`. */
+  ask(bytes: Uint8Array, rows: Rows, preImagesAt?: Ts): Questions | undefined {
+    this.#look(rows, preImagesAt);
     const lookups = new Map<string, Asked>();
     const preImages = new IdLists();
     for (let number = 0; number < rows.operationCount; number++) {
@@ -60,7 +79,7 @@ export class Images {
       const row = number * ROW_FIELDS;
       if ((need & Need.lookup) !== 0) this.#askFor(bytes, rows, row, lookups);
       if ((need & (Need.before | Need.after)) !== 0 && rows.operations[row + Row.ui]! >= 0) {
-        putPreImageId(preImages.next(BsonType.document), bytes, rows.operations, row);
+        putPreImageId(preImages.next(BsonType.document), bytes, rows.operations, row, this.#timeOf(bytes, rows, row));
       }
     }
     const asked = [...lookups.values()].flatMap(({ place, lists }) =>
@@ -71,27 +90,36 @@ export class Images {
   }
 
   /** `bytes`, and behind them what was made of what lies there; the places of all are known then. */
-  find(bytes: Uint8Array, rows: Rows, sections: readonly ImageSection[]): Uint8Array {
-    this.#look(rows);
+  find(bytes: Uint8Array, rows: Rows, sections: readonly ImageSection[], preImagesAt?: Ts): Uint8Array {
+    this.#look(rows, preImagesAt);
     const { operations, operationCount } = rows;
     this.#before = new Int32Array(operationCount).fill(NO_DOCUMENT);
     this.#after = new Int32Array(operationCount).fill(NO_DOCUMENT);
     this.#lookedUp = new Int32Array(operationCount).fill(NO_DOCUMENT);
     this.#lookedUpAt = new Map();
-    const found = this.#index(bytes, sections);
+    this.#shownBytes = 0;
+    const { found, places: asked } = this.#index(bytes, sections);
     const made = new Documents();
     for (let number = 0; number < operationCount; number++) {
       const need = this.#needs[number]!;
       if (need === 0) continue;
       const row = number * ROW_FIELDS;
       if ((need & Need.lookup) !== 0) {
-        const key = lookupKey(bytes, rows, row);
-        this.#lookedUp[number] = (key === undefined ? undefined : found.get(key)) ?? NO_DOCUMENT;
+        const at = this.#lookedUpPlace(bytes, rows, row, { found, asked });
+        this.#lookedUp[number] = at;
+        if (at >= 0) this.#shownBytes += this.#uses[number]! * readInt32(bytes, at);
       }
       if ((need & (Need.before | Need.after)) === 0 || operations[row + Row.ui]! < 0) continue;
-      const before = found.get(preImageKey(bytes, operations, row)) ?? NO_DOCUMENT;
+      const key = preImageKey(
+        uuidOf(bytes, operations, row),
+        this.#timeOf(bytes, rows, row),
+        operations[row + Row.index]!,
+      );
+      const before = found.get(key) ?? NO_DOCUMENT;
       this.#before[number] = before;
-      if (before < 0 || (need & Need.after) === 0) continue;
+      if (before < 0) continue;
+      this.#shownBytes += this.#uses[number]! * readInt32(bytes, before);
+      if ((need & Need.after) === 0) continue;
       const places = {
         before,
         beforeLimit: bytes.length,
@@ -109,6 +137,7 @@ export class Images {
 
   /** No documents came with the batch: events go without. */
   clear(): void {
+    this.#needs = new Uint8Array(0);
     this.#before = new Int32Array(0);
     this.#after = this.#before;
     this.#lookedUp = this.#before;
@@ -118,7 +147,9 @@ export class Images {
   /** Where the document after an update lies; negative where there is none. Throws `MalformedBson` where it could not be made. */
   after(number: number, images: ImagesConfig): number {
     const place = (images.after === 'updateLookup' ? this.#lookedUp : this.#after)[number] ?? NO_DOCUMENT;
-    return place === DAMAGED ? malformed('an update that cannot be applied to the document before it') : place;
+    if (place === DAMAGED) malformed('an update that cannot be applied to the document before it');
+    if (place === NOT_ASKED) malformed('an `_id` that MongoDB cannot be asked for');
+    return place;
   }
 
   /** Where the document before the change lies; negative where there is none. */
@@ -131,9 +162,30 @@ export class Images {
     return this.#lookedUpAt.get(ns);
   }
 
-  #look(rows: Rows): void {
+  /** Its bytes. */
+  #timeOf(bytes: Uint8Array, { operations }: Rows, row: number): Uint8Array {
+    const ts = operations[row + Row.ts]!;
+    return this.#preImagesAt ?? bytes.subarray(ts, ts + 8);
+  }
+
+  #lookedUpPlace(
+    bytes: Uint8Array,
+    rows: Rows,
+    row: number,
+    { found, asked }: { readonly found: ReadonlyMap<string, number>; readonly asked: ReadonlySet<string> },
+  ): number {
+    const id = idOf(bytes, rows.operations, row);
+    const { ns } = rows.routes[rows.operations[row + Row.route]!]!;
+    const place = placeOf(ns, uuidOf(bytes, rows.operations, row));
+    if (!id || !asked.has(place) || !isAskable(bytes, id)) return NOT_ASKED;
+    return found.get(`${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`) ?? NO_DOCUMENT;
+  }
+
+  #look(rows: Rows, preImagesAt: Ts | undefined): void {
+    this.#preImagesAt = preImagesAt && tsBytes(preImagesAt);
     const { deliveries, deliveryCount, operations, operationCount, routes } = rows;
     const needs = new Uint8Array(operationCount);
+    const uses = new Uint32Array(operationCount);
     for (let k = 0; k < deliveryCount; k++) {
       const delivery = k * DELIVERY_FIELDS;
       const number = deliveries[delivery + 1]!;
@@ -143,14 +195,17 @@ export class Images {
       const type = operations[row + Row.type]!;
       const target = routes[operations[row + Row.route]!]!.targets[type]![deliveries[delivery + 2]!]!;
       const { images } = target.subscription;
-      if (images !== undefined) needs[number]! |= needOf(images, type);
+      if (images === undefined) continue;
+      needs[number]! |= needOf(images, type);
+      uses[number]! += 1;
     }
     this.#needs = needs;
+    this.#uses = uses;
   }
 
   #askFor(bytes: Uint8Array, rows: Rows, row: number, lookups: Map<string, Asked>): void {
     const id = idOf(bytes, rows.operations, row);
-    if (id === undefined) return;
+    if (id === undefined || !isAskable(bytes, id)) return;
     const route = rows.routes[rows.operations[row + Row.route]!]!;
     const uuid = uuidOf(bytes, rows.operations, row);
     const place = placeOf(route.ns, uuid);
@@ -171,11 +226,13 @@ export class Images {
     asked.lists.next(id.type).copy(bytes, id.value, id.end);
   }
 
-  /** Places by `lookupKey` and `preImageKey`. */
-  #index(bytes: Uint8Array, sections: readonly ImageSection[]): Map<string, number> {
+  /** `found`: where documents lie, by their collection and `_id`, or `preImageKey`; `places`: collections that were asked. */
+  #index(bytes: Uint8Array, sections: readonly ImageSection[]) {
     const found = new Map<string, number>();
+    const places = new Set<string>();
     for (const { from, to, lookup } of sections) {
       const place = lookup && placeOf(lookup.ns, lookup.uuid ? latin1Text(lookup.uuid, 0, lookup.uuid.length) : '');
+      if (place !== undefined) places.add(place);
       if (lookup && isLater(lookup.at, this.#lookedUpAt.get(lookup.ns))) this.#lookedUpAt.set(lookup.ns, lookup.at);
       const last = documentLast(bytes, from, to);
       for (let at = from + 4; at < last;) {
@@ -188,7 +245,7 @@ export class Images {
         at = end;
       }
     }
-    return found;
+    return { found, places };
   }
 }
 
@@ -251,27 +308,23 @@ function placeOf(ns: string, uuid: string): string {
   return `${ns}\0${uuid}`;
 }
 
-function lookupKey(bytes: Uint8Array, rows: Rows, row: number): string | undefined {
-  const id = idOf(bytes, rows.operations, row);
-  const { ns } = rows.routes[rows.operations[row + Row.route]!]!;
-  const place = placeOf(ns, uuidOf(bytes, rows.operations, row));
-  return id && `${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`;
+function preImageKey(uuid: string, time: Uint8Array, index: number): string {
+  return `${uuid}${latin1Text(time, 0, 8)}${index >>> 0}`;
 }
 
-function preImageKey(bytes: Uint8Array, operations: Int32Array, row: number): string {
-  const ts = operations[row + Row.ts]!;
-  return `${uuidOf(bytes, operations, row)}${latin1Text(bytes, ts, ts + 8)}${operations[row + Row.index]! >>> 0}`;
+/** As BSON has a timestamp. */
+function tsBytes({ seconds, increment }: Ts): Uint8Array {
+  return new Uint8Array(Uint32Array.of(increment, seconds).buffer);
 }
 
 /** `{nsUUID, ts, applyOpsIndex}` */
-function putPreImageId(to: Documents, bytes: Uint8Array, operations: Int32Array, row: number): void {
+function putPreImageId(to: Documents, bytes: Uint8Array, operations: Int32Array, row: number, time: Uint8Array): void {
   const start = to.begin();
   const ui = operations[row + Row.ui]!;
   putElement(to, BsonType.binary, nsUUIDName);
   to.copy(bytes, ui, ui + 5 + readInt32(bytes, ui));
-  const ts = operations[row + Row.ts]!;
   putElement(to, BsonType.timestamp, tsName);
-  to.copy(bytes, ts, ts + 8);
+  to.copy(time, 0, 8);
   putElement(to, BsonType.int64, applyOpsIndexName);
   const index = operations[row + Row.index]! >>> 0;
   to.copy(Uint8Array.of(index, index >> 8, index >> 16, index >>> 24, 0, 0, 0, 0), 0, 8);
@@ -287,11 +340,57 @@ function readPreImage(bytes: Uint8Array, start: number, limit: number, found: Ma
   const ts = elementOf(bytes, id.value, id.end, tsName);
   const index = elementOf(bytes, id.value, id.end, applyOpsIndexName);
   if (!uuid || !ts || !index) return;
-  const key = `${latin1Text(bytes, uuid.value + 5, uuid.end)}${latin1Text(bytes, ts.value, ts.end)}`;
-  found.set(`${key}${readInt32(bytes, index.value) >>> 0}`, image.value);
+  const time = bytes.subarray(ts.value, ts.end);
+  const key = preImageKey(latin1Text(bytes, uuid.value + 5, uuid.end), time, readInt32(bytes, index.value));
+  found.set(key, image.value);
 }
+
+/**
+ * Whether the driver can send an `_id` back byte for byte. It cannot send texts that are not UTF-8, dates beyond JavaScript's, vectors that are
+ * none, or types that nothing writes any more.
+ */
+function isAskable(bytes: Uint8Array, { type, value, end }: Place): boolean {
+  switch (type) {
+    case BsonType.string:
+      return isUtf8(bytes.subarray(value + 4, end - 1));
+    case BsonType.date:
+      return Math.abs(readInt64(bytes, value)) <= LAST_DATE;
+    case BsonType.binary:
+      return bytes[value + 4] !== VECTOR;
+    case BsonType.document:
+    case BsonType.array:
+      return areAskable(bytes, value, end);
+    case BsonType.undefined:
+    case BsonType.dbPointer:
+    case BsonType.codeWithScope:
+    case BsonType.regex:
+      return false;
+    default:
+      return true;
+  }
+}
+
+function areAskable(bytes: Uint8Array, start: number, limit: number): boolean {
+  const last = documentLast(bytes, start, limit);
+  for (let at = start + 4; at < last;) {
+    const value = nameEnd(bytes, at + 1);
+    const end = valueEnd(bytes, bytes[at]!, value, last);
+    if (!isUtf8(bytes.subarray(at + 1, value - 1)) || !isAskable(bytes, { type: bytes[at]!, value, end })) return false;
+    at = end;
+  }
+  return true;
+}
+
+/** Milliseconds since 1970. */
+const LAST_DATE = 8.64e15;
+/** A subtype that the driver looks into. */
+const VECTOR = 9;
 
 /** Why an event cannot be made, for people. */
 export function missingImage(ns: string, ts: Ts): string {
   return `MongoDB has no pre-image of the change at ${formatTs(ts)} in ${ns}`;
+}
+
+export function tooLargeImages(ns: string, ts: Ts): string {
+  return `the documents of the transaction at ${formatTs(ts)}, ${ns} among them, take more memory than there may be`;
 }

@@ -88,6 +88,10 @@ export interface BatchJob {
   readonly asks?: true;
   /** Documents that were asked for; they lie behind the batch, in the same `bytes`. */
   readonly images?: readonly ImageSection[];
+  /** Where events would show more of them than so many bytes, nothing is made of it. */
+  readonly mostImageBytes?: number;
+  /** They are too large: who asked for them is not delivered to without. */
+  readonly imagesRefused?: boolean;
 }
 
 /** Documents that lie one behind the other as the server sent them: BSON arrays, `from` … `to - 1`. */
@@ -164,6 +168,8 @@ export interface TransactionPiece {
   /** How many operations the pieces before it hold. */
   readonly firstIndex: number;
   readonly last: boolean;
+  /** Of a prepared transaction: the time that its pre-images have, that of its last part. */
+  readonly preImagesAt?: Ts;
   /** Of the pieces before it. */
   readonly tally?: TransactionTally;
 }
@@ -198,6 +204,8 @@ export interface BatchResult {
   readonly walls?: ReadonlyMap<number, string> | undefined;
   /** Of a job that asks. */
   readonly questions?: Questions | undefined;
+  /** Nothing was made: documents take more than `mostImageBytes`. */
+  readonly isTooMuch?: boolean;
   /** What transactions do in this batch beyond a single entry, in oplog order. */
   readonly marks: readonly TransactionMark[];
   /** Of a piece, for the next one. */
@@ -263,6 +271,8 @@ export interface TransactionCommit {
   readonly at: OpTime;
   /** The entry before it in the transaction's chain (`prevOpTime`). */
   readonly previous: OpTime;
+  /** It was prepared there, and takes effect here. */
+  readonly prepared: boolean;
   /** Where in the batch this entry lies. */
   readonly start: number;
   readonly end: number;

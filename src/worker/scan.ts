@@ -292,7 +292,7 @@ export class BatchScan implements CommandSink {
         this.#applyOps(head, name.last);
         break;
       case 'commitTransaction':
-        this.#commit(head, readPrevious(this.#bytes, head));
+        this.#commit(head, readPrevious(this.#bytes, head), true);
         break;
       case 'abortTransaction':
         if (head.lsid >= 0) this.marks.push({ kind: 'aborted', session: this.#session(head) });
@@ -318,12 +318,12 @@ export class BatchScan implements CommandSink {
         });
         break;
       case 'last':
-        this.#commit(head, previous);
+        this.#commit(head, previous, false);
     }
   }
 
   /** What takes effect here lies in other entries too, which only the main thread can get. */
-  #commit(head: EntryHead, previous: OpTime | undefined): void {
+  #commit(head: EntryHead, previous: OpTime | undefined, prepared: boolean): void {
     if (head.lsid < 0 || head.txnNumber < 0 || previous === undefined) malformed('a commit that does not say of what');
     this.marks.push({
       kind: 'commit',
@@ -333,6 +333,7 @@ export class BatchScan implements CommandSink {
       before: this.#opTime(this.#beforeTs, this.#beforeTerm),
       at: this.last!,
       previous,
+      prepared,
       start: this.#entryStart,
       end: this.#entryEnd,
     });

@@ -143,6 +143,7 @@ describe('a transaction whose beginning is gone', () => {
       before: at(8),
       at: at(9),
       previous: at(5),
+      prepared: false,
       start: 7,
       end: bytes.length - 1,
     };
