@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { Binary, Long, serialize } from 'bson';
 import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
+import { insertRaw } from '../harness/raw-insert.ts';
 import { untilReading } from '../harness/waiting.ts';
 import { Performer } from '../equality/perform.ts';
 import { DATABASES, stepsOf } from '../equality/steps.ts';
@@ -27,7 +29,9 @@ describe('whole documents', () => {
   let client: MongoClient;
 
   before(async () => {
-    mongo = await startMongo({ ...(SERVER !== undefined && { version: SERVER }) });
+    // With its test commands a replica set prepares transactions.
+    const args = ['--setParameter', 'enableTestCommands=1'];
+    mongo = await startMongo({ args, ...(SERVER !== undefined && { version: SERVER }) });
     client = await MongoClient.connect(mongo.uri);
   });
 
@@ -264,4 +268,96 @@ describe('whole documents', () => {
       assert.deepEqual(sorted(both), sorted([...expected, ...expected]));
     },
   );
+
+  test('prepared transactions have theirs too', { skip: KEEPS_NONE }, async () => {
+    const db = 'prepared';
+    await using place = await EngineFolder.create(
+      settings([
+        {
+          name: 'all',
+          namespaces: [`${db}.*`],
+          fullDocument: 'required',
+          fullDocumentBeforeChange: 'required',
+          to: { file: 'all' },
+        },
+      ]),
+    );
+    await client.db(db).createCollection('c', KEPT);
+    const engine = place.start();
+    await untilReading(engine);
+    const documents = client.db(db).collection<{ _id: number; n: number }>('c');
+    await documents.insertMany([
+      { _id: 1, n: 0 },
+      { _id: 2, n: 0 },
+    ]);
+    await using wire = await Wire.open(mongo.uri);
+    const own = { lsid: { id: new Binary(Buffer.alloc(16, 7), 4) }, txnNumber: Long.fromNumber(1), autocommit: false };
+    const updates = [1, 2].map((_id) => ({ q: { _id }, u: { $inc: { n: 1 } } }));
+    const good = async (of: string, command: object): Promise<Record<string, unknown>> => {
+      const reply = await wire.command(of, command);
+      assert.equal(reply['ok'], 1, JSON.stringify(reply));
+      return reply;
+    };
+    await good(db, { update: 'c', updates, ...own, startTransaction: true });
+    const { prepareTimestamp } = await good('admin', {
+      prepareTransaction: 1,
+      ...own,
+      writeConcern: { w: 'majority' },
+    });
+    await client.db(db).collection<{ _id: number }>('c').insertOne({ _id: 3 });
+    await good('admin', {
+      commitTransaction: 1,
+      commitTimestamp: prepareTimestamp,
+      ...own,
+      writeConcern: { w: 'majority' },
+    });
+    await untilAllIsThere(engine, db);
+    assert.equal(await engine.terminate(), 0);
+    const shown = (await eventsOf(place, 'all'))
+      .filter(({ operationType }) => operationType === 'update')
+      .map(({ fullDocument, fullDocumentBeforeChange }) => [fullDocument?.['n'], fullDocumentBeforeChange?.['n']]);
+    assert.deepEqual(shown, [
+      [1, 0],
+      [1, 0],
+    ]);
+  });
+
+  test('what cannot be looked up holds up nothing: capped collections, ids that no driver sends, one large document again and again', async () => {
+    const db = 'odd';
+    await using place = await EngineFolder.create(
+      settings([{ name: 'all', namespaces: [`${db}.*`], fullDocument: 'updateLookup', to: { file: 'all' } }]),
+    );
+    const engine = place.start();
+    await untilReading(engine);
+    await client.db(db).createCollection('capped', { capped: true, size: 100_000 });
+    const capped = client.db(db).collection<{ _id: number; n: number }>('capped');
+    await capped.insertOne({ _id: 1, n: 0 });
+    await capped.updateOne({ _id: 1 }, { $set: { n: 1 } });
+    // A text that is not UTF-8.
+    const odd = Buffer.from(serialize({ _id: 'ab', n: 0 }));
+    odd[odd.indexOf('ab')] = 0xff;
+    await insertRaw(mongo.uri, `${db}.odd`, [odd]);
+    await client
+      .db(db)
+      .collection('odd')
+      .updateOne({}, { $set: { n: 1 } });
+    const large = client.db(db).collection<{ _id: number; n: number; filling: string }>('large');
+    await large.insertOne({ _id: 1, n: 0, filling: 'x'.repeat(200_000) });
+    const times = 1_000;
+    await large.bulkWrite(
+      Array.from({ length: times }, () => ({ updateOne: { filter: { _id: 1 }, update: { $inc: { n: 1 } } } })),
+    );
+    await untilAllIsThere(engine, db);
+    const { subscriptions } = await engine.status();
+    assert.equal(subscriptions['all']!.parked, 1);
+    assert.equal(await engine.terminate(), 0);
+    const updates = (await eventsOf(place, 'all')).filter(({ operationType }) => operationType === 'update');
+    assert.equal(updates.length, 1 + times);
+    assert.ok(
+      updates.every(({ fullDocument }) => fullDocument),
+      'each has its document',
+    );
+    const { stdout } = await place.command('parked', 'list');
+    assert.match(stdout, /undecodable.*an `_id` that MongoDB cannot be asked for/);
+  });
 });
