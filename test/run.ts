@@ -16,7 +16,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** For one test file as a whole; the longest ones kill and restart servers for minutes. */
 const FILE_TIMEOUT_MS = 15 * 60_000;
 
-const TOGETHER = /^test\/(?:checkpoint|config|feed|lanes|terminal|watch|worker)\//;
+/** But for those that look at how long threads wait. */
+const TOGETHER = /^test\/(?:checkpoint|config|feed|lanes|terminal|watch|worker)\/(?!pool|thread)/;
 const AT_A_TIME = 2;
 
 const files = await testFiles(process.argv.slice(2).map((path) => relative(ROOT, join(process.cwd(), path))));
