@@ -163,13 +163,13 @@ export class WholeDocuments {
     const ns = `${wanted.db}.${wanted.coll}`;
     const backoff = new Backoff();
     for (;;) {
-      const found = await this.#slots.run(async () => source.documents!.find(wanted, stop));
+      const answer = await this.#slots.run(async () => source.documents!.find(wanted, stop));
+      stop.throwIfAborted();
+      const found: FoundDocuments = isWanted() ? answer : { kind: 'found', batches: [], at: wanted.notBefore };
       if (found.kind !== 'failed') {
         this.#troubles.delete(ns);
         return found;
       }
-      stop.throwIfAborted();
-      if (!isWanted()) return { kind: 'found', batches: [], at: wanted.notBefore };
       if (backoff.tries >= QUIET_TRIES || found.isRefusal) {
         this.#troubles.set(ns, `the documents of ${ns} that events are to carry cannot be read (${found.reason})`);
         log.error(

@@ -5,6 +5,7 @@
  * - A cursor is only ever opened through the resume check.
  * - What is given is held by a majority, so the last entry read cannot be rolled back.
  */
+import { AnyOf } from './any-of.ts';
 import { sleep } from '../waits.ts';
 import type { SourceConfig, Start, SubscriptionConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
@@ -149,11 +150,12 @@ export class OplogSource implements Source {
 
   get documents(): DocumentReader {
     return {
-      find: async (wanted, stop) =>
-        this.#reader.withMember(
-          (member, signal) => findDocuments({ member, version: this.#version }, wanted, signal),
-          stop,
-        ),
+      find: async (wanted, stop) => {
+        // What becomes of the question is no fault of the member's.
+        const member = await this.#reader.withMember((reached) => Promise.resolve(reached), stop);
+        using near = new AnyOf([stop, member.left]);
+        return await findDocuments({ member, version: this.#version }, wanted, near.signal);
+      },
     };
   }
 

@@ -226,7 +226,7 @@ describe('with the rights that the documentation names', () => {
     await documents.insertOne({ _id: 1 });
     await documents.updateOne({ _id: 1 }, { $set: { n: 1 } });
     await until('it says what it may not', async () =>
-      (await engine.ready()).reasons.some((reason) => /may not be read .*not authorized on shop/.test(reason)),
+      (await engine.ready()).reasons.some((reason) => /cannot be read .*not authorized on shop/.test(reason)),
     );
     const find = { resource: { db: 'shop', collection: '' }, actions: ['find'] };
     await root.db('admin').command({ grantPrivilegesToRole: 'tailrace', privileges: [find] });
