@@ -6,7 +6,7 @@ import { Timestamp, UUID } from 'mongodb';
 import type { ClientSession, Document } from 'mongodb';
 import { endCursor, rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
-import { codeOf } from './failures.ts';
+import { codeOf, reasonOf } from './failures.ts';
 import { toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
 import type { Ts } from './position.ts';
@@ -59,11 +59,11 @@ export async function findDocuments(
 ): Promise<FoundDocuments> {
   const { db, coll, notBefore, room } = wanted;
   const client = member.reader;
+  const batches: Uint8Array[] = [];
   let session: ClientSession | undefined;
   let id = 0n;
   try {
     session = client.startSession({ causalConsistency: false });
-    const batches: Uint8Array[] = [];
     let at = notBefore;
     let command = findCommand(wanted, version);
     while (room.bytes >= 0) {
@@ -78,6 +78,8 @@ export async function findDocuments(
     }
     return { kind: 'found', batches, at };
   } catch (error) {
+    // What is asked for again is not twice too much.
+    for (const batch of batches) room.bytes += batch.byteLength;
     const code = codeOf(error);
     if (code === COLLECTION_UUID_MISMATCH || code === NAMESPACE_NOT_FOUND) {
       return { kind: 'found', batches: [], at: notBefore };
@@ -90,12 +92,6 @@ export async function findDocuments(
   } finally {
     if (session) await endCursor({ member, client, session, db, collection: coll, id });
   }
-}
-
-/** Behind its name the server repeats the whole command. */
-function reasonOf(error: unknown): string {
-  const said = error instanceof Error ? error.message : String(error);
-  return said.replace(/( to execute command) \{ (\w+).*$/s, '$1 $2');
 }
 
 function findCommand({ coll, uuid, ids, count, notBefore }: Wanted, version: number): Document {

@@ -69,6 +69,12 @@ export function codeOf(error: unknown): number | undefined {
   return error instanceof MongoError && typeof error.code === 'number' ? error.code : undefined;
 }
 
+/** What an error says, for people. Behind its name the server repeats the whole command, cluster time and session included. */
+export function reasonOf(error: unknown): string {
+  const said = error instanceof Error ? error.message : String(error);
+  return said.replace(/( to execute command) \{ (\w+).*$/s, '$1 $2');
+}
+
 /** What the user reads when a first start is refused. */
 export function refusal({ source, code, reason }: Refusal): UserError {
   const about = `source "${source}": `;

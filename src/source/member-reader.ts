@@ -19,7 +19,7 @@ import type { Log } from '../observe/log.ts';
 import { AnyOf } from './any-of.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { CursorEndedError } from './cursor.ts';
-import { classify, codeOf } from './failures.ts';
+import { classify, codeOf, reasonOf } from './failures.ts';
 import type { Hello } from './hello.ts';
 import type { Member } from './member.ts';
 import { pointAfter } from './position.ts';
@@ -350,9 +350,7 @@ export class MemberReader {
   }
 
   #reason(error: unknown): string {
-    const said = error instanceof Error ? error.message : String(error);
-    // Behind its name the server repeats the whole command, cluster time and session included.
-    return withoutSecrets(said.replace(/( to execute command) \{ (\w+).*$/s, '$1 $2'), this.#o.uri);
+    return withoutSecrets(reasonOf(error), this.#o.uri);
   }
 
   #become(state: SourceState): void {
