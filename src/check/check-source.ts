@@ -18,11 +18,9 @@ import type { CheckpointRecord } from '../checkpoint/record.ts';
 import { checkImages } from './check-images.ts';
 import { checkRouting } from './check-routing.ts';
 import { checkStarts } from './check-starts.ts';
+import { UNAUTHORIZED, collectionsOf, some } from './collections.ts';
 import { withSource } from './source-look.ts';
 
-const SHOWN_COLLECTIONS = 10;
-const INTERNAL_DATABASES = new Set(['admin', 'config', 'local']);
-const UNAUTHORIZED = 13;
 const AUTHENTICATION_FAILED = 18;
 const USER_NOT_FOUND = 11;
 /** For one member; several tries fit into the time there is. */
@@ -210,17 +208,20 @@ async function showMatches(
   findings: Findings,
 ): Promise<void> {
   const subscriptions = config.subscriptions.filter((subscription) => subscription.source === source.name);
-  const collections = await listCollections(client, findings);
-  if (collections === undefined) return;
+  const collections = await collectionsOf(client, { withOptions: false });
+  if (collections === undefined) {
+    findings.warning('the user may not list databases and collections: what the subscriptions match is not shown');
+    return;
+  }
   for (const { name, namespaces } of subscriptions) {
     const matches = compilePatterns(namespaces);
     const matched = collections.filter(({ namespace }) => matches(namespace));
     const plain = matched.filter(({ type }) => type === 'collection').map(({ namespace }) => namespace);
-    const more = plain.length > SHOWN_COLLECTIONS ? `, and ${plain.length - SHOWN_COLLECTIONS} more` : '';
     if (plain.length === 0) findings.warning(`subscription ${name} matches no collection that is there now`);
     else {
-      const shown = plain.slice(0, SHOWN_COLLECTIONS).join(', ') + more;
-      findings.info(`subscription ${name} matches ${plain.length} of ${collections.length} collections: ${shown}`);
+      findings.info(
+        `subscription ${name} matches ${plain.length} of ${collections.length} collections: ${some(plain)}`,
+      );
     }
     const packed = matched.filter(({ type }) => type === 'timeseries').map(({ namespace }) => namespace);
     const named = packed.find((namespace) => namespaces.includes(namespace));
@@ -230,29 +231,6 @@ async function showMatches(
         `subscription ${name} also matches time-series collections, which have no change events: ${packed.join(', ')}`,
       );
     }
-  }
-}
-
-async function listCollections(
-  client: MongoClient,
-  findings: Findings,
-): Promise<{ namespace: string; type: string }[] | undefined> {
-  try {
-    const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true });
-    const collections: { namespace: string; type: string }[] = [];
-    for (const { name: db } of databases) {
-      if (INTERNAL_DATABASES.has(db)) continue;
-      const listed = client.db(db).listCollections({}, { nameOnly: true, authorizedCollections: true });
-      for await (const { name, type = 'collection' } of listed) {
-        if (name.startsWith('system.') || type === 'view') continue;
-        collections.push({ namespace: `${db}.${name}`, type });
-      }
-    }
-    return collections.sort((a, b) => (a.namespace < b.namespace ? -1 : 1));
-  } catch (error) {
-    if (codeOf(error) !== UNAUTHORIZED) throw error;
-    findings.warning('the user may not list databases and collections: what the subscriptions match is not shown');
-    return undefined;
   }
 }
 

@@ -7,6 +7,7 @@ import { Backoff } from '../backoff.ts';
 import { PRE_IMAGES } from '../source/documents.ts';
 import { UserError } from '../errors.ts';
 import { versionNumber } from '../source/server-version.ts';
+import { joinedBytes } from '../worker/bson.ts';
 import { Slots } from '../slots.ts';
 import { sleep } from '../waits.ts';
 import type { SubscriptionConfig } from '../config/config.ts';
@@ -219,13 +220,7 @@ function joined(batch: Uint8Array, found: readonly Section[]): { bytes: Uint8Arr
       length += documents.byteLength;
     }
   }
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  return { bytes, images };
+  return { bytes: joinedBytes(parts), images };
 }
 
 const EMPTY = Uint8Array.of(5, 0, 0, 0, 0);

@@ -3,7 +3,7 @@
  * their fields, which an object of JavaScript does not where names look like numbers.
  */
 import { deserialize } from 'bson';
-import { BsonType, decodeText, documentLast, nameEnd, valueEnd } from '../worker/bson.ts';
+import { BsonType, decodeText, eachElement } from '../worker/bson.ts';
 
 const EXACT = { promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true } as const;
 
@@ -36,19 +36,4 @@ function only(bytes: Uint8Array, at: number, value: number, end: number): unknow
   document[5] = 0x76;
   document.set(bytes.subarray(value, end), 7);
   return deserialize(document, EXACT)['v'];
-}
-
-function eachElement(
-  bytes: Uint8Array,
-  start: number,
-  limit: number,
-  use: (at: number, value: number, end: number) => void,
-): void {
-  const last = documentLast(bytes, start, limit);
-  for (let at = start + 4; at < last;) {
-    const value = nameEnd(bytes, at + 1);
-    const end = valueEnd(bytes, bytes[at]!, value, last);
-    use(at, value, end);
-    at = end;
-  }
 }

@@ -44,35 +44,19 @@ export class Member {
   #closed: Promise<void> | undefined;
 
   constructor(options: MemberOptions) {
-    const { address, parsed, ioTimeoutMs, cursorTimeoutMs } = options;
+    const { address, ioTimeoutMs, cursorTimeoutMs } = options;
     this.#options = options;
     this.address = address;
     this.#deadlineMs = cursorTimeoutMs === undefined ? undefined : ioTimeoutMs;
-    this.client = withoutPoolChecks(
-      new MongoClient(`mongodb://${address}/`, {
-        ...directOptions(parsed),
-        directConnection: true,
-        socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
-        serverSelectionTimeoutMS: ioTimeoutMs,
-        maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
-        retryReads: false,
-      }),
-    );
+    this.client = clientOf(options, {
+      socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
+      maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
+    });
   }
 
   /** For what may take its time: many documents, off a slow disk. Made when it is first needed. */
   get reader(): MongoClient {
-    const { address, parsed, ioTimeoutMs } = this.#options;
-    this.#reader ??= withoutPoolChecks(
-      new MongoClient(`mongodb://${address}/`, {
-        ...directOptions(parsed),
-        directConnection: true,
-        socketTimeoutMS: READER_TIMEOUT_MS,
-        serverSelectionTimeoutMS: ioTimeoutMs,
-        maxPoolSize: READERS,
-        retryReads: false,
-      }),
-    );
+    this.#reader ??= clientOf(this.#options, { socketTimeoutMS: READER_TIMEOUT_MS, maxPoolSize: READERS });
     return this.#reader;
   }
 
@@ -148,6 +132,21 @@ export class Member {
     if (this.#deadlineMs === undefined) return ask(signal);
     return answerOf(ask, { address: this.address, ms: this.#deadlineMs * times, signal });
   }
+}
+
+function clientOf(
+  { address, parsed, ioTimeoutMs }: MemberOptions,
+  own: { readonly socketTimeoutMS: number; readonly maxPoolSize: number },
+): MongoClient {
+  return withoutPoolChecks(
+    new MongoClient(`mongodb://${address}/`, {
+      ...directOptions(parsed),
+      directConnection: true,
+      serverSelectionTimeoutMS: ioTimeoutMs,
+      retryReads: false,
+      ...own,
+    }),
+  );
 }
 
 interface Waiting {

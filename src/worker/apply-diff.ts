@@ -6,6 +6,7 @@ import {
   BsonType,
   MAX_DEPTH,
   documentLast,
+  eachElement,
   encodeText,
   findElement,
   malformed,
@@ -13,6 +14,7 @@ import {
   readInt32,
   valueEnd,
 } from './bson.ts';
+import { putElement } from './documents.ts';
 import type { Documents } from './documents.ts';
 
 const diffName = encodeText('diff');
@@ -94,7 +96,7 @@ function applyInside(
 ): void {
   const { bytes, out } = to;
   const ofArray = isArrayDiff(bytes, diff);
-  if (value.type === BsonType.array && ofArray) applyToArray(to, value.at, value.end - 1, diff, limit, depth + 1);
+  if (value.type === BsonType.array && ofArray) applyToArray(to, value.at, value.end, diff, limit, depth + 1);
   else if (value.type === BsonType.document && !ofArray)
     applyToDocument(to, value.at, value.end - 1, diff, limit, depth + 1);
   else out.copy(bytes, value.at, value.end);
@@ -130,13 +132,7 @@ function eachField(
   limit: number,
   use: (name: string, at: number, end: number) => void,
 ): void {
-  const last = documentLast(bytes, start, limit);
-  for (let at = start + 4; at < last;) {
-    const value = nameEnd(bytes, at + 1);
-    const end = valueEnd(bytes, bytes[at]!, value, last);
-    use(text(bytes, at + 1, value - 1), at, end);
-    at = end;
-  }
+  eachElement(bytes, start, limit, (at, value, end) => use(text(bytes, at + 1, value - 1), at, end));
 }
 
 /** An element of an array that comes to be: its type, and where its value lies; of `inner`, the diff of it. */
@@ -149,25 +145,22 @@ interface Element {
 
 const NULL: Element = { type: BsonType.null, at: 0, end: 0 };
 
-function applyToArray(to: Applying, start: number, last: number, diff: number, limit: number, depth: number): void {
+function applyToArray(
+  to: Applying,
+  start: number,
+  limit: number,
+  diff: number,
+  diffLimit: number,
+  depth: number,
+): void {
   if (depth > MAX_DEPTH) malformed('a diff is nested too deeply');
   const { bytes, out } = to;
   const elements: Element[] = [];
-  for (let at = start + 4; at < last;) {
-    const type = bytes[at]!;
-    const value = nameEnd(bytes, at + 1);
-    const end = valueEnd(bytes, type, value, last);
-    elements.push({ type, at: value, end });
-    at = end;
-  }
-  changeElements(bytes, elements, diff, limit);
+  eachElement(bytes, start, limit, (at, value, end) => elements.push({ type: bytes[at]!, at: value, end }));
+  changeElements(bytes, elements, diff, diffLimit);
   const begun = out.begin();
-  for (const [n, element] of elements.entries()) {
-    const { type, at, end, inner } = element;
-    out.byte(type);
-    const name = encodeText(String(n));
-    out.copy(name, 0, name.length);
-    out.byte(0);
+  for (const [n, { type, at, end, inner }] of elements.entries()) {
+    putElement(out, type, encodeText(String(n)));
     if (inner) applyInside(to, { type, at, end }, inner, depth);
     else out.copy(bytes, at, end);
   }

@@ -3,23 +3,23 @@
  * BSON are copied as they are, never decoded.
  */
 import { BsonType, encodeText, nameEnd, valueEnd } from './bson.ts';
+import { Documents, putElement } from './documents.ts';
 
 export class BsonBuilder {
-  #bytes = new Uint8Array(512);
-  #length = 4;
+  readonly #to = new Documents();
   /** Where the documents begin that are open, the outermost first. */
-  readonly #open = [0];
+  readonly #open = [this.#to.begin()];
 
   /** An element as it stands in `from`, name and all: `at` is the place of its type. */
   element(from: Uint8Array, at: number, end: number): this {
-    this.#append(from.subarray(at, end));
+    this.#to.copy(from, at, end);
     return this;
   }
 
   /** A value out of `from`, under another name. */
   value(name: string, from: Uint8Array, { type, at, last }: { type: number; at: number; last: number }): this {
     this.#name(type, name);
-    this.#append(from.subarray(at, valueEnd(from, type, at, last)));
+    this.#to.copy(from, at, valueEnd(from, type, at, last));
     return this;
   }
 
@@ -42,8 +42,8 @@ export class BsonBuilder {
     const bytes = encodeText(text);
     this.#name(BsonType.string, name);
     this.#int32(bytes.length + 1);
-    this.#append(bytes);
-    this.#append(zero);
+    this.#to.copy(bytes);
+    this.#to.byte(0);
     return this;
   }
 
@@ -56,44 +56,26 @@ export class BsonBuilder {
   /** Opens a document or an array inside this one, until `end`. */
   begin(type: number, name: string): this {
     this.#name(type, name);
-    this.#open.push(this.#length);
-    this.#int32(0);
+    this.#open.push(this.#to.begin());
     return this;
   }
 
   end(): this {
-    const start = this.#open.pop()!;
-    this.#append(zero);
-    new DataView(this.#bytes.buffer).setInt32(start, this.#length - start, true);
+    this.#to.end(this.#open.pop()!);
     return this;
   }
 
   /** Closes all; the builder is of no more use then. */
   finish(): Uint8Array {
     while (this.#open.length > 0) this.end();
-    return this.#bytes.subarray(0, this.#length);
+    return this.#to.bytes.subarray(0, this.#to.length);
   }
 
   #name(type: number, name: string): void {
-    this.#append(Uint8Array.of(type));
-    this.#append(encodeText(name));
-    this.#append(zero);
+    putElement(this.#to, type, encodeText(name));
   }
 
   #int32(n: number): void {
-    this.#append(Uint8Array.of(n, n >> 8, n >> 16, n >> 24));
-  }
-
-  #append(bytes: Uint8Array): void {
-    const end = this.#length + bytes.length;
-    if (end > this.#bytes.length) {
-      const larger = new Uint8Array(end * 2);
-      larger.set(this.#bytes.subarray(0, this.#length));
-      this.#bytes = larger;
-    }
-    this.#bytes.set(bytes, this.#length);
-    this.#length = end;
+    this.#to.copy(Uint8Array.of(n, n >> 8, n >> 16, n >> 24));
   }
 }
-
-const zero = Uint8Array.of(0);

@@ -185,6 +185,25 @@ function checkInside(bytes: Uint8Array, type: number, at: number, end: number, d
   } else checkDocument(bytes, type === BsonType.codeWithScope ? stringEnd(bytes, at + 4, end) : at, end, depth + 1);
 }
 
+/**
+ * Calls `use` for each element of a document or an array: where it starts, where its value does, and where it ends. Loops that every
+ * change goes through have this written out.
+ */
+export function eachElement(
+  bytes: Uint8Array,
+  start: number,
+  limit: number,
+  use: (at: number, value: number, end: number) => void,
+): void {
+  const last = documentLast(bytes, start, limit);
+  for (let at = start + 4; at < last;) {
+    const value = nameEnd(bytes, at + 1);
+    const end = valueEnd(bytes, bytes[at]!, value, last);
+    use(at, value, end);
+    at = end;
+  }
+}
+
 /** Where the element called `name` starts (its type byte), or -1. */
 export function findElement(bytes: Uint8Array, start: number, limit: number, name: Uint8Array): number {
   const last = documentLast(bytes, start, limit);
@@ -227,6 +246,17 @@ export function encodeText(text: string): Uint8Array {
 /** A copy of its own; `slice` would share the memory of a `Buffer`. */
 export function copyBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return new Uint8Array(bytes.subarray(start, end));
+}
+
+/** One behind the other, in memory of their own. */
+export function joinedBytes(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
 }
 
 let viewed: Uint8Array = new Uint8Array(0);

@@ -4,6 +4,7 @@
  * Invariant: what is sent is never above the subscription's limit; an event that could be is tried before it is taken.
  */
 import zlib from 'node:zlib';
+import { joinedBytes } from './bson.ts';
 import type { BatchResult } from './protocol.ts';
 import { Field, GATE, RECORD_FIELDS } from './protocol.ts';
 
@@ -49,11 +50,5 @@ export function compressRecords(
     parts.push(sent);
     length += sent.length;
   }
-  const bodies = new Uint8Array(length);
-  let pos = 0;
-  for (const part of parts) {
-    bodies.set(part, pos);
-    pos += part.length;
-  }
-  return bodies;
+  return joinedBytes(parts);
 }

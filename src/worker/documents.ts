@@ -1,23 +1,25 @@
 /** BSON documents that are being made, one behind the other, in memory that grows. */
 
+const START_BYTES = 512;
+
 export class Documents {
-  bytes = new Uint8Array(64 * 1024);
+  bytes = new Uint8Array(START_BYTES);
   length = 0;
 
-  copy(from: Uint8Array, start: number, end: number): void {
-    this.room(end - start);
+  copy(from: Uint8Array, start = 0, end = from.length): void {
+    this.#room(end - start);
     this.bytes.set(from.subarray(start, end), this.length);
     this.length += end - start;
   }
 
   byte(value: number): void {
-    this.room(1);
+    this.#room(1);
     this.bytes[this.length++] = value;
   }
 
   /** The place of the length that `end` fills in. */
   begin(): number {
-    this.room(4);
+    this.#room(4);
     this.length += 4;
     return this.length - 4;
   }
@@ -32,7 +34,7 @@ export class Documents {
     bytes[start + 3] = size >> 24;
   }
 
-  room(more: number): void {
+  #room(more: number): void {
     const needed = this.length + more;
     if (needed <= this.bytes.length) return;
     const larger = new Uint8Array(needed * 2);
@@ -44,6 +46,6 @@ export class Documents {
 /** An element's type and name; its value is to follow. */
 export function putElement(to: Documents, type: number, name: Uint8Array): void {
   to.byte(type);
-  to.copy(name, 0, name.length);
+  to.copy(name);
   to.byte(0);
 }

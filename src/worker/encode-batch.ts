@@ -16,14 +16,13 @@ import type { Crafted, Crafter } from './craft.ts';
 import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts';
 import { disambiguatedPaths } from './disambiguated-paths.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
-import { EventView, NULL_DOCUMENT } from './event.ts';
-import { Images, missingImage, tooLargeImages } from './images.ts';
+import { EventView } from './event.ts';
+import { Images } from './images.ts';
 import { putJsonEvent } from './json-event.ts';
 import { SLACK, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { MESSAGE_TYPES, NOTHING } from './protocol.ts';
 import type { Parked } from './parking.ts';
-import type { ImagesConfig } from '../config/config.ts';
 import type { BatchJob, BatchResult, Seen, TransactionMark, WorkerPlan } from './protocol.ts';
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
@@ -251,7 +250,8 @@ class SourceEncoder {
     let headers = 0;
     try {
       if (job.images !== undefined && subscription.images !== undefined) {
-        const wall = this.#wallOf(job, number, row, { images: subscription.images, route });
+        const isRefused = job.imagesRefused === true;
+        const wall = this.#images.wall(job.bytes, this.#scan.rows, number, { images: subscription.images, isRefused });
         if (wall !== undefined) {
           const gate = this.#scan.rows.newGate(Number.MAX_SAFE_INTEGER);
           this.#walls.set(gate, wall);
@@ -296,25 +296,6 @@ class SourceEncoder {
     if (this.#sampler === undefined) return;
     const shown = length - lineFeed;
     this.#sampler.offer(job.bytes, operations, row, route, subscription, lane, key, headers, start, shown);
-  }
-
-  /** Why nothing may go further in the lane, where the event lacks a document that it may not be delivered without. */
-  #wallOf(
-    { bytes, imagesRefused }: BatchJob,
-    number: number,
-    row: number,
-    { images, route }: { readonly images: ImagesConfig; readonly route: Route },
-  ): string | undefined {
-    const { operations } = this.#scan.rows;
-    const type = operations[row + Row.type]!;
-    if (operations[row + Row.document]! >= 0 || type === Crud.insert) return undefined;
-    const ts = operations[row + Row.ts]!;
-    const at = { seconds: tsSeconds(bytes, ts), increment: tsIncrement(bytes, ts) };
-    if (imagesRefused) return this.#images.needs(number) ? tooLargeImages(route.ns, at) : undefined;
-    const isRequired =
-      (images.before === 'required' && this.#images.before(number) < 0) ||
-      (type === Crud.update && images.after === 'required' && this.#images.after(number, images) < 0);
-    return isRequired ? missingImage(route.ns, at) : undefined;
   }
 
   /** Undefined when nothing is to be sent. */
@@ -414,7 +395,7 @@ class SourceEncoder {
     event.fullDocumentLimit = event.limit;
     event.lookedUpSeconds = -1;
     event.before = -1;
-    if (images !== undefined && job.images !== undefined) this.#show(event, row / ROW_FIELDS, images, bytes.length);
+    if (images !== undefined && job.images !== undefined) this.#images.show(event, row / ROW_FIELDS, images);
     event.documentKey = crud === Crud.delete ? o : o2;
     event.idElement = event.documentKey < 0 ? findElement(bytes, o, event.limit, idName) : -1;
     event.lsid = rows[row + Row.lsid]!;
@@ -428,19 +409,6 @@ class SourceEncoder {
       }
     }
     return event;
-  }
-
-  /** The documents that the event is to be shown with. */
-  #show(event: EventView, number: number, images: ImagesConfig, limit: number): void {
-    if (images.before !== 'off') event.before = this.#images.before(number);
-    if (event.crud !== Crud.update || images.after === 'default') return;
-    event.fullDocument = this.#images.after(number, images);
-    event.fullDocumentLimit = limit;
-    if (images.after !== 'updateLookup') return;
-    const at = this.#images.lookedUpAt(event.route.ns);
-    if (event.fullDocument < 0) event.fullDocument = NULL_DOCUMENT;
-    event.lookedUpSeconds = at?.seconds ?? -1;
-    event.lookedUpIncrement = at?.increment ?? 0;
   }
 
   /** The key's place among the batch's keys; -1 when there is none and the event was parked. */

@@ -3,24 +3,28 @@
  * they lie (`find`). A document after an update is what was looked up, or the pre-image with the update applied to it.
  * Invariant: what main sends lies behind the batch in the same bytes, and what is made of it behind that: a place is an offset.
  */
-import { isUtf8 } from 'node:buffer';
 import {
   BsonType,
   MalformedBson,
   documentLast,
+  eachElement,
   encodeText,
   findElement,
   latin1Text,
   malformed,
   nameEnd,
   readInt32,
-  readInt64,
   valueEnd,
 } from './bson.ts';
 import { applyUpdate } from './apply-diff.ts';
+import { isAskable } from './askable.ts';
+import type { Place } from './askable.ts';
 import { Documents, putElement } from './documents.ts';
 import { IdLists } from './id-lists.ts';
 import { Crud } from './crud.ts';
+import { tsIncrement, tsSeconds } from './entry.ts';
+import { NULL_DOCUMENT } from './event.ts';
+import type { EventView } from './event.ts';
 import { compareTs, formatTs } from '../source/position.ts';
 import type { Ts } from '../source/position.ts';
 import type { ImagesConfig } from '../config/config.ts';
@@ -62,11 +66,6 @@ export class Images {
   /** About as many bytes of documents are in all events together; known once they were found. */
   get shownBytes(): number {
     return this.#shownBytes;
-  }
-
-  /** Whether anything is needed of this operation. */
-  needs(number: number): boolean {
-    return (this.#needs[number] ?? 0) !== 0;
   }
 
   /** Undefined where the batch needs none. `preImagesAt`: see `TransactionPiece`. */
@@ -152,14 +151,42 @@ export class Images {
     return place;
   }
 
-  /** Where the document before the change lies; negative where there is none. */
-  before(number: number): number {
-    return this.#before[number] ?? NO_DOCUMENT;
+  /** Shows the event of this operation with the documents that it is to carry. Throws `MalformedBson` where one could not be made. */
+  show(event: EventView, number: number, images: ImagesConfig): void {
+    if (images.before !== 'off') event.before = this.#before[number]!;
+    if (event.crud !== Crud.update || images.after === 'default') return;
+    event.fullDocument = this.after(number, images);
+    event.fullDocumentLimit = event.bytes.length;
+    if (images.after !== 'updateLookup') return;
+    const at = this.#lookedUpAt.get(event.route.ns);
+    if (event.fullDocument < 0) event.fullDocument = NULL_DOCUMENT;
+    event.lookedUpSeconds = at?.seconds ?? -1;
+    event.lookedUpIncrement = at?.increment ?? 0;
   }
 
-  /** When the namespace's documents were looked at; undefined where none were. */
-  lookedUpAt(ns: string): Ts | undefined {
-    return this.#lookedUpAt.get(ns);
+  /**
+   * Why nothing may go further in the lane, where the event lacks a document that it may not be delivered without. `isRefused`: the
+   * documents are too large. Throws `MalformedBson` as `after` does.
+   */
+  wall(
+    bytes: Uint8Array,
+    { operations, routes }: Rows,
+    number: number,
+    { images, isRefused }: { readonly images: ImagesConfig; readonly isRefused: boolean },
+  ): string | undefined {
+    if ((this.#needs[number] ?? 0) === 0) return undefined;
+    const row = number * ROW_FIELDS;
+    const isUpdate = operations[row + Row.type] === Crud.update;
+    const isLacking =
+      (images.before === 'required' && this.#before[number]! < 0) ||
+      (isUpdate && images.after === 'required' && this.after(number, images) < 0);
+    if (!isRefused && !isLacking) return undefined;
+    const ts = operations[row + Row.ts]!;
+    const at = formatTs({ seconds: tsSeconds(bytes, ts), increment: tsIncrement(bytes, ts) });
+    const { ns } = routes[operations[row + Row.route]!]!;
+    return isRefused
+      ? `the documents of the transaction at ${at}, ${ns} among them, take more memory than there may be`
+      : `MongoDB has no pre-image of the change at ${at} in ${ns}`;
   }
 
   /** Its bytes. */
@@ -234,16 +261,11 @@ export class Images {
       const place = lookup && placeOf(lookup.ns, lookup.uuid ? latin1Text(lookup.uuid, 0, lookup.uuid.length) : '');
       if (place !== undefined) places.add(place);
       if (lookup && isLater(lookup.at, this.#lookedUpAt.get(lookup.ns))) this.#lookedUpAt.set(lookup.ns, lookup.at);
-      const last = documentLast(bytes, from, to);
-      for (let at = from + 4; at < last;) {
-        const value = nameEnd(bytes, at + 1);
-        const end = valueEnd(bytes, bytes[at]!, value, last);
-        if (place !== undefined) {
-          const id = elementOf(bytes, value, end, idName);
-          if (id) found.set(`${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`, value);
-        } else readPreImage(bytes, value, end, found);
-        at = end;
-      }
+      eachElement(bytes, from, to, (_at, value, end) => {
+        const id = place === undefined ? undefined : elementOf(bytes, value, end, idName);
+        if (place === undefined) readPreImage(bytes, value, end, found);
+        else if (id) found.set(`${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`, value);
+      });
     }
     return { found, places };
   }
@@ -269,12 +291,6 @@ interface Asked {
   readonly place: Pick<Lookup, 'db' | 'coll' | 'uuid'>;
   readonly lists: IdLists;
   readonly known: Set<string>;
-}
-
-interface Place {
-  readonly type: number;
-  readonly value: number;
-  readonly end: number;
 }
 
 function needOf({ after, before }: ImagesConfig, type: number): number {
@@ -343,54 +359,4 @@ function readPreImage(bytes: Uint8Array, start: number, limit: number, found: Ma
   const time = bytes.subarray(ts.value, ts.end);
   const key = preImageKey(latin1Text(bytes, uuid.value + 5, uuid.end), time, readInt32(bytes, index.value));
   found.set(key, image.value);
-}
-
-/**
- * Whether the driver can send an `_id` back byte for byte. It cannot send texts that are not UTF-8, dates beyond JavaScript's, vectors that are
- * none, or types that nothing writes any more.
- */
-function isAskable(bytes: Uint8Array, { type, value, end }: Place): boolean {
-  switch (type) {
-    case BsonType.string:
-      return isUtf8(bytes.subarray(value + 4, end - 1));
-    case BsonType.date:
-      return Math.abs(readInt64(bytes, value)) <= LAST_DATE;
-    case BsonType.binary:
-      return bytes[value + 4] !== VECTOR;
-    case BsonType.document:
-    case BsonType.array:
-      return areAskable(bytes, value, end);
-    case BsonType.undefined:
-    case BsonType.dbPointer:
-    case BsonType.codeWithScope:
-    case BsonType.regex:
-      return false;
-    default:
-      return true;
-  }
-}
-
-function areAskable(bytes: Uint8Array, start: number, limit: number): boolean {
-  const last = documentLast(bytes, start, limit);
-  for (let at = start + 4; at < last;) {
-    const value = nameEnd(bytes, at + 1);
-    const end = valueEnd(bytes, bytes[at]!, value, last);
-    if (!isUtf8(bytes.subarray(at + 1, value - 1)) || !isAskable(bytes, { type: bytes[at]!, value, end })) return false;
-    at = end;
-  }
-  return true;
-}
-
-/** Milliseconds since 1970. */
-const LAST_DATE = 8.64e15;
-/** A subtype that the driver looks into. */
-const VECTOR = 9;
-
-/** Why an event cannot be made, for people. */
-export function missingImage(ns: string, ts: Ts): string {
-  return `MongoDB has no pre-image of the change at ${formatTs(ts)} in ${ns}`;
-}
-
-export function tooLargeImages(ns: string, ts: Ts): string {
-  return `the documents of the transaction at ${formatTs(ts)}, ${ns} among them, take more memory than there may be`;
 }

@@ -82,6 +82,15 @@ describe('a position that has left the oplog', () => {
     });
   }
 
+  /** Of this name, to the exchange of the same: what goes there is taken from then on. */
+  async function bindQueue(name: string): Promise<void> {
+    const connection = await connect(rabbit.uri);
+    const channel = await connection.createChannel();
+    await channel.assertQueue(name, { durable: true });
+    await channel.bindQueue(name, name, '#');
+    await connection.close();
+  }
+
   interface Gap {
     readonly subscription: string;
     readonly from: string;
@@ -156,11 +165,7 @@ describe('a position that has left the oplog', () => {
     await until('the source is held', async () => (await engine.status()).sources['src']!.state === 'held');
     await rollOver();
 
-    const connection = await connect(rabbit.uri);
-    const channel = await connection.createChannel();
-    await channel.assertQueue(db, { durable: true });
-    await channel.bindQueue(db, db, '#');
-    await connection.close();
+    await bindQueue(db);
     await until('there is a gap record', async () => (await engine.status()).gaps.length > 0);
     const later = await written(db, 100);
     await untilDelivered(engine, later);
@@ -213,11 +218,7 @@ describe('a position that has left the oplog', () => {
     await written(db, 1_000);
     await until('the source is held', async () => (await engine.status()).sources['src']!.state === 'held');
     await rollOver();
-    const connection = await connect(rabbit.uri);
-    const channel = await connection.createChannel();
-    await channel.assertQueue(db, { durable: true });
-    await channel.bindQueue(db, db, '#');
-    await connection.close();
+    await bindQueue(db);
     await untilLost(engine);
     await moveToNow(engine);
     await assertFlowing(engine);
