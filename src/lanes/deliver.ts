@@ -93,7 +93,9 @@ export function deliver(
     source,
     ticket,
     records,
-    bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
+    // Behind the last message there may be nothing but parked events, and the buffer in other hands by now.
+    bodies:
+      start.records < end.records ? Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength) : Buffer.alloc(0),
     routingKeys,
     headers,
     gates: result.gates.map((arrivals, number) => new Gate(arrivals, result.walls?.get(number))),
