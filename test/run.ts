@@ -1,7 +1,7 @@
 /**
  * `npm test [FILE, FOLDER or part of a path …]`: builds once, brings up one mongod and one RabbitMQ for all test files, runs
  * them with node:test, which prints the counts last, and ends with its exit code. Node 20's runner knows no patterns and
- * no limit per file, so both are here. What needs no server of its own goes first, two files at a time; the rest alone.
+ * no limit per file, so both are here. What waits more than it works goes first, two files at a time; the rest alone.
  */
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
@@ -17,7 +17,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FILE_TIMEOUT_MS = 15 * 60_000;
 
 /** But for those that look at how long threads wait. */
-const TOGETHER = /^test\/(?:checkpoint|config|feed|lanes|terminal|watch|worker)\/(?!pool|thread)/;
+const TOGETHER =
+  /^test\/(?:checkpoint|commands|config|feed|lanes|library|replay|sinks|source|terminal|watch|worker)\/(?!pool|thread)/;
 const AT_A_TIME = 2;
 
 const files = await testFiles(process.argv.slice(2).map((path) => relative(ROOT, join(process.cwd(), path))));
