@@ -89,13 +89,13 @@ export function deliver(
   for (let s = 0; s < subscriptions; s++) if (!has(s)) pending[s] = 0;
 
   const ticket = ledger.open(last, heldBytes(stretch), pending, release);
+  // Behind the last message there is nothing to send, and its buffer may be in other hands by now.
+  if (start.records === end.records) return ticket;
   const delivery = {
     source,
     ticket,
     records,
-    // Behind the last message there may be nothing but parked events, and the buffer in other hands by now.
-    bodies:
-      start.records < end.records ? Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength) : Buffer.alloc(0),
+    bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
     routingKeys,
     headers,
     gates: result.gates.map((arrivals, number) => new Gate(arrivals, result.walls?.get(number))),

@@ -4,6 +4,8 @@
  * are the frame that keeps its neighbours apart.
  */
 
+import { joinedBytes } from '../../src/worker/bson.ts';
+
 /** Small, fast and the same everywhere. */
 export class Random {
   #state: number;
@@ -57,17 +59,17 @@ const outOfPlace: readonly Damage[] = [
   (random, bytes) => {
     const from = place(random, bytes);
     const to = Math.min(bytes.length, from + 1 + random.below(20));
-    return joined(bytes.subarray(0, from), bytes.subarray(to));
+    return joinedBytes([bytes.subarray(0, from), bytes.subarray(to)]);
   },
   (random, bytes, others) => {
     const at = place(random, bytes);
     const other = random.of(others);
     const from = random.below(other.length);
-    return joined(bytes.subarray(0, at), other.subarray(from, from + random.below(40)), bytes.subarray(at));
+    return joinedBytes([bytes.subarray(0, at), other.subarray(from, from + random.below(40)), bytes.subarray(at)]);
   },
   (random, bytes, others) => {
     const other = random.of(others);
-    return joined(bytes.subarray(0, place(random, bytes)), other.subarray(random.below(other.length)));
+    return joinedBytes([bytes.subarray(0, place(random, bytes)), other.subarray(random.below(other.length))]);
   },
 ];
 
@@ -75,7 +77,7 @@ export function damaged(random: Random, original: Uint8Array, others: readonly U
   let bytes: Uint8Array = new Uint8Array(original);
   for (let times = random.below(3); times >= 0; times--) {
     bytes = random.of(random.below(4) === 0 ? outOfPlace : inPlace)(random, bytes, others);
-    if (bytes.length < 6) bytes = joined(bytes, new Uint8Array(6 - bytes.length));
+    if (bytes.length < 6) bytes = joinedBytes([bytes, new Uint8Array(6 - bytes.length)]);
   }
   new DataView(bytes.buffer).setInt32(0, bytes.length, true);
   bytes[bytes.length - 1] = 0;
@@ -89,14 +91,4 @@ function place(random: Random, bytes: Uint8Array): number {
 function near(random: Random, bytes: Uint8Array, at: number): number {
   const length = new DataView(bytes.buffer).getInt32(at, true);
   return random.below(2) === 0 ? random.of(LENGTHS) : length + random.below(9) - 4;
-}
-
-function joined(...parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }
