@@ -130,12 +130,27 @@ export class EngineProcess implements AsyncDisposable {
   }
 
   async get(path: string): Promise<Response> {
+    return fetch(new URL(path, await this.#address()));
+  }
+
+  /** JSON; throws where it is refused. */
+  async post(path: string, body: object): Promise<void> {
+    const headers = { 'Content-Type': 'application/json' };
+    const answer = await fetch(new URL(path, await this.#address()), {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error(`POST ${path}: ${answer.status} ${await answer.text()}`);
+  }
+
+  async #address(): Promise<string> {
     while (this.#url === undefined) {
       this.check();
       this.#url = this.log().find(({ url }) => url !== undefined)?.url;
       if (this.#url === undefined) await sleep(POLL_MS);
     }
-    return fetch(new URL(path, this.#url));
+    return this.#url;
   }
 
   async status(): Promise<Status> {

@@ -20,6 +20,7 @@ import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { restart } from './restart.ts';
 import { slowQueue } from './slow-queue.ts';
+import { snapshot } from './snapshot.ts';
 import { watching } from './watching.ts';
 
 /** In the order in which `all` runs them. */
@@ -34,6 +35,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   latency,
   memory,
   restart,
+  snapshot,
   idle,
   watching,
   images,

@@ -272,6 +272,38 @@ function commandLine(outcome: Outcome): Command {
       outcome.exitCode = await ctlEvents(options);
     });
 
+  const snapshot = program
+    .command('snapshot')
+    .description('Have a running engine deliver what is in collections, beside their changes.');
+  withEngine(snapshot.command('list'))
+    .description('Show the snapshots that go on, and the last few that are over.')
+    .action(async (options: EngineFlags) => {
+      const { snapshotList } = await import('./commands/snapshot.ts');
+      outcome.exitCode = await snapshotList(options);
+    });
+  withEngine(snapshot.command('add'))
+    .description('Deliver what is in the collections of a subscription.')
+    .argument('<subscription>', 'its name')
+    .option('--ns <pattern>', 'only of namespaces like this; may be repeated', collect)
+    .option('--filter <query>', 'only documents that match: Extended JSON, such as \'{"status": "open"}\'')
+    .action(async (name: string, { ns, filter, ...options }: EngineFlags & { ns?: string[]; filter?: string }) => {
+      const { snapshotAdd } = await import('./commands/snapshot.ts');
+      outcome.exitCode = await snapshotAdd(options, name, { ns, filter });
+    });
+  for (const [name, text] of [
+    ['pause', 'Hold a snapshot where it is, over restarts too.'],
+    ['resume', 'Go on with a snapshot where it was paused.'],
+    ['cancel', 'End a snapshot; what was delivered of it stays delivered.'],
+  ] as const) {
+    withEngine(snapshot.command(name))
+      .description(text)
+      .argument('<id>', "the list's ID")
+      .action(async (id: string, options: EngineFlags) => {
+        const { snapshotChange } = await import('./commands/snapshot.ts');
+        outcome.exitCode = await snapshotChange(options, id, name);
+      });
+  }
+
   withJson(program.command('explain'))
     .description('What a code in a message or the log means, and what to do.')
     .argument('<code>', 'such as held-unroutable')

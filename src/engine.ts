@@ -24,6 +24,9 @@ import { AnyOf } from './source/any-of.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { Destinations } from './sinks/destinations.ts';
+import { SnapshotBook } from './snapshot/runs.ts';
+import { refuseWhatHasNone } from './snapshot/refused.ts';
+import { snapshotId } from './snapshot/shown.ts';
 import { Watchers } from './watch/watchers.ts';
 import { SharedPlan } from './worker/plan.ts';
 import { WorkerPool } from './worker/pool.ts';
@@ -73,9 +76,17 @@ export interface Moving {
   readonly checkpoints: Pick<CheckpointStore, 'get' | 'set' | 'addGap'>;
 }
 
+export interface AskedSnapshot {
+  /** Patterns; undefined: all that the subscription follows. */
+  readonly namespaces?: readonly string[] | undefined;
+  /** A query, as Extended JSON. */
+  readonly filter?: string | undefined;
+}
+
 export class Engine {
   readonly metrics: Metrics;
   readonly watchers = new Watchers();
+  readonly #book = new SnapshotBook();
   readonly #o: EngineOptions;
   #config: Config;
   readonly #pool: WorkerPool;
@@ -192,6 +203,46 @@ export class Engine {
     if (isRead) return;
     await group.add(this.#route(config));
     this.#o.log.info({ subscription }, 'Resumed.');
+  }
+
+  /** Resolves with its id once it is stored. Throws `NotNowError` and `UserError`. */
+  async addSnapshot(subscription: string, asked: AskedSnapshot): Promise<string> {
+    return await this.#changes.run(async () => {
+      const { feed, number, config } = this.#reading(subscription);
+      await refuseWhatHasNone({ feed, config, namespaces: asked.namespaces }, this.#over.signal);
+      const { run } = this.#book.of(subscription).add({ cause: 'asked', ...asked });
+      feed.snapshotAdded(number);
+      await this.#storeSnapshots(feed);
+      return snapshotId(subscription, run);
+    });
+  }
+
+  /** Throws `NotNowError`. */
+  async setSnapshot(subscription: string, run: string, state: 'running' | 'paused' | 'cancelled'): Promise<void> {
+    await this.#changes.run(async () => {
+      const { feed, number } = this.#reading(subscription);
+      if (!this.#book.of(subscription).setState(run, state)) throw new NotNowError('That snapshot is over.');
+      feed.snapshotAdded(number);
+      await this.#storeSnapshots(feed);
+      this.#o.log.info({ subscription, run, state }, 'A snapshot was changed.');
+    });
+  }
+
+  async #storeSnapshots(feed: Feed): Promise<void> {
+    await this.#o.stores.checkpoints.put(feed.snapshot());
+    await this.#o.stores.checkpoints.flushed();
+  }
+
+  /** Where it is read for. */
+  #reading(subscription: string) {
+    const { group, config } = this.#found(subscription);
+    for (const feed of group.feeds) {
+      const member = feed.members.find(({ route }) => route.config.name === subscription);
+      if (member && feed.started) return { feed, number: member.number, config };
+    }
+    throw new NotNowError(
+      `Subscription "${subscription}" is not read for now: it is paused, or its source has not been reached.`,
+    );
   }
 
   /** Into the file or the standard output that it goes to, beside its lanes. */
@@ -353,6 +404,7 @@ export class Engine {
       meter,
       log,
       repartition,
+      book: this.#book,
       touch: () => this.#checkpointer.touch(),
     });
   }
@@ -417,6 +469,7 @@ export class Engine {
       checkpointer: this.#checkpointer,
       stores: this.#o.stores,
       metrics: this.metrics,
+      book: this.#book,
     };
   }
 }

@@ -17,9 +17,12 @@ import type {
   LaneStatus,
   ProcessStatus,
   SourceStatus,
+  SnapshotStatus,
   StatusReport,
   SubscriptionStatus,
 } from './observe/status.ts';
+import { shownSnapshot } from './snapshot/shown.ts';
+import type { SnapshotBook } from './snapshot/runs.ts';
 import type { AmqpSink } from './sinks/amqp-sink.ts';
 import type { SinkLock } from './sinks/lock.ts';
 import type { Ts } from './source/position.ts';
@@ -39,6 +42,7 @@ export interface EngineParts {
   readonly checkpointer: Checkpointer;
   readonly stores: Stores;
   readonly metrics: Pick<Metrics, 'readBy' | 'sentBy'>;
+  readonly book: SnapshotBook;
 }
 
 export function statusReport(
@@ -72,6 +76,7 @@ export function statusReport(
     workers: { threads: pool.threadsUp },
     process: processStatus(),
     parking: { bytes: stores.parking.totalBytes, maxBytes: config.parked.maxBytes },
+    snapshots: config.subscriptions.flatMap(({ name, source }) => snapshotsOf(parts, name, source)),
     gaps: stores.checkpoints.gaps().map(({ source, from, to, reason, at }) => ({
       source,
       from: formatTs(from),
@@ -80,6 +85,13 @@ export function statusReport(
       at: new Date(at).toISOString(),
     })),
   };
+}
+
+/** As far as nobody reads for it now, as its checkpoint has them. */
+function snapshotsOf({ book, stores }: EngineParts, subscription: string, source: string): SnapshotStatus[] {
+  const known = book.known(subscription)?.records ?? stores.checkpoints.get(subscription)?.snapshots ?? [];
+  const progress = book.progress(subscription);
+  return known.map((record) => shownSnapshot(record, { source, subscription, progress }));
 }
 
 /** Of every subscription of a source: its feed, its number there, and its name. */

@@ -342,6 +342,18 @@ export const overview: Board = {
           width: 6,
           queries: [[`max by (source, reason) (tailrace_gaps_total{${SOURCE}})`, '{{source}} {{reason}}']],
         },
+        {
+          kind: 'lines',
+          title: 'Snapshots',
+          means:
+            'Documents that snapshots have delivered, and about how many there are to deliver. One line that does not reach the other: `tailrace snapshot list` says what it waits for.',
+          unit: 'none',
+          width: 24,
+          queries: [
+            [`max by (subscription) (tailrace_snapshot_documents{${I}})`, '{{subscription}} delivered'],
+            [`max by (subscription) (tailrace_snapshot_expected_documents{${I}})`, '{{subscription}} of about'],
+          ],
+        },
       ],
     },
     {

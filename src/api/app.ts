@@ -18,6 +18,7 @@ import { flowEndpoints } from './flow.ts';
 import { healthEndpoint } from './health.ts';
 import { moveEndpoint } from './move.ts';
 import { parkedEndpoints } from './parked.ts';
+import { snapshotEndpoints } from './snapshots.ts';
 import { trialEndpoints } from './trials.ts';
 import { parkedChangeEndpoints } from './parked-change.ts';
 import { badRequest, BODY_LIMIT, OpenAnswer } from './endpoint.ts';
@@ -40,6 +41,7 @@ export const endpoints: readonly Endpoint[] = [
   ...definitionEndpoints,
   checkpointEndpoint,
   moveEndpoint,
+  ...snapshotEndpoints,
   ...trialEndpoints,
   ...parkedEndpoints,
   ...parkedChangeEndpoints,

@@ -8,7 +8,7 @@ import type { Move } from '../check/move.ts';
 import type { ParkingStore } from '../checkpoint/parking.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/config.ts';
-import type { Moving } from '../engine.ts';
+import type { AskedSnapshot, Moving } from '../engine.ts';
 import type { Management } from '../library/management.ts';
 import { formatPath } from '../config/faults.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
@@ -34,6 +34,9 @@ export interface EngineView {
   readonly resume: (subscription: string) => Promise<void>;
   /** Throws as they do. */
   readonly move: (subscription: string, planned: Moving['planned']) => Promise<Move>;
+  /** Resolves with its id. */
+  readonly addSnapshot: (subscription: string, asked: AskedSnapshot) => Promise<string>;
+  readonly setSnapshot: (subscription: string, run: string, state: 'running' | 'paused' | 'cancelled') => Promise<void>;
   readonly parkedWork: Pick<ParkedWork, 'replay' | 'drop'>;
 }
 

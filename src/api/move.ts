@@ -31,7 +31,7 @@ export const moveEndpoint = endpoint({
   body: z.strictObject({
     position: z
       .string({ error: POSITION })
-      .refine((written) => parseStart(written) !== undefined, { error: POSITION })
+      .refine((written) => written !== 'snapshot' && parseStart(written) !== undefined, { error: POSITION })
       .meta({ description: `Where to: ${POSITION}.` }),
     dryRun: z.boolean().default(false).meta({ description: 'Only say what it would do.' }),
   }),

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { sinkSchema, sourceSchema, subscriptionSchema } from '../config/schema.ts';
-import { GAP_REASONS, HOLD_REASONS, SUBSCRIPTION_STATES } from '../observe/status.ts';
-import type { LaneStatus, SinkStatus, SourceStatus } from '../observe/status.ts';
+import { GAP_REASONS, HOLD_REASONS, SNAPSHOT_CAUSES, SNAPSHOT_STATES, SUBSCRIPTION_STATES } from '../observe/status.ts';
+import type { LaneStatus, SinkStatus, SnapshotStatus, SourceStatus } from '../observe/status.ts';
 import { PARK_REASONS } from '../worker/protocol.ts';
 
 /** Those that the document names; the others stand where they are used. */
@@ -93,6 +93,35 @@ export const sinkAnswer = name(
     subscriptions: z.array(z.string()).meta({ description: 'Those that deliver to it.' }),
     status: sinkStatus.nullable(),
   }),
+);
+
+export const snapshotAnswer = name(
+  'Snapshot',
+  z.strictObject({
+    id: z.string(),
+    source: z.string(),
+    subscription: z.string(),
+    cause: z.enum(SNAPSHOT_CAUSES).meta({ description: 'What asked for it.' }),
+    state: z.enum(SNAPSHOT_STATES),
+    namespaces: z.array(z.string()).readonly().nullable().meta({
+      description: 'Patterns; null: all that the subscription follows.',
+    }),
+    filter: z.string().nullable().meta({ description: 'A query, as Extended JSON.' }),
+    documents: count().meta({ description: 'Confirmed.' }),
+    expectedDocuments: count().nullable().meta({
+      description: 'About how many there are, before any filter; null while they are being counted.',
+    }),
+    collections: count().meta({ description: 'That it is done with.' }),
+    reading: z
+      .array(z.strictObject({ ns: z.string(), documents: count() }))
+      .readonly()
+      .meta({ description: 'Collections that are being read.' }),
+    documentsPerSecond: count().meta({ description: 'Of the last seconds.' }),
+    secondsLeft: seconds().meta({ description: 'At that pace; null where that is not known.' }),
+    waitsFor: z.string().nullable().meta({ description: 'Why it does not go on.' }),
+    startedAt: z.string().meta({ format: 'date-time' }),
+    endedAt: z.string().nullable(),
+  }) satisfies z.ZodType<SnapshotStatus>,
 );
 
 const holdReason = z.enum(HOLD_REASONS);

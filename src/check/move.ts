@@ -50,6 +50,7 @@ export function planMove(found: Found, start: Start): Move {
     lanes: Array.from({ length: partitions }, () => undefined),
     updatedAt: Date.now(),
     ...(stored?.pausedAt !== undefined && { pausedAt: stored.pausedAt }),
+    ...(stored?.snapshots && { snapshots: stored.snapshots }),
   };
   if (stored === undefined) return { record, from: undefined, effect: 'none' };
   const floor = floorOf(stored);

@@ -6,6 +6,7 @@
 import { crc32 } from 'node:zlib';
 import { UserError } from '../errors.ts';
 import type { Position, ResumePoint, Ts } from '../source/position.ts';
+import type { SnapshotCause, SnapshotState } from '../observe/status.ts';
 import type { ParkReason } from '../worker/protocol.ts';
 import type { DefinitionVersion } from './definitions.ts';
 
@@ -40,6 +41,42 @@ export interface CheckpointRecord {
   readonly updatedAt: number;
   /** When somebody paused the subscription, likewise; missing while nobody has. */
   readonly pausedAt?: number | undefined;
+  /** Oldest first; missing where there are none. */
+  readonly snapshots?: readonly SnapshotRecord[] | undefined;
+}
+
+/**
+ * One snapshot of a subscription: collections are read in the order of their names, each in the order of `_id`. In the record of its
+ * subscription's positions, so that what is said to be done never lies behind positions that are older.
+ */
+export interface SnapshotRecord {
+  /** Its name in the events' ids. */
+  readonly run: string;
+  readonly cause: SnapshotCause;
+  /** Patterns; missing: all that the subscription follows. */
+  readonly namespaces?: readonly string[] | undefined;
+  /** A query, as Extended JSON; missing: all documents. */
+  readonly filter?: string | undefined;
+  readonly state: SnapshotState;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+  readonly endedAt?: number | undefined;
+  /** All collections whose names are not behind this are done, but for those in `open` and in `again`. */
+  readonly begun: string;
+  readonly open: readonly SnapshotCollection[];
+  /** These got other documents while it ran, by a rename: to be read from the beginning. */
+  readonly again: readonly string[];
+  /** Delivered. */
+  readonly documents: number;
+  readonly collections: number;
+}
+
+export interface SnapshotCollection {
+  readonly ns: string;
+  /** Everything up to here is delivered: BSON of a document with nothing but its `_id`, base64. Missing: nothing is. */
+  readonly last?: string | undefined;
+  /** Delivered. */
+  readonly documents: number;
 }
 
 /** A lane needs no term: everything it holds comes from one verified history. */

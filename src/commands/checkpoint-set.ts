@@ -33,7 +33,7 @@ export async function checkpointSet(options: CheckpointSetOptions): Promise<numb
     throw new UserError('usage', `subscription "${name}" is not configured: there is nothing to set a position for.`);
   }
   const start = parseStart(position);
-  if (start === undefined) {
+  if (start === undefined || start.kind === 'snapshot') {
     throw new UserError(
       'usage',
       `"${position}": expected latest, earliest, an ISO date, or seconds:increment for what came after it`,

@@ -16,7 +16,7 @@ const VALUES: ReadonlyMap<string, readonly string[]> = new Map([
   ['reason', PARK_REASONS.toSorted()],
   ['format', ['json', 'json-canonical', 'bson', 'cloudevents']],
   ['mode', ['oplog', 'changeStream']],
-  ['start', ['latest', 'earliest']],
+  ['start', ['latest', 'snapshot', 'earliest']],
   ['position', ['latest', 'earliest']],
 ]);
 const FILES = new Set(['file']);

@@ -112,6 +112,11 @@ function checkChangeStreams(settings: Settings, checked: readonly Checked[], rep
     if (source.onPositionLost === 'earliest') {
       report.expected([...at, 'onPositionLost'], `stop or latest, because ${reason}`);
     }
+    const exact = 'snapshots need the positions of an oplog: `mode: oplog`';
+    if (source.start?.kind === 'snapshot') report.expected([...at, 'start'], `latest or a date, because ${exact}`);
+    if (source.onPositionLost === 'snapshot') {
+      report.expected([...at, 'onPositionLost'], `stop or latest, because ${exact}`);
+    }
   }
   for (const { path, subscription, source } of checked) {
     if (source === undefined || settings.sources?.[source]?.mode !== 'changeStream') continue;

@@ -38,11 +38,21 @@ export interface SourceConfig {
   readonly uri: string;
   readonly mode: 'oplog' | 'changeStream';
   readonly start: Start;
-  readonly onPositionLost: 'stop' | 'earliest' | 'latest';
+  readonly onPositionLost: 'stop' | 'earliest' | 'latest' | 'snapshot';
   /** The server leaves out what no subscription matches; only with `mode: oplog`. */
   readonly serverFilter?: boolean;
   /** Only with `mode: changeStream`. */
   readonly changeStream?: ChangeStreamConfig;
+}
+
+/** How a subscription's snapshots are read. */
+export interface SnapshotConfig {
+  /** Collections at a time. */
+  readonly parallel: number;
+  /** Documents per second; undefined: as many as go. */
+  readonly maxRate?: number | undefined;
+  /** Of the time while something else goes the same way, so much is left to that, from 0 to below 1. */
+  readonly share: number;
 }
 
 export interface ChangeStreamConfig {
@@ -56,6 +66,8 @@ export interface ChangeStreamConfig {
 /** `from` is inclusive: an ISO date as (seconds, 0), a user's "seconds:increment" (what came after it) as its next `ts`. */
 export type Start =
   | { readonly kind: 'latest' }
+  /** As `latest`, and what is there already comes beside it. */
+  | { readonly kind: 'snapshot' }
   | { readonly kind: 'earliest' }
   | {
       readonly kind: 'from';
@@ -120,6 +132,7 @@ export interface SubscriptionConfig {
   /** `transactionBegin` and `transactionEnd` events as well. */
   readonly transactions: boolean;
   readonly onUnroutable: 'hold' | 'park';
+  readonly snapshot?: SnapshotConfig | undefined;
   readonly to: Destination;
 }
 

@@ -11,3 +11,6 @@ export const MAX_HEADER_BYTES = 3_500;
 
 /** RabbitMQ's hard limit on a message (`max_message_size` cannot be set higher), in bytes. */
 export const MAX_AMQP_MESSAGE_BYTES = 512 * 2 ** 20;
+
+/** Where neither a subscription nor its source says how snapshots are read. */
+export const DEFAULT_SNAPSHOT = { parallel: 2, maxRate: undefined, share: 0.5 } as const;

@@ -1,6 +1,7 @@
 /** From settings without faults to the configuration that the rest works with: references and defaults that depend on others. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { DEFAULT_SNAPSHOT } from './limits.ts';
 import { uriHeartbeatMs } from './amqp-uri.ts';
 import { withAbsoluteFiles } from './mongo-uri.ts';
 import type {
@@ -9,6 +10,7 @@ import type {
   MaskConfig,
   PipelineConfig,
   SinkConfig,
+  SnapshotConfig,
   SinkTlsConfig,
   SubscriptionConfig,
 } from './config.ts';
@@ -88,9 +90,11 @@ function resolveSubscription(
   const to = resolveDestination(subscription, settings, folder);
   const sink = 'sink' in to ? sinks.find(({ name }) => name === to.sink) : undefined;
   const { batch } = subscription;
+  const source = subscription.source ?? onlyKey(settings.sources);
+  const snapshot = resolveSnapshot(subscription.snapshot, settings.sources[source]?.snapshot);
   return {
     name: subscription.name,
-    source: subscription.source ?? onlyKey(settings.sources),
+    source,
     namespaces: subscription.namespaces,
     operations: [...new Set(subscription.operations)],
     expanded: subscription.expanded,
@@ -105,12 +109,27 @@ function resolveSubscription(
     order: subscription.order,
     transactions: subscription.transactions,
     onUnroutable: subscription.onUnroutable,
+    ...(snapshot && { snapshot }),
     to,
   };
 }
 
 function resolveImages({ fullDocument: after, fullDocumentBeforeChange: before }: SubscriptionSettings) {
   return after === 'default' && before === 'off' ? {} : { images: { after, before } };
+}
+
+/** What a subscription says goes before what its source says. */
+function resolveSnapshot(
+  own: SubscriptionSettings['snapshot'],
+  of: SubscriptionSettings['snapshot'],
+): SnapshotConfig | undefined {
+  if (!own && !of) return undefined;
+  const { parallel, maxRate, share } = DEFAULT_SNAPSHOT;
+  return {
+    parallel: own?.parallel ?? of?.parallel ?? parallel,
+    maxRate: own?.maxRate ?? of?.maxRate ?? maxRate,
+    share: own?.share ?? of?.share ?? share,
+  };
 }
 
 function resolveCraft(subscription: SubscriptionSettings) {

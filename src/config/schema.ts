@@ -144,6 +144,27 @@ const changeStreamSchema = z
   })
   .prefault({});
 
+const SHARE_EXPECTED = 'a number from 0 to 0.95';
+
+const snapshotSchema = z
+  .strictObject({
+    parallel: count(1, 16).optional().meta({ description: 'Collections that are read at a time. Default: 2.' }),
+    maxRate: count(1, 10_000_000).optional().meta({
+      description: 'Documents per second at most. Default: as many as go.',
+    }),
+    share: z
+      .number({ error: SHARE_EXPECTED })
+      .min(0, { error: SHARE_EXPECTED })
+      .max(0.95, { error: SHARE_EXPECTED })
+      .optional()
+      .meta({
+        description:
+          'While changes come as well, so much of the time is left to them between two pieces of a snapshot. Default: 0.5.',
+      }),
+  })
+  .optional()
+  .meta({ description: 'How snapshots are read (docs/snapshots.md).' });
+
 export const sourceSchema = z.strictObject({
   uri: uri(['mongodb', 'mongodb+srv']).meta({
     description: 'The replica set; user and TLS options as in any MongoDB URI.',
@@ -153,13 +174,17 @@ export const sourceSchema = z.strictObject({
   }),
   start: start.prefault('latest').meta({
     description:
-      'Where to begin where there is no checkpoint: latest, earliest, an ISO date (UTC where it names no zone), or ' +
-      '"seconds:increment" for what came after it.',
+      'Where to begin where there is no checkpoint: latest, snapshot (latest, and what is there already beside it: docs/snapshots.md), ' +
+      'earliest, an ISO date (UTC where it names no zone), or "seconds:increment" for what came after it.',
   }),
-  onPositionLost: choice('stop', 'earliest', 'latest').default('stop').meta({
-    description:
-      'What to do when the position has left the oplog: stop with exit code 3, or go on and leave a gap record.',
-  }),
+  onPositionLost: choice('stop', 'earliest', 'latest', 'snapshot')
+    .default('stop')
+    .meta({
+      description:
+        'What to do when the position has left the oplog: stop with exit code 3, or go on and leave a gap record; `snapshot` goes on ' +
+        'with the latest and reads everything anew.',
+    }),
+  snapshot: snapshotSchema,
   serverFilter: choice('on', 'off').default('off').meta({
     description: 'Let MongoDB leave out the changes of collections that no subscription matches (docs/reading.md).',
   }),
@@ -318,6 +343,7 @@ export const subscriptionSchema = z.strictObject({
   transactions: flag().default(false).meta({
     description: 'Add `transactionBegin` and `transactionEnd` events, in each lane that carries any of a transaction.',
   }),
+  snapshot: snapshotSchema,
   onUnroutable: choice('hold', 'park').default('hold').meta({
     description: 'What to do with a message that no queue takes: hold its lane and try again, or set its events aside.',
   }),

@@ -1,16 +1,16 @@
-/** `start`, as it is written: latest | earliest | an ISO date | "seconds:increment". */
+/** `start`, as it is written: latest | snapshot | earliest | an ISO date | "seconds:increment". */
 import { nextTs } from '../source/position.ts';
 import type { Start } from './config.ts';
 
 /** In messages, behind "expected". */
-export const START_EXPECTED = 'latest, earliest, a date such as 2026-11-22T06:00:00Z, or "seconds:increment"';
+export const START_EXPECTED = 'latest, snapshot, earliest, a date such as 2026-11-22T06:00:00Z, or "seconds:increment"';
 
 const MAX_UINT32 = 0xffff_ffff;
 const DATE = /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?([Zz]|[+-]\d{2}:?\d{2})?)?$/;
 
 /** Undefined when it is none of them. A date without a zone is UTC; a fraction of a second begins at its second. */
 export function parseStart(written: string): Start | undefined {
-  if (written === 'latest' || written === 'earliest') return { kind: written };
+  if (written === 'latest' || written === 'earliest' || written === 'snapshot') return { kind: written };
   const pair = /^(\d{1,10}):(\d{1,10})$/.exec(written);
   if (pair !== null) {
     const ts = { seconds: Number(pair[1]), increment: Number(pair[2]) };

@@ -18,6 +18,8 @@ import { LaneSet } from './lane-set.ts';
 import { Members } from './members.ts';
 import { Pause } from './pause.ts';
 import { Sequence } from './sequence.ts';
+import { FeedSnapshots } from './snapshots.ts';
+import { SnapshotBook } from '../snapshot/runs.ts';
 import { SetAside } from './set-aside.ts';
 import { Standings } from './standings.ts';
 import { Starts } from './starts.ts';
@@ -35,7 +37,7 @@ import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
 import type { Watchers } from '../watch/watchers.ts';
 import type { SharedPlan } from '../worker/plan.ts';
-import type { WorkerPool } from '../worker/pool.ts';
+import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { Member } from './members.ts';
 import type { Checkpoints, Parking, Route } from './route.ts';
 import type { Standing } from './starts.ts';
@@ -55,6 +57,8 @@ export interface FeedOptions {
   readonly meter: SourceMeter;
   readonly log: Log;
   readonly repartition: boolean;
+  /** Which snapshots there are, and how far they have come; nothing is known of any where left out. */
+  readonly book?: SnapshotBook;
   /** Something was confirmed, or a position moved. */
   readonly touch: () => void;
 }
@@ -80,6 +84,9 @@ export class Feed {
   readonly #transactions: Transactions;
   readonly #standings: Standings;
   readonly #sequence: Sequence;
+  readonly #book: SnapshotBook;
+  readonly #snapshots: FeedSnapshots;
+  #entries = 0;
   /** Fires when a batch could not be delivered. */
   readonly #broken = new AbortController();
   /** Ends the cursor, so that another is opened where it was. */
@@ -111,7 +118,9 @@ export class Feed {
     this.#lanes = new LaneSet({ ...options, members, partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
     const parts = { members, partitions, ledger: () => this.#ledger, lanes: this.#lanes, setAside: this.#setAside };
-    this.#standings = new Standings({ ...parts, source: this.name, open: this.#transactions.open });
+    const book = options.book ?? new SnapshotBook();
+    this.#book = book;
+    this.#standings = new Standings({ ...parts, source: this.name, open: this.#transactions.open, book });
     this.#sequence = new Sequence({
       ...options,
       ...parts,
@@ -121,7 +130,28 @@ export class Feed {
       standings: this.#standings,
       // Once a message is done nobody looks at its bytes any more; what a program was handed is its own.
       ownsBodies: options.routes.every(({ config: { to } }) => to.kind !== 'port' || to.letsGo === true),
+      touched: (touched, at) => this.#snapshots.note(touched, at),
       fail: (error) => this.#broken.abort(error),
+    });
+    const { pool, pipeline, source } = options;
+    this.#snapshots = new FeedSnapshots({
+      ...options,
+      members,
+      book,
+      budgetBytes: pipeline.inFlightBytes / 2,
+      way: {
+        reads: source.collections,
+        position: () => this.#standsAt(),
+        liveEntries: () => this.#entries,
+        windowSeconds: () => {
+          const { window } = source;
+          return window?.oldest && window.newest.ts.seconds - window.oldest.ts.seconds;
+        },
+        encode: (bytes, entries, chunk) => {
+          return pool.encode({ bytes, entries, last: undefined }, { ...this.#job(), chunk });
+        },
+        insert: (make) => this.#sequence.insert(make),
+      },
     });
   }
 
@@ -191,6 +221,7 @@ export class Feed {
     }
     await this.#store();
     this.#started = true;
+    this.#snapshots.start(this.members);
     log.info({ source: this.name, ...this.#identity, from: formatTs(this.#standings.start.ts) }, 'Reading begins.');
   }
 
@@ -288,7 +319,15 @@ export class Feed {
     this.#standings.join(number, standing);
     this.#setAside.release(number, (s) => this.#standings.lanesNow(s));
     this.#lanes.release(number);
+    this.#snapshots.start(this.members.filter((one) => one.number === number));
     return true;
+  }
+
+  /** There is a snapshot more for this one. */
+  snapshotAdded(number: number): void {
+    if (this.#started && !this.#admitted.has(number)) {
+      this.#snapshots.start(this.members.filter((one) => one.number === number));
+    }
   }
 
   /** Publishes nothing more of this one, which is about to leave, and waits for answers to what is under way. */
@@ -301,6 +340,7 @@ export class Feed {
   leave(number: number): CheckpointRecord | undefined {
     const { name } = this.#members.route(number).config;
     const record = this.snapshot().find(({ subscription }) => subscription === name);
+    this.#snapshots.stop(number);
     this.#members.remove(number);
     this.#admitted.delete(number);
     this.#standings.leave(number);
@@ -333,8 +373,11 @@ export class Feed {
    */
   async #goOn(error: PositionLostError, stop: AbortSignal): Promise<void> {
     for (const number of this.#admitted) this.leave(number);
+    // What was read beside it belongs to what is lost.
+    this.#snapshots.stopAll();
     await this.settle(stop);
     stop.throwIfAborted();
+    for (const { route } of this.members) this.#book.of(route.config.name).restart();
     const standings = await this.#starts.goOn(error, this.#standings.now(), stop);
     for (const lane of this.#lanes.all) lane.forgetPosition();
     this.#transactions.open.forgetAll();
@@ -343,6 +386,7 @@ export class Feed {
     this.#position = undefined;
     this.#stand(standings);
     await this.#store();
+    this.#snapshots.start(this.members);
   }
 
   #stand(standings: ReadonlyMap<number, Standing>): void {
@@ -354,6 +398,16 @@ export class Feed {
       : standings;
     this.#standings.begin(new Map(begun));
     this.#floors = this.#standings.floors();
+    const { start } = this.#standings;
+    if (start.kind === 'after') this.#sequence.startAt(start);
+    for (const { number, route } of this.members) {
+      const { name } = route.config;
+      const cause = standings.get(number)?.snapshot;
+      // Nobody knows of it any more: it has had another life.
+      if (cause === 'start') this.#book.forget(name);
+      this.#book.load(name, this.#o.checkpoints.get(name)?.snapshots);
+      if (cause) this.#book.of(name).add({ cause });
+    }
   }
 
   async #store(): Promise<void> {
@@ -363,12 +417,14 @@ export class Feed {
 
   /** Publishes nothing more and waits for what is under way to be answered. */
   async drain(): Promise<void> {
+    this.#snapshots.stopAll();
     this.#sequence.halt(new Error('nothing more is delivered'));
     await Promise.all(this.#lanes.all.map(async (lane) => lane.drain()));
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#snapshots.stopAll();
     this.#sequence.halt(new Error('the feed is being closed'));
     this.#setAside.close();
     for (const lane of this.#lanes.all) lane.close();
@@ -420,18 +476,38 @@ export class Feed {
   #take(batch: RawBatch): void {
     const floors = this.#floors;
     const { watches } = this.#o.watchers;
+    const { touching } = this.#snapshots;
+    this.#entries += batch.entries;
     this.#o.meter.read(batch.entries, batch.bytes.byteLength);
     this.#sequence.take(batch, {
-      plan: this.#plan,
-      wallTime: hasWallTime(this.#serverVersion()),
-      serverVersion: this.#serverVersion(),
-      collated: this.#collated,
+      ...this.#job(),
       ...(floors && { floors: floors.table }),
       ...(watches && { watches }),
+      ...(touching && { touching }),
     });
     this.#position = batch.last ?? this.#position;
     // What follows a batch that reaches the floors' end lies above them all.
     if (floors && batch.last && isBeyond(batch.last, floors.end)) this.#floors = undefined;
+  }
+
+  #job(): JobOptions {
+    return {
+      plan: this.#plan,
+      wallTime: hasWallTime(this.#serverVersion()),
+      serverVersion: this.#serverVersion(),
+      collated: this.#collated,
+    };
+  }
+
+  /**
+   * What was taken last, where something may be put behind it that is no batch's. Not while there are floors ahead: what lies below
+   * them was delivered in an earlier life, and is not looked at again.
+   */
+  #standsAt(): OpTime | undefined {
+    if (this.#pause || this.#lost || !this.#started || this.#isClosed) return undefined;
+    const { start } = this.#standings;
+    const at = this.#position ?? (start.kind === 'after' ? start : undefined);
+    return at && !(this.#floors && compareTs(at.ts, this.#floors.end) < 0) ? at : undefined;
   }
 
   /** The position of a change stream, and of an oplog that the server filters, moves on without entries too. */

@@ -16,7 +16,9 @@ import type { OpTime, Ts } from '../source/position.ts';
 import type { RawBatch } from '../source/source.ts';
 import type { Watchers } from '../watch/watchers.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
-import type { BatchResult, Seen, TransactionCommit } from '../worker/protocol.ts';
+import type { BatchResult, Seen, Touched, TransactionCommit } from '../worker/protocol.ts';
+import { placedAt } from '../snapshot/insertion.ts';
+import type { Insertion } from '../snapshot/insertion.ts';
 import type { LaneSet } from './lane-set.ts';
 import type { Members } from './members.ts';
 import type { SetAside } from './set-aside.ts';
@@ -43,6 +45,8 @@ export interface SequenceOptions {
   readonly watchers: Pick<Watchers, 'take'>;
   /** Whether buffers may be used again once their messages are done. */
   readonly ownsBodies: boolean;
+  /** Of a batch, before anything of it is put in order. */
+  readonly touched: (touched: Touched, at: OpTime) => void;
   /** A batch could not be delivered, so none behind it may be. */
   readonly fail: (error: unknown) => void;
   /** Something was confirmed, or a position moved. */
@@ -135,6 +139,38 @@ export class Sequence {
     });
   }
 
+  /** Everything up to here was delivered before this life. */
+  startAt(at: OpTime): void {
+    if (compareTs(at.ts, this.#delivering.ts) > 0) this.#delivering = at;
+  }
+
+  /**
+   * What is no batch's, behind all that was taken until now: `make` is asked when its turn has come, and nothing that is taken later
+   * is put before what it gives. Resolves once it is in order, or never will be; rejects with what `make` does.
+   */
+  insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#next(async (before) => {
+        await before;
+        if (this.#over) return resolve();
+        const at = this.#delivering;
+        let made: readonly Insertion[];
+        try {
+          made = await make(at);
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+          return;
+        }
+        for (const { result, isWanted, budget, over } of made) {
+          if (this.#over || !isWanted()) over(false);
+          else this.#deliver(wholeOf(placedAt(result, at)), at, { budget, over });
+        }
+        this.#o.touch();
+        resolve();
+      });
+    });
+  }
+
   get #over(): boolean {
     return this.#broken || this.#halt.signal.aborted;
   }
@@ -158,6 +194,7 @@ export class Sequence {
   async #put(result: BatchResult, batch: RawBatch, job: JobOptions, budget = this.#o.budget): Promise<void> {
     const { open } = this.#o.transactions;
     let from: Place = START;
+    if (result.touched) this.#o.touched(result.touched, batch.last ?? this.#delivering);
     for (const mark of result.marks) {
       switch (mark.kind) {
         case 'open':
@@ -199,7 +236,8 @@ export class Sequence {
         job,
         torn: standings.torn,
         deliver: (result) => {
-          this.#deliver(wholeOf(result), before, transactions.budget);
+          if (result.touched) this.#o.touched(result.touched, batch.last ?? commit.at);
+          this.#deliver(wholeOf(result), before, { budget: transactions.budget });
           if (result.seen !== undefined) this.#show(result.seen);
         },
       },
@@ -208,7 +246,11 @@ export class Sequence {
     this.#settleAt(commit.at);
   }
 
-  #deliver(stretch: Stretch, last: OpTime, budget = this.#o.budget): void {
+  #deliver(
+    stretch: Stretch,
+    last: OpTime,
+    { budget = this.#o.budget, over }: Partial<Pick<Insertion, 'budget' | 'over'>> = {},
+  ): void {
     const { source, members, partitions, ledger, lanes, setAside, standings, pool, ownsBodies } = this.#o;
     budget.take(heldBytes(stretch));
     // Before the lanes take anything of this batch: see there.
@@ -225,6 +267,7 @@ export class Sequence {
       release: (bytes, reuse) => {
         budget.give(bytes);
         if (reuse && whole && ownsBodies) pool.takeBack(stretch.result.bodies);
+        over?.(reuse);
       },
       lane: (number) => lanes.lane(number),
     });

@@ -14,6 +14,7 @@ import type { OpenTransactions } from './open-transactions.ts';
 import type { Members } from './members.ts';
 import type { Route } from './route.ts';
 import type { SetAside } from './set-aside.ts';
+import type { SnapshotBook } from '../snapshot/runs.ts';
 import type { Standing } from './starts.ts';
 
 export interface StandingsOptions {
@@ -26,6 +27,7 @@ export interface StandingsOptions {
   readonly lanes: LaneSet;
   readonly open: OpenTransactions;
   readonly setAside: SetAside;
+  readonly book: SnapshotBook;
 }
 
 /** What a checkpoint says of its source. */
@@ -96,11 +98,12 @@ export class Standings {
 
   /** Of all subscriptions whose start is known, at this moment. */
   snapshot({ replicaSetId, routing }: Reading): CheckpointRecord[] {
-    const { source, members, partitions, ledger, open, setAside } = this.#o;
+    const { source, members, partitions, ledger, open, setAside, book } = this.#o;
     open.forget(members.all.map(({ number }) => ledger().watermark(number)));
     return members.all.flatMap(({ number: s, route }) => {
       if (!this.#began.has(s)) return [];
       const { resume, watermark, torn, lanes } = this.#now(s);
+      const snapshots = book.of(route.config.name).records;
       return {
         version: RECORD_VERSION,
         subscription: route.config.name,
@@ -115,6 +118,7 @@ export class Standings {
         partitions,
         partitionQueues: route.partitionQueues,
         updatedAt: Date.now(),
+        ...(snapshots.length > 0 && { snapshots }),
       };
     });
   }

@@ -34,6 +34,8 @@ export interface Standing {
   readonly torn: Ts | undefined;
   /** By partition: what an earlier life had confirmed behind it. */
   readonly lanes: readonly (LanePosition | undefined)[];
+  /** What is there already is to come as well, and why. */
+  readonly snapshot?: 'start' | 'position-lost';
 }
 
 /** What is known once the source is connected. */
@@ -87,6 +89,9 @@ export class Starts {
   async #fresh(start: Start, stop: AbortSignal): Promise<Standing> {
     const { source } = this.#o;
     if (start.kind === 'from') await this.#refuseFuture(start, stop);
+    if (start.kind === 'snapshot') {
+      return { ...begun(await source.resolve({ kind: 'latest' }, stop), start), snapshot: 'start' };
+    }
     for (;;) {
       const point = await source.resolve(start, stop);
       if (start.kind !== 'earliest') return begun(point, start);
@@ -117,7 +122,7 @@ export class Starts {
     const { source, config, checkpoints, log } = this.#o;
     const policy = config.onPositionLost;
     if (policy === 'stop') throw error;
-    const resume = await source.resolve({ kind: policy }, stop);
+    const resume = await source.resolve({ kind: policy === 'snapshot' ? 'latest' : policy }, stop);
     const gap = {
       source: config.name,
       subscription: route.config.name,
@@ -131,7 +136,7 @@ export class Starts {
       { code: `position-${error.reason}`, ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
       'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
     );
-    return begun(resume, { kind: policy });
+    return { ...begun(resume, { kind: policy }), ...(policy === 'snapshot' && { snapshot: 'position-lost' }) };
   }
 
   #planned(route: Route, { identity, routing }: Found): Standing | undefined {

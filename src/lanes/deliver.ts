@@ -77,7 +77,7 @@ export function deliver(
   { source, subscriptions, has, partitions, ledger, last, release, lane }: DeliverOptions,
 ): Ticket {
   const { result, from: start, to: end } = stretch;
-  const { records, bodies, routingKeys, headers } = result;
+  const { records, bodies, routingKeys, headers, ids } = result;
   const pending = new Uint32Array(subscriptions);
   for (let r = start.records; r < end.records; r++) {
     const at = r * RECORD_FIELDS;
@@ -98,6 +98,7 @@ export function deliver(
     bodies: Buffer.from(bodies.buffer, bodies.byteOffset, bodies.byteLength),
     routingKeys,
     headers,
+    ids,
     gates: result.gates.map((arrivals, number) => new Gate(arrivals, result.walls?.get(number))),
   };
   for (let from = start.records; from < end.records;) {

@@ -18,6 +18,8 @@ export interface Encoded {
   readonly bodies: Buffer;
   readonly routingKeys: readonly string[];
   readonly headers?: readonly MessageHeaders[] | undefined;
+  /** See `BatchResult`. */
+  readonly ids?: readonly string[] | undefined;
 }
 
 /** What all runs of one batch share. */
@@ -90,9 +92,8 @@ function eventsOf(parts: readonly EncodedPart[]): number {
 export function messageIdOf(parts: readonly EncodedPart[]): string {
   const { delivery, record } = parts[0]!;
   const last = parts.at(-1)!;
-  const first = idOf(delivery, record * RECORD_FIELDS + Field.firstSeconds);
-  const id =
-    eventsOf(parts) === 1 ? first : `${first}..${idOf(last.delivery, last.record * RECORD_FIELDS + Field.lastSeconds)}`;
+  const first = idOf(delivery, record, 'first');
+  const id = eventsOf(parts) === 1 ? first : `${first}..${idOf(last.delivery, last.record, 'last')}`;
   return fittingId(id);
 }
 
@@ -106,8 +107,10 @@ function sliceOf({ delivery, record }: EncodedPart): Buffer {
   return delivery.bodies.subarray(from, from + recordField(delivery, record, Field.length));
 }
 
-/** Of the operation whose seconds, increment and index lie there. */
-function idOf({ source, records }: Encoded, at: number): string {
+/** Of a message's first or last event. */
+function idOf({ source, records, ids }: Encoded, record: number, which: 'first' | 'last'): string {
+  if (ids) return ids[record * 2 + (which === 'first' ? 0 : 1)]!;
+  const at = record * RECORD_FIELDS + (which === 'first' ? Field.firstSeconds : Field.lastSeconds);
   const increment = records[at + 1]!;
   const index = records[at + 2]!;
   return `${source}:${eventIdTail(records[at]!, index === BEGIN_INDEX ? increment + 1 : increment, index)}`;

@@ -174,6 +174,8 @@ export class EmbeddedEngine {
             pause: async (name) => engine.pause(name),
             resume: async (name) => engine.resume(name),
             move: async (name, planned) => engine.move(name, { planned, checkpoints: stores.checkpoints }),
+            addSnapshot: async (name, asked) => engine.addSnapshot(name, asked),
+            setSnapshot: async (name, run, state) => engine.setSnapshot(name, run, state),
             parkedWork,
             watchers: engine.watchers,
             ...stores,

@@ -118,6 +118,18 @@ export const METRICS = {
     labels: ['source', 'subscription'],
     help: '1 while the subscription is paused; its checkpoint stays, and the oplog moves on.',
   },
+  snapshotDocuments: {
+    name: 'tailrace_snapshot_documents',
+    type: 'gauge',
+    labels: ['subscription'],
+    help: 'Documents that the snapshot that goes on has delivered; no series where none does.',
+  },
+  snapshotExpected: {
+    name: 'tailrace_snapshot_expected_documents',
+    type: 'gauge',
+    labels: ['subscription'],
+    help: 'About how many documents the snapshot that goes on is to deliver.',
+  },
   gaps: {
     name: 'tailrace_gaps_total',
     type: 'counter',

@@ -223,6 +223,14 @@ function mirror(all: Instruments, report: StatusReport): void {
     all.messagesUnconfirmed.set({ subscription }, unconfirmed);
   }
 
+  all.snapshotDocuments.reset();
+  all.snapshotExpected.reset();
+  for (const { subscription, state, documents, expectedDocuments } of report.snapshots) {
+    if (state !== 'running' && state !== 'paused') continue;
+    all.snapshotDocuments.inc({ subscription }, documents);
+    if (expectedDocuments !== null) all.snapshotExpected.inc({ subscription }, expectedDocuments);
+  }
+
   all.sinkBlocked.reset();
   for (const [sink, { blocked }] of Object.entries(report.sinks))
     all.sinkBlocked.set({ sink }, blocked === null ? 0 : 1);
@@ -266,6 +274,8 @@ function register(registry: Registry) {
     sourceHeldBy: gauge(METRICS.sourceHeldBy),
     subscriptionDetached: gauge(METRICS.subscriptionDetached),
     subscriptionPaused: gauge(METRICS.subscriptionPaused),
+    snapshotDocuments: gauge(METRICS.snapshotDocuments),
+    snapshotExpected: gauge(METRICS.snapshotExpected),
     gaps: counter(METRICS.gaps),
     eventsPublished: counter(METRICS.eventsPublished),
     eventsParked: counter(METRICS.eventsParked),

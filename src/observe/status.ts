@@ -17,6 +17,8 @@ export interface StatusReport {
   readonly workers: WorkersStatus;
   readonly process: ProcessStatus;
   readonly parking: ParkingStatus;
+  /** Those that go on, and the last few that are over, oldest first. */
+  readonly snapshots: readonly SnapshotStatus[];
   /** Every gap on record, oldest first; they outlive the process. */
   readonly gaps: readonly GapStatus[];
 }
@@ -132,6 +134,40 @@ export interface ParkingStatus {
   /** `parked.maxBytes`: once it is reached, lanes hold instead of parking. */
   readonly maxBytes: number;
 }
+
+/** What is read of collections beside their changes. */
+export interface SnapshotStatus {
+  readonly id: string;
+  readonly source: string;
+  readonly subscription: string;
+  /** What asked for it. */
+  readonly cause: SnapshotCause;
+  readonly state: SnapshotState;
+  /** Patterns; `null`: all that the subscription follows. */
+  readonly namespaces: readonly string[] | null;
+  /** A query, as Extended JSON. */
+  readonly filter: string | null;
+  /** Confirmed. */
+  readonly documents: number;
+  /** About how many there are, before any filter; `null` while they are being counted. */
+  readonly expectedDocuments: number | null;
+  /** That it is done with. */
+  readonly collections: number;
+  readonly reading: readonly { readonly ns: string; readonly documents: number }[];
+  /** Of the last seconds. */
+  readonly documentsPerSecond: number;
+  readonly secondsLeft: number | null;
+  /** Why it does not go on. */
+  readonly waitsFor: string | null;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly endedAt: string | null;
+}
+
+export const SNAPSHOT_STATES = ['running', 'paused', 'done', 'cancelled'] as const;
+export type SnapshotState = (typeof SNAPSHOT_STATES)[number];
+export const SNAPSHOT_CAUSES = ['start', 'asked', 'position-lost'] as const;
+export type SnapshotCause = (typeof SNAPSHOT_CAUSES)[number];
 
 export interface GapStatus {
   readonly source: string;

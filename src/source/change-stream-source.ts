@@ -51,6 +51,7 @@ export class ChangeStreamSource implements Source {
   /** Transactions come whole. */
   readonly history = undefined;
   readonly documents = undefined;
+  readonly collections = undefined;
   readonly #o: ChangeStreamSourceOptions;
   readonly #awaitMs: number;
   readonly #reader: MemberReader;
@@ -108,6 +109,7 @@ export class ChangeStreamSource implements Source {
   async resolve(start: Start, stop: AbortSignal): Promise<ResumePoint> {
     switch (start.kind) {
       case 'latest':
+      case 'snapshot':
         return this.#reader.withMember((member, signal) => this.#now(member, signal), stop);
       case 'earliest':
         // The configuration's check has refused it.

@@ -14,6 +14,8 @@ import type { ByteBudget } from './byte-budget.ts';
 import { collatedNamespaces } from './collations.ts';
 import { findDocuments } from './documents.ts';
 import type { DocumentReader } from './documents.ts';
+import { MemberCollections } from './collection-reads.ts';
+import type { CollectionReads } from './collection-reads.ts';
 import { refusal } from './failures.ts';
 import type { Hello } from './hello.ts';
 import { findEntry, findPrevious } from './history.ts';
@@ -62,6 +64,7 @@ export class OplogSource implements Source {
   readonly #reader: MemberReader;
   readonly #batchSize = new BatchSize();
   readonly #buffers = new SpareBuffers(SPARE_BYTES);
+  readonly #collections: MemberCollections;
   #warned = false;
   /** The server's. */
   #version = 0;
@@ -85,6 +88,10 @@ export class OplogSource implements Source {
       open: (member, at, signal) => this.#tail(member, at, signal),
       identify: (member, hello, signal) => this.#identify(member, hello, signal),
       refusal: (code, reason) => refusal({ source: config.name, code, reason }),
+    });
+    this.#collections = new MemberCollections({
+      set: this.#reader.set,
+      member: (stop) => this.#reader.withMember((member) => Promise.resolve(member), stop),
     });
   }
 
@@ -111,6 +118,7 @@ export class OplogSource implements Source {
   async resolve(start: Start, stop: AbortSignal): Promise<ResumePoint> {
     switch (start.kind) {
       case 'latest':
+      case 'snapshot':
         return this.#reader.withMember(newestOfMajority, stop);
       case 'earliest':
         return this.#reader.withMember(
@@ -139,6 +147,10 @@ export class OplogSource implements Source {
     if (!this.#filterFor) return false;
     this.#filter = this.#filterFor(subscriptions);
     return true;
+  }
+
+  get collections(): CollectionReads {
+    return this.#collections;
   }
 
   get history(): OplogHistory {
@@ -194,6 +206,7 @@ export class OplogSource implements Source {
   }
 
   async close(): Promise<void> {
+    this.#collections.close();
     await this.#reader.close();
   }
 

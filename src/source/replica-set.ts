@@ -92,6 +92,12 @@ export class ReplicaSet {
     return this.#reach(preferred, stop);
   }
 
+  /** The same member over connections of its own, for what takes longer than a tail may wait. The caller releases it. */
+  beside({ address }: Member, ioTimeoutMs: number): Member {
+    if (this.#client === undefined) throw new MemberUnfitError('the replica set has not been found yet');
+    return new Member({ address, parsed: this.#client.options, ioTimeoutMs });
+  }
+
   /** Asks each of the other members; those that do not answer are left out. `members` is how many the set has. */
   async askOthers<T>(
     besides: string,

@@ -36,6 +36,12 @@ export function readReply(cursor: Uint8Array): Reply {
   return { cursorId, batch, entries, last: entries === 0 ? undefined : opTimeAt(batch, lastAt) };
 }
 
+/** Of a collection's documents, which have no positions. */
+export function readDocuments(cursor: Uint8Array): Pick<Reply, 'batch' | 'entries'> {
+  const { batch } = parts(cursor);
+  return { batch, entries: skim(batch).entries };
+}
+
 export function readStreamReply(cursor: Uint8Array): StreamReply {
   const { cursorId, batch, token } = parts(cursor);
   return { cursorId, batch, entries: skim(batch).entries, token };

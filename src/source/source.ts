@@ -1,6 +1,7 @@
 /** What a source gives the engine, whatever it reads from. */
 import type { Start, SubscriptionConfig } from '../config/config.ts';
 import type { DocumentReader } from './documents.ts';
+import type { CollectionReads } from './collection-reads.ts';
 import type { OplogHistory } from './history.ts';
 import type { OpTime, ResumePoint } from './position.ts';
 
@@ -88,6 +89,8 @@ export interface Source {
   readonly history: OplogHistory | undefined;
   /** Whole documents for events; undefined where they come with what is read. */
   readonly documents: DocumentReader | undefined;
+  /** Collections as they stand; undefined where they cannot be read at a position. */
+  readonly collections: CollectionReads | undefined;
   /** `performance.now()` of the newest reply, an empty one too. */
   readonly lastReplyAt: number | undefined;
   close(): Promise<void>;

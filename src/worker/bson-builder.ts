@@ -3,6 +3,7 @@
  * BSON are copied as they are, never decoded.
  */
 import { BsonType, encodeText, nameEnd, valueEnd } from './bson.ts';
+import type { Ts } from '../source/position.ts';
 import { Documents, putElement } from './documents.ts';
 
 export class BsonBuilder {
@@ -50,6 +51,13 @@ export class BsonBuilder {
   int32(name: string, n: number): this {
     this.#name(BsonType.int32, name);
     this.#int32(n);
+    return this;
+  }
+
+  timestamp(name: string, { seconds, increment }: Ts): this {
+    this.#name(BsonType.timestamp, name);
+    this.#int32(increment);
+    this.#int32(seconds);
     return this;
   }
 

@@ -31,6 +31,23 @@ export function surelyFits(maxMessageBytes: number): number {
   return Math.max(0, maxMessageBytes - compressionOverhead(maxMessageBytes));
 }
 
+/** Whether a body that is over the limit, or nearly, is within it once it is compressed. */
+export function fitsCompressed(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  { compression, maxRawBytes, maxMessageBytes }: CompressionLimits,
+): boolean {
+  if (compression === undefined || length > maxRawBytes) return false;
+  return compress(bytes.subarray(start, start + length), compression).length <= maxMessageBytes;
+}
+
+export interface CompressionLimits {
+  readonly compression: Compression | undefined;
+  readonly maxRawBytes: number;
+  readonly maxMessageBytes: number;
+}
+
 /** The bodies that records point to, those of compressed subscriptions compressed; the records then point to where they are now. */
 export function compressRecords(
   records: BatchResult['records'],

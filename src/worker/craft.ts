@@ -90,14 +90,23 @@ export class Crafter {
     if (raw.bytes.length > KEEP_BYTES) raw = new Output(64 * 1024);
     const length = putRaw(view);
     if (length > MAX_EVENT_BYTES) return tooLarge(length, MAX_EVENT_BYTES);
-    const event = raw.bytes.subarray(0, length);
+    return this.#craft(raw.bytes.subarray(0, length), { ...view.route, partition }, { out, pos, limit });
+  }
+
+  /** The same for an event that was made already; it must have been checked for being well-formed. */
+  craftEvent(event: Uint8Array, place: EventPlace, to: WritePlace): Crafted {
+    this.#shaped = noBytes;
+    return this.#craft(event, place, to);
+  }
+
+  #craft(event: Uint8Array, place: EventPlace, to: WritePlace): Crafted {
     const where = this.#plan.craft?.where;
     if (where !== undefined && !isMark(event) && !(judge(where.condition, event) ?? where.whenUnknown === 'deliver')) {
       return { kind: 'filtered' };
     }
     const shaped = this.#shaper === undefined ? event : this.#shaper.shape(event);
     this.#shaped = shaped;
-    return this.#finish(shaped, { ...view.route, partition }, { out, pos, limit });
+    return this.#finish(shaped, place, to);
   }
 
   /** The same for an event that was shaped before; `reshape`: as other fields were hidden then, once more. */

@@ -2,7 +2,7 @@
  * A change in the envelope of Debezium's MongoDB connector (its `payload`, as the JSON converter writes it without schemas), so
  * that a consumer can be moved over. What its documentation and its sources say of the envelope, and this keeps to:
  *
- * - `op`: c for an insert, u for an update and for a replace, d for a delete (r belongs to snapshots, which are not made here);
+ * - `op`: c for an insert, u for an update and for a replace, d for a delete, r for what a snapshot read (`source.snapshot` is then `"true"`);
  * - `before` and `after`: the document as a string of JSON in the old strict mode (`legacy-json.ts`), or null; `after` is there for
  *   inserts and replaces, and where an update's full document was looked up; `before` only where there is a pre-image, so
  *   a delete usually has neither, and says by its key what was deleted;
@@ -18,12 +18,13 @@ import { documentField, field, jsonText, textField, timeOf } from './event-field
 import { legacyDocument } from './legacy-json.ts';
 import { VERSION } from '../version.ts';
 
-const OPS: Readonly<Record<string, string>> = { insert: 'c', update: 'u', replace: 'u', delete: 'd' };
+const OPS: Readonly<Record<string, string>> = { insert: 'c', update: 'u', replace: 'u', delete: 'd', snapshot: 'r' };
 
 /** Undefined for what the envelope has no form for: anything that is no change of a document. */
 export function debeziumEnvelope(event: Uint8Array, source: string): string | undefined {
   const op = OPS[textField(event, 0, 'operationType')];
   if (op === undefined) return undefined;
+  const snapshot = op === 'r' ? 'true' : 'false';
   const ns = documentField(event, 0, 'ns');
   const { seconds, increment, wallMs, hasWall } = timeOf(event);
   const lsid = documentField(event, 0, 'lsid');
@@ -33,7 +34,7 @@ export function debeziumEnvelope(event: Uint8Array, source: string): string | un
     `"after":${documentText(event, 'fullDocument')}`,
     `"updateDescription":${updateText(event)}`,
     `"source":{"version":${JSON.stringify(VERSION)},"connector":"mongodb","name":${JSON.stringify(source)}` +
-      `,${times(seconds * 1_000)},"snapshot":"false","db":${JSON.stringify(textField(event, ns, 'db'))},"sequence":null` +
+      `,${times(seconds * 1_000)},"snapshot":"${snapshot}","db":${JSON.stringify(textField(event, ns, 'db'))},"sequence":null` +
       `,"collection":${JSON.stringify(textField(event, ns, 'coll'))},"ord":${increment}` +
       `,"lsid":${lsid < 0 ? 'null' : JSON.stringify(legacyDocument(event, lsid, event.length))}` +
       `,"txnNumber":${txnNumber === undefined ? 'null' : jsonText(event, txnNumber, true)}` +

@@ -11,7 +11,7 @@ import { performance } from 'node:perf_hooks';
 import { MAX_SHORT_STRING } from '../config/limits.ts';
 import { BsonType, MalformedBson, encodeText, findElement, nameEnd, noBytes, releaseViews } from './bson.ts';
 import { putBsonEvent } from './bson-writer.ts';
-import { compress, compressRecords } from './compress.ts';
+import { compressRecords, fitsCompressed } from './compress.ts';
 import type { Crafted, Crafter } from './craft.ts';
 import { putBsonEventDocument, putJsonEventDocument } from './event-document.ts';
 import { disambiguatedPaths } from './disambiguated-paths.ts';
@@ -19,7 +19,8 @@ import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView } from './event.ts';
 import { Images } from './images.ts';
 import { putJsonEvent } from './json-event.ts';
-import { SLACK, textWords } from './output.ts';
+import { encodeChunk } from './encode-chunk.ts';
+import { SLACK, copyTo, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { MESSAGE_TYPES, NOTHING } from './protocol.ts';
 import type { Parked } from './parking.ts';
@@ -46,8 +47,6 @@ const DISAMBIGUATED_SINCE = 601;
 /** A buffer that one giant event made this large is let go again after the batch. */
 const KEEP_BYTES = 64 * 1024 * 1024;
 const START_BYTES = 4 * 1024 * 1024;
-/** Of the room that came with a batch; what is so much less than it goes into a buffer of its own. */
-const MOST_WASTE = 4;
 
 export function encodeBatch(plan: WorkerPlan, job: BatchJob): BatchResult {
   const started = performance.now();
@@ -130,6 +129,11 @@ class SourceEncoder {
     this.#pos = 0;
     this.#events = new Uint32Array(router.subscriptions.length);
     router.useCollated(asked.collated);
+    if (asked.chunk) {
+      scratch.begin(asked.bytes, this.#idPrefix);
+      const chunk = encodeChunk({ router, records: this.#records, out: scratch }, asked, asked.chunk);
+      return { ...chunk, decodeMs: performance.now() - started };
+    }
     scan.scan(asked);
     if (asked.asks) {
       const { entries } = scan;
@@ -178,6 +182,7 @@ class SourceEncoder {
       unknownOps: Object.fromEntries(scan.unknownOps),
       decodeMs: performance.now() - started,
       ...(seen && { seen }),
+      ...(job.touching && { touched: scan.touched }),
     };
   }
 
@@ -200,7 +205,8 @@ class SourceEncoder {
 
   #bodies(records: Uint32Array, room: ArrayBuffer | undefined): Uint8Array {
     const { subscriptions, partitions } = this.#router;
-    if (subscriptions.every(({ compression }) => compression === undefined)) return copyTo(room, this.#pos);
+    if (subscriptions.every(({ compression }) => compression === undefined))
+      return copyTo(room, scratch.bytes, this.#pos);
     return compressRecords(records, scratch.bytes, (lane) => subscriptions[Math.floor(lane / partitions)]!.compression);
   }
 
@@ -271,7 +277,7 @@ class SourceEncoder {
         headers = this.#records.headersNumber(crafted.headers);
         length = crafted.end - start + lineFeed;
       }
-      if (length > subscription.surelyFits && !fitsCompressed(start, length, subscription)) {
+      if (length > subscription.surelyFits && !fitsCompressed(scratch.bytes, start, length, subscription)) {
         // What was written is not kept, and the next event takes its place: nobody may copy it from there.
         this.#written[subscription.form]?.fill(0, number * 2, number * 2 + 2);
         const detail = `${length} bytes, more than the limit of ${subscription.maxMessageBytes}`;
@@ -535,24 +541,4 @@ function writeEvent(event: EventView, pos: number, format: number): number {
   }
   if (format === BSON_FORMAT) return putBsonEvent(scratch, pos, event);
   return putJsonEvent(scratch, pos, event, format === 0);
-}
-
-/** Whether a body that is over the limit, or nearly, is within it once it is compressed. */
-function fitsCompressed(start: number, length: number, subscription: CompiledSubscription): boolean {
-  const { compression, maxRawBytes, maxMessageBytes } = subscription;
-  if (compression === undefined || length > maxRawBytes) return false;
-  return compress(scratch.bytes.subarray(start, start + length), compression).length <= maxMessageBytes;
-}
-
-/**
- * Without room `slice` is the cheapest way: no zeros are written first, unlike with a new buffer. A little in a large room would hold
- * the whole of it until it is delivered, while the budget counts the little.
- */
-function copyTo(room: ArrayBuffer | undefined, length: number): Uint8Array {
-  if (room === undefined || room.byteLength < length || room.byteLength > length * MOST_WASTE) {
-    return scratch.bytes.slice(0, length);
-  }
-  const copy = new Uint8Array(room, 0, length);
-  copy.set(scratch.bytes.subarray(0, length));
-  return copy;
 }

@@ -72,3 +72,19 @@ export function put(out: Output, pos: number, { length, words }: Words): number 
   }
   return pos + length;
 }
+
+/** Of the room that came with a batch; what is so much less than it goes into a buffer of its own. */
+const MOST_WASTE = 4;
+
+/**
+ * Without room `slice` is the cheapest way: no zeros are written first, unlike with a new buffer. A little in a large room would hold
+ * the whole of it until it is delivered, while the budget counts the little.
+ */
+export function copyTo(room: ArrayBuffer | undefined, written: Uint8Array, length: number): Uint8Array {
+  if (room === undefined || room.byteLength < length || room.byteLength > length * MOST_WASTE) {
+    return written.slice(0, length);
+  }
+  const copy = new Uint8Array(room, 0, length);
+  copy.set(written.subarray(0, length));
+  return copy;
+}

@@ -20,14 +20,14 @@ import type { RawBatch } from '../source/source.ts';
 import { copyBytes } from './bson.ts';
 import { hidesFields } from './craft.ts';
 import { encodeBatch } from './encode-batch.ts';
-import { eventIdTail } from './protocol.ts';
+import { NOTHING, eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
 import { GROW_AFTER_MS, ThreadCount } from './thread-count.ts';
 import type { ThreadRange } from './thread-count.ts';
 import { EMPTY_BATCH, Threads } from './threads.ts';
 import { Turns } from './turns.ts';
 import type { SharedPlan } from './plan.ts';
-import type { BatchJob, BatchResult } from './protocol.ts';
+import type { BatchJob, BatchResult, ChunkJob } from './protocol.ts';
 
 export interface WorkerPoolOptions {
   /** As many as the load asks for, between the two. */
@@ -327,7 +327,32 @@ export class WorkerPool {
     return undefined;
   }
 
+  /** Where it lies in its collection is all there is to tell of it: not even its `_id` may be looked at. */
+  #parkDocument(job: PoolJob, { subscription, run, ns, at }: ChunkJob, index: number): BatchResult {
+    const { source } = job.plan.plan;
+    const bytes = documentAt(job.bytes, index);
+    this.#log.error(
+      { code: 'parked-worker-crash', source: source.name, ns },
+      'A document ends every worker that reads it; it is parked.',
+    );
+    return {
+      ...NOTHING,
+      parked: [
+        {
+          subscription,
+          id: `${source.name}:snapshot.${run}.${ns}.damaged.${formatTs(at)}.${index}`,
+          ns,
+          reason: 'worker-crash',
+          detail: `no worker could encode this document of ${bytes.length} bytes: ${this.#lastFault}`,
+          entry: new Uint8Array(0),
+          shaped: true,
+        },
+      ],
+    };
+  }
+
   #parkEntry(job: PoolJob, index: number): BatchResult {
+    if (job.chunk) return this.#parkDocument(job, job.chunk, index);
     const { source } = job.plan.plan;
     const { last, at, bytes } = source.changeStream === undefined ? entryOf(job, index) : eventOf(job.bytes, index);
     // The batch's memory may be another's by the time this is on disk: that of a piece is the next piece's.

@@ -92,6 +92,10 @@ export interface BatchJob {
   readonly mostImageBytes?: number;
   /** They are too large: who asked for them is not delivered to without. */
   readonly imagesRefused?: boolean;
+  /** The batch holds no entries but documents of a collection; see `ChunkJob`. */
+  readonly chunk?: ChunkJob;
+  /** Collections that are being read for a snapshot: what becomes of their documents is told in `BatchResult.touched`. */
+  readonly touching?: readonly string[];
 }
 
 /** Documents that lie one behind the other as the server sent them: BSON arrays, `from` … `to - 1`. */
@@ -121,6 +125,34 @@ export interface Lookup extends Ids {
   readonly coll: string;
   /** The collection's UUID, where the entry names it; another one of that name is not meant. */
   readonly uuid: Uint8Array | undefined;
+}
+
+/** A part of a collection that one subscription is given as it stood at one time: an event for each document. */
+export interface ChunkJob {
+  /** The subscription's number. */
+  readonly subscription: number;
+  readonly ns: string;
+  /** The snapshot's name in the events' ids. */
+  readonly run: string;
+  readonly at: Ts;
+  /** So many documents at the beginning are none of it. */
+  readonly skip: number;
+}
+
+/** What a batch does to collections that are being read. */
+export interface Touched {
+  /** For each operation on one of their documents: the hash of namespace and `_id` (`partition.ts`). Others may share it. */
+  readonly documents: Uint32Array;
+  readonly commands: readonly TouchingCommand[];
+}
+
+export interface TouchingCommand {
+  /** `unclear`: nothing is known of what they hold now. */
+  readonly kind: 'drop' | 'dropDatabase' | 'rename' | 'unclear';
+  /** "db.coll", a database where that goes as a whole; '' where it may be any. */
+  readonly ns: string;
+  /** Of a rename. */
+  readonly to?: string;
 }
 
 /** What one who watches wants to see. A list that is left out: all there are. */
@@ -225,6 +257,13 @@ export interface BatchResult {
   readonly decodeMs: number;
   /** For those who watch. */
   readonly seen?: readonly Seen[];
+  /** Of what the job asked for; left out where there is nothing. */
+  readonly touched?: Touched | undefined;
+  /** Only of a chunk: for each record the `_id`s of its first and its last event, which are no positions. */
+  readonly ids?: readonly string[] | undefined;
+  /** Only of a chunk: `DOCUMENT_FIELDS` numbers for each of its documents, the first of which has this number in the batch. */
+  readonly documents?: Uint32Array | undefined;
+  readonly firstDocument?: number | undefined;
 }
 
 /** A result without anything in it. */
@@ -315,6 +354,19 @@ export const PARK_REASONS = [
 
 export type ParkReason = (typeof PARK_REASONS)[number];
 
+export const DOCUMENT_FIELDS = 4;
+
+/** Offsets in one row of `BatchResult.documents`. */
+export const DocumentField = {
+  /** As in `Touched`. */
+  hash: 0,
+  /** Number of the record that holds its event, counted from 1; 0: no message does. */
+  record: 1,
+  /** Where its event lies, before compression. */
+  start: 2,
+  length: 3,
+} as const;
+
 export const RECORD_FIELDS = 14;
 
 /** Offsets inside one record. All values are unsigned 32-bit numbers. */
@@ -349,6 +401,7 @@ export const MESSAGE_TYPES = [
   'resync',
   'transactionBegin',
   'transactionEnd',
+  'snapshot',
 ] as const;
 export type MessageType = (typeof MESSAGE_TYPES)[number];
 

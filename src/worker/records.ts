@@ -85,13 +85,33 @@ export class RecordTable {
     joins: boolean,
     subscription: CompiledSubscription,
   ): void {
-    const batched = subscription.maxEvents > 1;
     const ts = rows[row + Row.ts]!;
     const wall = rows[row + Row.wall]!;
     const wallMs = wall < 0 ? 0 : readInt64(bytes, wall);
+    const wallSeconds = wallMs > 0 ? Math.min(Math.floor(wallMs / 1000), 0xffff_ffff) : 0;
     const index = rows[row + Row.index]! >>> 0;
     const seconds = tsSeconds(bytes, ts);
     const increment = index === BEGIN_INDEX ? tsIncrement(bytes, ts) - 1 : tsIncrement(bytes, ts);
+    const type = rows[row + Row.type]!;
+    this.addAt(seconds, increment, index, wallSeconds, type, lane, key, headers, start, length, joins, subscription);
+  }
+
+  /** The same for an event that is no row's. The result is its record's number. */
+  addAt(
+    seconds: number,
+    increment: number,
+    index: number,
+    wallSeconds: number,
+    type: number,
+    lane: number,
+    key: number,
+    headers: number,
+    start: number,
+    length: number,
+    joins: boolean,
+    subscription: CompiledSubscription,
+  ): number {
+    const batched = subscription.maxEvents > 1;
     let records = this.#records;
     let at = (this.count - 1) * RECORD_FIELDS;
     const joined =
@@ -112,7 +132,7 @@ export class RecordTable {
       records[at + Field.lane] = lane;
       records[at + Field.routingKey] = key;
       records[at + Field.headers] = headers;
-      records[at + Field.type] = batched ? BATCH_TYPE : rows[row + Row.type]!;
+      records[at + Field.type] = batched ? BATCH_TYPE : type;
       records[at + Field.offset] = start;
       records[at + Field.length] = length;
       records[at + Field.events] = 1;
@@ -123,7 +143,8 @@ export class RecordTable {
     records[at + Field.lastSeconds] = seconds;
     records[at + Field.lastIncrement] = increment;
     records[at + Field.lastIndex] = index;
-    records[at + Field.wallSeconds] = wallMs > 0 ? Math.min(Math.floor(wallMs / 1000), 0xffff_ffff) : 0;
+    records[at + Field.wallSeconds] = wallSeconds;
+    return this.count - 1;
   }
 
   /** Where the next record begins; `#records` may be another array after it. */

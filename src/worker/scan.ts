@@ -28,6 +28,7 @@ import { hashId, toPartition } from './partition.ts';
 import type {
   BatchJob,
   ParkReason,
+  Touched,
   TransactionCommit,
   TransactionMark,
   TransactionPiece,
@@ -36,6 +37,7 @@ import type {
 import { Row, Rows } from './rows.ts';
 import type { DocumentRow } from './rows.ts';
 import type { CompiledSubscription, Route, Router, Target } from './route.ts';
+import { Touching } from './touching.ts';
 import { TransactionEvents } from './transaction-events.ts';
 
 /** `op` values that a damaged or hostile batch could make up without end. */
@@ -83,6 +85,8 @@ export class BatchScan implements CommandSink {
   #beforeTs = -1;
   #beforeTerm = -1;
   readonly #commands: Commands;
+  /** Where it is asked for. */
+  #touching: Touching | undefined;
   /** Of a change stream, whose batches hold events instead of entries. */
   readonly #events: StreamEvents | undefined;
 
@@ -94,8 +98,17 @@ export class BatchScan implements CommandSink {
   }
 
   /** Throws `MalformedBson` only when the batch itself cannot be taken apart into entries. */
-  scan({ bytes, range, floors, piece, wallTime, serverVersion }: Omit<BatchJob, 'source' | 'collated'>): void {
+  scan({
+    bytes,
+    range,
+    floors,
+    piece,
+    wallTime,
+    serverVersion,
+    touching,
+  }: Omit<BatchJob, 'source' | 'collated'>): void {
     this.#reset(bytes, floors);
+    this.#touching = touching && new Touching(touching);
     this.#commands.reset(bytes, { wallTime, nsType: serverVersion !== undefined && serverVersion >= NS_TYPE_SINCE });
     const expanded = this.router.source.changeStream?.expanded ?? false;
     this.#events?.reset(expanded && serverVersion !== undefined && serverVersion >= EXPANDED_SINCE);
@@ -127,6 +140,10 @@ export class BatchScan implements CommandSink {
     this.lastTs = -1;
     this.lastTerm = -1;
     this.lastWall = -1;
+  }
+
+  get touched(): Touched | undefined {
+    return this.#touching?.result;
   }
 
   /** Lets go of the batch's bytes, which would otherwise live until the next one. */
@@ -179,6 +196,7 @@ export class BatchScan implements CommandSink {
       this.filtered = filtered;
       this.marks.length = marks;
       this.parking.records.length = parkedCount;
+      this.#touching?.unclear('');
       if (this.#events === undefined) this.#parkDamaged(head, error.message);
       else this.#events.parkDamaged(this.#bytes, error.message);
       if (this.#piece && this.router.wantsTransactions) this.#passOver(this.#piece, head);
@@ -205,6 +223,7 @@ export class BatchScan implements CommandSink {
 
   /** `head` is the operation's own, `entry` that of the entry it came in; they differ inside `applyOps`. */
   #crud(head: EntryHead, entry: EntryHead, index: number, transaction: boolean): void {
+    if (this.#touching !== undefined) this.#touch(this.#touching, head);
     if (head.fromMigrate) return;
     const bytes = this.#bytes;
     const route = this.router.route(bytes, head.nsStart, head.nsEnd);
@@ -276,17 +295,28 @@ export class BatchScan implements CommandSink {
     for (const row of this.#transaction.ends(of, this.router.partitions)) this.addDocument(row);
   }
 
+  #touch(touching: Touching, head: EntryHead): void {
+    const bytes = this.#bytes;
+    const route = this.router.route(bytes, head.nsStart, head.nsEnd);
+    if (!touching.has(route.ns)) return;
+    const document = documentWithId(head);
+    const id = document < 0 ? -1 : findElement(bytes, document, head.last, idName);
+    if (id < 0) touching.unclear(route.ns);
+    else touching.document(hashId(route.hash, bytes, id, documentLast(bytes, document, head.last)));
+  }
+
   #partitionOfId(head: EntryHead, route: Route): number {
     const bytes = this.#bytes;
-    const document = head.o2 >= 0 && head.op !== Op.delete ? head.o2 : head.o;
+    const document = documentWithId(head);
     const id = findElement(bytes, document, head.last, idName);
     if (id < 0) return toPartition(route.hash, this.router.partitions);
     return toPartition(hashId(route.hash, bytes, id, documentLast(bytes, document, head.last)), this.router.partitions);
   }
 
   #command(head: EntryHead): void {
-    if (head.fromMigrate) return;
     const name = commandName(this.#bytes, head);
+    this.#touching?.command(this.#bytes, head, name);
+    if (head.fromMigrate) return;
     switch (name.name) {
       case 'applyOps':
         this.#applyOps(head, name.last);
@@ -380,9 +410,10 @@ export class BatchScan implements CommandSink {
 
   /** A transaction can create collections; an `applyOps` that a user ran can hold another, whose operations count in its place. */
   #commandInside(element: EntryHead, entry: EntryHead, index: number, transaction: boolean, depth: number): number {
-    if (element.fromMigrate) return index + 1;
     const bytes = this.#bytes;
     const name = commandName(bytes, element);
+    this.#touching?.command(bytes, element, name);
+    if (element.fromMigrate) return index + 1;
     if (name.name !== 'applyOps') {
       this.#commands.command({ head: element, entry, index, transaction }, name);
       return index + 1;
@@ -406,6 +437,7 @@ export class BatchScan implements CommandSink {
   #unknown(head: EntryHead, index: number): void {
     const op = decodeText(this.#bytes, head.opStart, Math.min(head.opEnd, head.opStart + 32));
     this.countUnknown(op);
+    this.#touching?.unclear('');
     if (head.fromMigrate) return;
     const route = this.router.route(this.#bytes, head.nsStart, head.nsEnd);
     if (route.internal) return;
@@ -487,4 +519,9 @@ export class BatchScan implements CommandSink {
   get lastWallMs(): number {
     return this.lastWall < 0 ? 0 : readInt64(this.#bytes, this.lastWall);
   }
+}
+
+/** Of the documents of an operation the one that surely has the `_id`; -1 where there is none. */
+function documentWithId(head: EntryHead): number {
+  return head.o2 >= 0 && head.op !== Op.delete ? head.o2 : head.o;
 }

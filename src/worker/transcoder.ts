@@ -52,6 +52,7 @@ interface Exports {
   readonly memory: WebAssembly.Memory;
   readonly putJsonEvent: PutEvent;
   readonly putBsonEvent: PutEvent;
+  readonly putJsonDocument: (pos: number, start: number, limit: number) => number;
   readonly free: () => number;
   readonly setPlaces: (batch: number, prefix: number, prefixBytes: number, output: number) => void;
   readonly setRelaxed: (relaxed: number) => void;
@@ -147,11 +148,7 @@ export class Transcoder extends Output {
     const bson = format === BSON_FORMAT;
     const ns = this.#namespace(route, bson);
     if (ns === undefined) return GAVE_UP;
-    const relaxed = format === 0;
-    if (relaxed !== this.#relaxed && !bson) {
-      this.#relaxed = relaxed;
-      wasm.setRelaxed(relaxed ? 1 : 0);
-    }
+    if (!bson) this.#useRelaxed(wasm, format === 0);
     const operation = rows[row + Row.type]!;
     const o = rows[row + Row.o]!;
     const put = bson ? wasm.putBsonEvent : wasm.putJsonEvent;
@@ -178,6 +175,26 @@ export class Transcoder extends Output {
       if (error instanceof WebAssembly.RuntimeError) this.trapped++;
       return GAVE_UP;
     }
+  }
+
+  /** A document of the batch alone, as JSON, at `pos`; the place behind it, or `GAVE_UP`. */
+  writeDocument(pos: number, start: number, limit: number, relaxed: boolean): number {
+    const wasm = this.#wasm;
+    if (wasm === undefined) return GAVE_UP;
+    this.#useRelaxed(wasm, relaxed);
+    try {
+      return wasm.putJsonDocument(pos, start, limit);
+    } catch (error) {
+      this.gaveUp++;
+      if (error instanceof WebAssembly.RuntimeError) this.trapped++;
+      return GAVE_UP;
+    }
+  }
+
+  #useRelaxed(wasm: Exports, relaxed: boolean): void {
+    if (relaxed === this.#relaxed) return;
+    this.#relaxed = relaxed;
+    wasm.setRelaxed(relaxed ? 1 : 0);
   }
 
   override grow(needed: number, used: number): void {

@@ -152,7 +152,19 @@ export const httpTarget: Target = {
         ...said,
         api: async () =>
           createApi(
-            { config, management, ...said, ...stores, watchers, pause: nothing, resume: nothing, move, parkedWork },
+            {
+              config,
+              management,
+              ...said,
+              ...stores,
+              watchers,
+              pause: nothing,
+              resume: nothing,
+              move,
+              addSnapshot: move,
+              setSnapshot: nothing,
+              parkedWork,
+            },
             noLog,
             [...endpoints, ...thingEndpoints()],
           ),

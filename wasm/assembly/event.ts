@@ -158,6 +158,13 @@ export function putBsonEvent(
   return closeBson(pos, start) - output;
 }
 
+/** A document of the batch alone, as JSON. */
+export function putJsonDocument(pos: usize, start: usize, limit: usize): usize {
+  pos += output;
+  needRoom(pos, 0);
+  return putDocument(pos, batch + start, batch + limit, 0) - output;
+}
+
 function putRaw(pos: usize, start: usize, limit: usize): usize {
   return copy(pos, start, checkDocument(start, limit, 0) + 1);
 }

@@ -5,7 +5,7 @@ import { setPlaces } from './memory';
 import { fillNumberTables } from './numbers';
 import { fillTextTables } from './text';
 
-export { putBsonEvent, putJsonEvent } from './event';
+export { putBsonEvent, putJsonDocument, putJsonEvent } from './event';
 export { setPlaces, setRelaxed };
 
 fillBsonTables();
