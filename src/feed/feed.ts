@@ -417,7 +417,7 @@ export class Feed {
 
   /** Publishes nothing more and waits for what is under way to be answered. */
   async drain(): Promise<void> {
-    this.#snapshots.stopAll();
+    this.#snapshots.halt();
     this.#sequence.halt(new Error('nothing more is delivered'));
     await Promise.all(this.#lanes.all.map(async (lane) => lane.drain()));
   }

@@ -146,13 +146,14 @@ export class Sequence {
 
   /**
    * What is no batch's, behind all that was taken until now: `make` is asked when its turn has come, and nothing that is taken later
-   * is put before what it gives. Resolves once it is in order, or never will be; rejects with what `make` does.
+   * is put before what it gives. Resolves once that is in order; false where nothing of it is, or ever will be. Rejects with what
+   * `make` does.
    */
-  insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<void> {
+  insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<boolean> {
     return new Promise((resolve, reject) => {
       this.#next(async (before) => {
         await before;
-        if (this.#over) return resolve();
+        if (this.#over) return resolve(false);
         const at = this.#delivering;
         let made: readonly Insertion[];
         try {
@@ -161,12 +162,12 @@ export class Sequence {
           reject(error instanceof Error ? error : new Error(String(error)));
           return;
         }
-        for (const { result, isWanted, budget, over } of made) {
-          if (this.#over || !isWanted()) over(false);
-          else this.#deliver(wholeOf(placedAt(result, at)), at, { budget, over });
+        if (this.#over || !made.every(({ isWanted }) => isWanted())) return resolve(false);
+        for (const { result, budget, over } of made) {
+          this.#deliver(wholeOf(placedAt(result, at)), at, { budget, over });
         }
         this.#o.touch();
-        resolve();
+        resolve(true);
       });
     });
   }

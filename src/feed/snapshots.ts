@@ -79,6 +79,11 @@ export class FeedSnapshots {
     this.#runners.delete(number);
   }
 
+  /** Nothing more is put in order; what is under way may still be confirmed. */
+  halt(): void {
+    for (const runner of this.#runners.values()) runner.halt();
+  }
+
   stopAll(): void {
     for (const number of this.#runners.keys()) this.stop(number);
   }

@@ -45,9 +45,9 @@ export interface SnapshotWay {
   encode(bytes: Uint8Array, documents: number, chunk: ChunkJob): Promise<readonly BatchResult[]>;
   /**
    * Puts what `make` gives behind all that was taken until now, where `at` is the last of it; nothing that is taken later is put
-   * before it. Resolves once it is in order, or never will be.
+   * before it. Resolves once it is in order; false where it never will be.
    */
-  insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<void>;
+  insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<boolean>;
   /** Entries read until now. */
   liveEntries(): number;
   /** How far back the oplog reaches; undefined where that is not known. */
@@ -118,6 +118,9 @@ export class SnapshotRunner {
   readonly #readings = new Map<string, Reading>();
   readonly #pace: Pace;
   #underWay = 0;
+  #isHalted = false;
+  /** Collections that somebody is about to read, or reads. */
+  readonly #taken = new Set<string>();
 
   constructor(options: RunnerOptions) {
     this.#o = options;
@@ -142,7 +145,12 @@ export class SnapshotRunner {
     });
   }
 
-  /** Nothing more is put in order from here on. */
+  /** Nothing more is read or put in order; what is under way comes to its end. */
+  halt(): void {
+    this.#isHalted = true;
+  }
+
+  /** What is under way means nothing any more, either. */
   stop(): void {
     this.#stop.abort(new Error('the snapshot is read no more'));
     for (const { over } of this.#readings.values()) over.abort(this.#stop.signal.reason);
@@ -158,7 +166,7 @@ export class SnapshotRunner {
 
   async #work(stop: AbortSignal): Promise<void> {
     const { runs, onIdle } = this.#o;
-    while (!stop.aborted) {
+    while (!stop.aborted && !this.#isHalted) {
       const run = runs.current;
       if (run) await this.#run(run.run, stop);
       else if (runs.records.some(isActive)) await sleep(LOOK_MS * 5, stop);
@@ -183,25 +191,22 @@ export class SnapshotRunner {
     const queue = collections.map(({ ns }) => ns);
     const next = (): string | undefined => {
       const now = runs.get(name);
-      if (now?.state !== 'running' || stop.aborted) return undefined;
-      const open = now.open.find(({ ns }) => !this.#readings.has(ns));
+      if (now?.state !== 'running' || stop.aborted || this.#isHalted) return undefined;
+      const open = now.open.find(({ ns }) => !this.#taken.has(ns));
       if (open) return open.ns;
-      const again = now.again.find((ns) => !this.#readings.has(ns));
+      const again = now.again.find((ns) => !this.#taken.has(ns));
       if (again !== undefined) return again;
       while (queue.length > 0 && queue[0]! <= now.begun) queue.shift();
       return queue.shift();
     };
     const one = async (): Promise<void> => {
       for (let ns = next(); ns !== undefined; ns = next()) {
-        let its = found.get(ns);
-        // It was renamed, and may have been listed under another name.
-        its ??= (await this.#list(name, stop))?.find((other) => other.ns === ns);
-        if (stop.aborted) return;
-        const isOpen = openOf(runs.get(name)!, ns) !== undefined && !runs.get(name)!.again.includes(ns);
-        if (!isOpen) runs.begin(name, ns);
-        touch();
-        if (its?.kind === 'collection') await this.#collection(name, its, stop);
-        else runs.finish(name, ns);
+        this.#taken.add(ns);
+        try {
+          await this.#next(name, ns, found, stop);
+        } finally {
+          this.#taken.delete(ns);
+        }
       }
     };
     await Promise.all(Array.from({ length: this.#o.config.parallel }, one));
@@ -211,6 +216,25 @@ export class SnapshotRunner {
     touch();
     const { documents, collections: read } = runs.get(name)!;
     log.info({ ...this.#names(), run: name, documents, collections: read }, 'A snapshot is complete.');
+  }
+
+  async #next(
+    name: string,
+    ns: string,
+    listed: ReadonlyMap<string, FoundCollection>,
+    stop: AbortSignal,
+  ): Promise<void> {
+    const { runs, touch } = this.#o;
+    const isAgain = runs.get(name)?.again.includes(ns);
+    // What was renamed is another one than was listed.
+    const found = isAgain ? undefined : listed.get(ns);
+    const its = found ?? (await this.#list(name, stop))?.find((other) => other.ns === ns);
+    const run = runs.get(name);
+    if (stop.aborted || this.#isHalted || run?.state !== 'running') return;
+    if (isAgain || !openOf(run, ns)) runs.begin(name, ns);
+    touch();
+    if (its) await this.#collection(name, its, stop);
+    else runs.finish(name, ns);
   }
 
   #names(): { readonly source: string; readonly subscription: string } {
@@ -302,23 +326,23 @@ export class SnapshotRunner {
       await this.#pace.allowed(signal);
       const read = await this.#piece(reading, { ...(after && { after }), most }, signal);
       if (!read) {
-        reading.isAtEnd = !signal.aborted;
+        reading.isAtEnd = !signal.aborted && !this.#isHalted;
         break;
       }
       const { piece } = read;
-      const documents = piece.documents - piece.skip;
-      if (documents === 0) {
+      const { documents } = piece;
+      if (piece.isEnd || !piece.last) {
         read.since[Symbol.dispose]();
         reading.isAtEnd = true;
         break;
       }
-      after = Buffer.from(piece.last!);
+      after = Buffer.from(piece.last);
       this.#pace.took(documents);
       const part = { last: after.toString('base64'), documents, isDone: false };
       reading.parts.push(part);
       // Under its own signal: what is under way when the run is paused comes to its end.
       parts.push(this.#part(reading, read, part));
-      most = this.#pace.documents(piece.bytes.length / piece.documents);
+      most = this.#pace.documents(piece.bytes.length / Math.max(1, documents));
     }
     await settled(
       Promise.all(parts).then(() => undefined),
@@ -400,7 +424,7 @@ export class SnapshotRunner {
   /** Where the feed stands, once it may. */
   async #stands(signal: AbortSignal): Promise<OpTime | undefined> {
     for (;;) {
-      if (signal.aborted) return undefined;
+      if (signal.aborted || this.#isHalted) return undefined;
       const at = this.#o.way.position();
       if (at) return at;
       await sleep(LOOK_MS, signal);
@@ -436,7 +460,7 @@ export class SnapshotRunner {
   /** Puts it in order; resolves once it was confirmed, with the `_id`s of what had to be taken out. Undefined: it will never be. */
   async #deliver(reading: Reading, { piece, since, at }: Read, signal: AbortSignal): Promise<Uint8Array[] | undefined> {
     using watching = since;
-    if (piece.documents === piece.skip) return [];
+    if (piece.documents === 0) return [];
     const cost = piece.bytes.length * 2;
     this.#budget.take(cost);
     try {
@@ -454,11 +478,11 @@ export class SnapshotRunner {
     const { way } = this.#o;
     const results = await this.#encoded(reading, piece, at);
     // What is read may be newer than the position; the feed has to have come as far.
-    for (;;) {
+    for (let waitMs = 1; ; waitMs = Math.min(LOOK_MS, waitMs * 2)) {
       const stands = await this.#stands(signal);
       if (!stands) return undefined;
       if (compareTs(stands.ts, piece.shows) >= 0 && this.#underWay < UNDER_WAY) break;
-      await sleep(2, signal);
+      await sleep(waitMs, signal);
     }
     return await this.#confirmed(reading, signal, (insert) =>
       way.insert(() => {
@@ -501,20 +525,14 @@ export class SnapshotRunner {
 
   async #encoded({ run, found: { ns } }: Reading, piece: Piece, at: Ts): Promise<readonly BatchResult[]> {
     const { way, number } = this.#o;
-    return await way.encode(piece.bytes, piece.documents, {
-      subscription: number,
-      ns,
-      run: run.run,
-      at,
-      skip: piece.skip,
-    });
+    return await way.encode(piece.bytes, piece.documents, { subscription: number, ns, run: run.run, at });
   }
 
   /** `put` is given what makes insertions of results; resolves once those are confirmed. */
   async #confirmed(
     reading: Reading,
     signal: AbortSignal,
-    put: (insert: (parts: readonly Encoded[]) => readonly Insertion[]) => Promise<void>,
+    put: (insert: (parts: readonly Encoded[]) => readonly Insertion[]) => Promise<boolean>,
   ): Promise<Uint8Array[] | undefined> {
     const { subscription, source } = this.#o;
     const again: Uint8Array[] = [];
@@ -525,7 +543,7 @@ export class SnapshotRunner {
     const began = performance.now();
     const live = this.#o.way.liveEntries();
     try {
-      await put((parts) => {
+      const isInOrder = await put((parts) => {
         if (signal.aborted) return [];
         return parts.map(({ result, touched, piece }) => {
           const document = (number: number): Uint8Array =>
@@ -541,7 +559,8 @@ export class SnapshotRunner {
           return { result: cut.result, budget: this.#budget, isWanted: () => !signal.aborted, over };
         });
       });
-      let confirmed = true;
+      if (!isInOrder) return undefined;
+      let confirmed = false;
       await settled(
         Promise.all(waits).then((all) => void (confirmed = all.every(Boolean))),
         signal,

@@ -44,11 +44,11 @@ export interface PieceRequest {
 export interface Piece {
   /** A BSON array of documents. */
   readonly bytes: Uint8Array;
-  /** How many there are, and how many at the beginning were not asked for. */
   readonly documents: number;
-  readonly skip: number;
-  /** The last one's, as `after` takes it; undefined where there are none. */
+  /** What the next piece begins behind; undefined where that is not known. */
   readonly last: Uint8Array | undefined;
+  /** There is nothing, and nothing behind it. */
+  readonly isEnd: boolean;
   /** What is read is not older than `at`, and not newer than this. */
   readonly shows: Ts;
 }
@@ -72,6 +72,16 @@ const TIMEOUT_MS = 60_000;
 /** The first server that reads at a position outside of transactions. */
 const EXACT_SINCE = 500;
 const idName = encodeText('_id');
+
+/** A reply of this size may have been cut. */
+const CUT_BYTES = 8 * 2 ** 20;
+
+interface Answer {
+  /** A BSON array. */
+  readonly batch: Uint8Array;
+  readonly entries: number;
+  readonly shows: Ts;
+}
 
 interface Beside {
   /** The one that is tailed. */
@@ -119,41 +129,42 @@ export class MemberCollections implements CollectionReads {
   }
 
   async read(request: PieceRequest, stop: AbortSignal): Promise<Piece> {
-    const { db, coll } = split(request.ns);
-    const { at, after, ids, most, capped, filter } = request;
+    const { after, ids, at } = request;
     // Nothing lies behind it, and the server does not take it for a bound.
-    if (!ids && after && isMaxKey(after))
-      return { bytes: NO_DOCUMENTS, documents: 0, skip: 0, last: undefined, shows: at };
-    const find = {
-      find: coll,
-      filter: { $and: [ids ? { _id: { $in: ids.map(valueOf) } } : {}, filter ?? {}] },
-      hint: { _id: 1 },
-      ...(!ids && after && { min: { _id: valueOf(after) } }),
-      limit: after ? most + 1 : most,
-      batchSize: after ? most + 1 : most,
-      singleBatch: true,
-    };
+    if (!ids && after && isMaxKey(after)) return nothing(at);
     return this.#use(async (beside, signal) => {
-      const { client } = beside.member;
-      const ask = async (command: Document): Promise<Piece> => {
-        const reply = await client.db(db).command(command, { signal, raw: true, session });
-        const shown = capped ? opTimeOf({ ts: reply['operationTime'] })?.ts : undefined;
-        return pieceOf(rawCursor(reply), { ...request, shows: shown && compareTs(shown, at) > 0 ? shown : at });
-      };
-      const session = beside.sessions.pop() ?? client.startSession({ causalConsistency: false });
+      const session = beside.sessions.pop() ?? beside.member.client.startSession({ causalConsistency: false });
       try {
-        const piece = capped
-          ? await ask({ ...find, readConcern: { level: 'majority', afterClusterTime: toTimestamp(at) } })
-          : beside.serverVersion >= EXACT_SINCE
-            ? await ask({ ...find, readConcern: { level: 'snapshot', atClusterTime: toTimestamp(at) } })
-            : await ask({ ...find, ...this.#transaction(at) });
+        const ask = async (command: Document) => this.#ask(beside, session, { ...request, command }, signal);
+        if (ids) return pieceOf(await ask(byIds(request, ids)), request);
+        const piece =
+          request.filter === undefined
+            ? pieceOf(await ask(behind(request)), request)
+            : await filtered(request, request.filter, ask);
         // The key that no bound reaches.
-        if (piece.documents > piece.skip || !after || ids) return piece;
-        return await this.read({ ...request, after: undefined, ids: [MAX_KEY] }, stop);
+        return piece.isEnd && after ? pieceOf(await ask(byIds(request, [MAX_KEY])), request) : piece;
       } finally {
         beside.sessions.push(session);
       }
     }, stop);
+  }
+
+  async #ask(
+    { member: { client }, serverVersion }: Beside,
+    session: ClientSession,
+    { ns, at, capped, command }: PieceRequest & { readonly command: Document },
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const concern = capped
+      ? { readConcern: { level: 'majority', afterClusterTime: toTimestamp(at) } }
+      : serverVersion >= EXACT_SINCE
+        ? { readConcern: { level: 'snapshot', atClusterTime: toTimestamp(at) } }
+        : this.#transaction(at);
+    const { db, coll } = split(ns);
+    const whole = { find: coll, hint: { _id: 1 }, singleBatch: true, ...command, ...concern };
+    const reply = await client.db(db).command(whole, { signal, raw: true, session });
+    const shown = capped ? opTimeOf({ ts: reply['operationTime'] })?.ts : undefined;
+    return { ...readDocuments(rawCursor(reply)), shows: shown && compareTs(shown, at) > 0 ? shown : at };
   }
 
   close(): void {
@@ -195,8 +206,6 @@ export class MemberCollections implements CollectionReads {
 
 const MAX_KEY = BSON.serialize({ _id: new MaxKey() });
 
-const NO_DOCUMENTS = BSON.serialize({});
-
 function isMaxKey(id: Uint8Array): boolean {
   return Buffer.compare(id, MAX_KEY) === 0;
 }
@@ -211,16 +220,51 @@ function valueOf(id: Uint8Array): unknown {
   return exactValues(id)[0];
 }
 
-function pieceOf(cursor: Uint8Array, { after, ids, shows }: PieceRequest & { readonly shows: Ts }): Piece {
-  const { batch, entries } = readDocuments(cursor);
-  const isRepeat = entries > 0 && after && !ids && Buffer.compare(idOf(documentAt(batch, 0)), after) === 0;
+/** The first ones behind a document; it is left out by name, since an index bound takes it in. */
+function behind({ after, most }: PieceRequest): Document {
+  return {
+    ...(after && { min: { _id: valueOf(after) }, filter: { _id: { $ne: valueOf(after) } } }),
+    limit: most,
+    batchSize: most,
+  };
+}
+
+function byIds({ filter = {} }: PieceRequest, ids: readonly Uint8Array[]): Document {
+  const filters = { $and: [{ _id: { $in: ids.map(valueOf) } }, filter] };
+  return { filter: filters, limit: ids.length, batchSize: ids.length };
+}
+
+/** Of so many documents those that match: the server would look for as many that do for as long as it takes. */
+async function filtered(
+  request: PieceRequest,
+  filter: Document,
+  ask: (command: Document) => Promise<Answer>,
+): Promise<Piece> {
+  const { most } = request;
+  const keys = await ask({ ...behind({ ...request, most: 2 }), skip: most - 1, projection: { _id: 1 } });
+  const last = keys.entries > 0 ? idOf(documentAt(keys.batch, 0)) : undefined;
+  const next = keys.entries > 1 ? idOf(documentAt(keys.batch, 1)) : undefined;
+  const { filter: others = {}, min } = behind(request);
+  const bounds = { ...(min && { min }), ...(next && { max: { _id: valueOf(next) } }) };
+  const answer = await ask({ ...bounds, filter: { $and: [others, filter] }, limit: most, batchSize: most });
+  const piece = pieceOf(answer, request);
+  // A reply may have been cut; and without a bound there may be more of them.
+  if (!next || answer.batch.byteLength > CUT_BYTES) return piece;
+  return { ...piece, last, isEnd: false };
+}
+
+function pieceOf({ batch, entries, shows }: Answer, { ids }: PieceRequest): Piece {
   return {
     bytes: batch,
     documents: entries,
-    skip: isRepeat ? 1 : 0,
     last: entries === 0 ? undefined : idOf(documentAt(batch, entries - 1)),
+    isEnd: entries === 0 && !ids,
     shows,
   };
+}
+
+function nothing(at: Ts): Piece {
+  return { bytes: BSON.serialize({}), documents: 0, last: undefined, isEnd: true, shows: at };
 }
 
 /** BSON of a document with its `_id` alone. */

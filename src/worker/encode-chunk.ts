@@ -137,7 +137,7 @@ class ChunkEncoder {
       filtered: this.#filtered,
       ids: this.#ends.map((number) => this.#idOf(number)),
       documents: this.#table,
-      firstDocument: Math.max(this.#chunk.skip, this.#job.range?.from ?? 0),
+      firstDocument: this.#job.range?.from ?? 0,
     };
   }
 
@@ -154,7 +154,7 @@ class ChunkEncoder {
       const start = nameEnd(bytes, at + 1);
       const end = documentLast(bytes, start, last);
       at = end + 1;
-      if (number < this.#chunk.skip || (range && (number < range.from || number >= range.to))) continue;
+      if (range && (number < range.from || number >= range.to)) continue;
       const element = findElement(bytes, start, end + 1, idName);
       if (element < 0) malformed('a document without an _id');
       const place = count * FIELDS;

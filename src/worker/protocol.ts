@@ -135,8 +135,6 @@ export interface ChunkJob {
   /** The snapshot's name in the events' ids. */
   readonly run: string;
   readonly at: Ts;
-  /** So many documents at the beginning are none of it. */
-  readonly skip: number;
 }
 
 /** What a batch does to collections that are being read. */

@@ -152,7 +152,7 @@ describe('a snapshot of', () => {
     }
     await client.db(db).createCollection('view', { viewOn: 'one', pipeline: [] });
     await using place = await EngineFolder.create(
-      config(db, { start: 'latest', more: { snapshot: { maxRate: 4_000 } } }),
+      config(db, { start: 'latest', more: { snapshot: { maxRate: 400 } } }),
     );
     const engine = place.start();
     await until('it reads', () => engine.log().includes('Reading begins'));

@@ -15,7 +15,6 @@ const CHUNK: ChunkJob = {
   ns: 'shop.orders',
   run: '17',
   at: { seconds: START_SECONDS, increment: 4 },
-  skip: 0,
 };
 const documents: readonly Document[] = Array.from({ length: 40 }, (_, n) => ({
   _id: n,
@@ -23,9 +22,9 @@ const documents: readonly Document[] = Array.from({ length: 40 }, (_, n) => ({
   at: new Date(n),
 }));
 
-const chunkOf = (subscription: Partial<SubscriptionPlan>, of = documents, chunk: Partial<ChunkJob> = {}): BatchResult =>
+const chunkOf = (subscription: Partial<SubscriptionPlan>, of = documents): BatchResult =>
   run(plan([subscription], { partitions: 4, partitionBy: [{ namespaces: ['*'], key: 'document' }] }), of, {
-    chunk: { ...CHUNK, ...chunk },
+    chunk: CHUNK,
   });
 
 test('a document becomes an event like any other, with an `_id` of its own', () => {
@@ -101,15 +100,6 @@ test('what cannot be sent is parked, and the others are not', () => {
   );
   assert.equal(BSON.deserialize(result.parked[0]!.entry)['fullDocument'].text.length, 400);
   assert.equal(messages(result).length, 2);
-});
-
-test('documents in front of those that were asked for are skipped', () => {
-  assert.deepEqual(
-    jsonEvents(chunkOf({}, documents, { skip: 38 }))
-      .map(({ documentKey }) => Number(documentKey._id))
-      .toSorted((a, b) => a - b),
-    [38, 39],
-  );
 });
 
 test('any documents can be taken out again, and each of the others stays in its message, whole and once', () => {
