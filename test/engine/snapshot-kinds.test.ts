@@ -9,7 +9,7 @@ import { ApiUnderTest } from '../api/fixtures.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
-import { applied, differences } from './snapshot-state.ts';
+import { Writers, applied, differences } from './snapshot-state.ts';
 
 describe('a snapshot of', () => {
   let mongo: MongoServer;
@@ -215,5 +215,94 @@ describe('a snapshot of', () => {
     const list = await place.command('snapshot', 'list', '--url', url);
     assert.match(list.stdout, new RegExp(`${id} +done +1,?000 `));
     assert.equal(await engine.terminate(), 0, engine.log());
+  });
+
+  test('a subscription that is paused and resumed again and again meanwhile, beside another one, leaves nothing out', async () => {
+    const db = 'paused';
+    for (const coll of ['c0', 'c1']) {
+      const documents = Array.from({ length: 4_000 }, (_, n) => ({ _id: n, n: 0, list: [1] }));
+      await client.db(db).collection<{ _id: number; n: number }>(coll).insertMany(documents);
+    }
+    const whole = config(db, { more: { snapshot: { maxRate: 1_500 } } }) as { subscriptions: object[] };
+    const another = { name: 'other', namespaces: [`${db}.*`], to: { file: 'other.jsonl' } };
+    await using place = await EngineFolder.create({ ...whole, subscriptions: [...whole.subscriptions, another] });
+    const writers = new Writers(client, { db, collections: 2, ids: 4_200, seed: 5 });
+    writers.start();
+    const engine = place.start();
+    await until('it reads', () => engine.log().includes('Reading begins'));
+    const api = await ApiUnderTest.of(engine);
+    for (let n = 0; n < 5; n++) {
+      await new Promise((resolve) => setTimeout(resolve, 300 + n * 150));
+      for (const what of ['pause', 'resume']) {
+        const { status, body } = await api.ask(`/subscriptions/all/${what}`, { method: 'post' });
+        assert.equal(status, 200, JSON.stringify(body));
+      }
+    }
+    const isOver = async (): Promise<boolean> =>
+      (await api.good<{ snapshots: Document[] }>('/snapshots')).snapshots.every(({ state }) => state === 'done');
+    await until('both are complete', isOver, 60_000);
+    await writers.stop();
+    await client.db(db).collection<{ _id: string }>('edge').insertOne({ _id: 'after' });
+    await until('the last write has arrived', async () =>
+      (await readFile(join(place.folder, 'out.jsonl'), 'utf8')).includes('"after"'),
+    );
+    assert.equal(await engine.terminate(), 0, engine.log());
+    assert.deepEqual(await differences(client.db(db), applied(await events(place))), []);
+  });
+
+  test('what is there when a position is lost heals the gap, where the policy says so', async () => {
+    const args = ['--oplogSize', '1', '--syncdelay', '1'];
+    const small = await startMongo({ args });
+    const writer = await MongoClient.connect(small.uri);
+    try {
+      const db = 'healed';
+      const collection = writer.db(db).collection<{ _id: number; n: number }>('c');
+      const given = config(db, { start: 'latest' }) as { sources: object };
+      await using place = await EngineFolder.create({
+        ...given,
+        sources: { src: { uri: small.uri, onPositionLost: 'snapshot' } },
+      });
+      const first = place.start();
+      await until('it reads', () => first.log().includes('Reading begins'));
+      await collection.insertMany(Array.from({ length: 100 }, (_, n) => ({ _id: n, n })));
+      await until('all arrived', async () => (await events(place)).length === 100);
+      assert.equal(await first.terminate(), 0);
+      await collection.updateMany({}, { $inc: { n: 1_000 } });
+      await collection.insertOne({ _id: 500, n: 5 });
+      const { operationTime } = await writer.db('admin').command({ ping: 1 });
+      await until(
+        'the oplog has rolled over',
+        async () => {
+          const fillers = Array.from({ length: 50 }, () => ({ filling: 'x'.repeat(10_000) }));
+          await writer.db('filler').collection('c').insertMany(fillers);
+          const oldest = await writer
+            .db('local')
+            .collection('oplog.rs')
+            .findOne({}, { sort: { $natural: 1 } });
+          return (oldest!['ts'] as Timestamp).greaterThan(operationTime as Timestamp);
+        },
+        60_000,
+      );
+      const second = place.start();
+      await until('the snapshot is complete', () => second.log().includes('A snapshot is complete'), 60_000);
+      await collection.insertOne({ _id: 501, n: 6 });
+      await until('the last write has arrived', async () =>
+        (await events(place)).some(({ documentKey }) => Number(documentKey._id) === 501),
+      );
+      const { gaps, snapshots } = await second.status();
+      assert.deepEqual(
+        gaps.map(({ reason }) => reason),
+        ['truncated'],
+      );
+      assert.deepEqual(
+        snapshots.map(({ cause, documents }) => ({ cause, documents })),
+        [{ cause: 'position-lost', documents: 101 }],
+      );
+      assert.equal(await second.terminate(), 0, second.log());
+      assert.deepEqual(await differences(writer.db(db), applied(await events(place))), []);
+    } finally {
+      await writer.close();
+      await small.stop();
+    }
   });
 });
