@@ -4,7 +4,7 @@
  */
 import { holdsByReason, underWay } from '../observe/lanes-summary.ts';
 import type { Hold } from '../observe/lanes-summary.ts';
-import type { SinkStatus, SourceStatus, StatusReport, SubscriptionStatus } from '../observe/status.ts';
+import type { SinkStatus, SnapshotStatus, SourceStatus, StatusReport, SubscriptionStatus } from '../observe/status.ts';
 import { formatBytes, formatCount, formatSpan } from './amounts.ts';
 import type { Pace } from './pace.ts';
 import { plain } from './plain.ts';
@@ -36,6 +36,7 @@ export function topView({ report, pace, url, style, trouble }: TopViewOptions): 
   const holds = Object.entries(report.subscriptions).flatMap(([subscription, { lanes }]) =>
     holdsByReason(lanes).map((hold) => ({ subscription, of: lanes.length, ...hold })),
   );
+  const snapshots = report.snapshots.filter(({ state }) => state === 'running' || state === 'paused');
   return [
     headline(report, rates, url, style),
     ...(trouble === undefined ? readiness(report, style) : [style.bad(`no news: ${plain(trouble)}`)]),
@@ -43,6 +44,7 @@ export function topView({ report, pace, url, style, trouble }: TopViewOptions): 
     ...grid(sourceColumns(pace), Object.entries(report.sources).map(named), style),
     '',
     ...grid(subscriptionColumns(rates), Object.entries(report.subscriptions).map(named), style),
+    ...(snapshots.length === 0 ? [] : ['', ...grid(SNAPSHOT_COLUMNS, snapshots, style)]),
     ...(holds.length === 0 ? [] : ['', ...grid(HOLD_COLUMNS, holds, style)]),
     ...(Object.keys(report.sinks).length === 0
       ? []
@@ -149,6 +151,20 @@ const HOLD_COLUMNS: readonly Column<Hold & { readonly subscription: string; read
   { head: 'FOR', isNumber: true, of: ({ forSeconds }) => formatSpan(forSeconds) },
   { head: 'REASON', of: ({ reason }) => reason, tone: () => 'warning' },
   { head: 'DETAIL', of: ({ detail }) => detail },
+];
+
+const SNAPSHOT_COLUMNS: readonly Column<SnapshotStatus>[] = [
+  { head: 'SNAPSHOT', of: ({ id }) => id },
+  { head: 'STATE', of: ({ state }) => state, tone: ({ state }) => (state === 'running' ? 'good' : 'warning') },
+  { head: 'DOCUMENTS', isNumber: true, of: ({ documents }) => formatCount(documents) },
+  {
+    head: 'OF ABOUT',
+    isNumber: true,
+    of: ({ expectedDocuments }) => (expectedDocuments === null ? UNKNOWN : formatCount(expectedDocuments)),
+  },
+  { head: 'DOCUMENTS/S', isNumber: true, of: ({ documentsPerSecond }) => formatCount(documentsPerSecond) },
+  { head: 'LEFT', isNumber: true, of: ({ secondsLeft }) => span(secondsLeft) },
+  { head: 'WAITS FOR', of: ({ waitsFor }) => waitsFor ?? UNKNOWN, tone: () => 'warning' },
 ];
 
 const SINK_COLUMNS: readonly Column<Named<SinkStatus>>[] = [

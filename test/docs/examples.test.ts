@@ -88,7 +88,7 @@ function wholeOf(yaml: string): object {
 /** `tailrace ctl pause | resume NAME` speaks of two. */
 function commandsIn(words: readonly string[]): string[] {
   const [first = ''] = words;
-  if (!['checkpoint', 'parked', 'ctl'].includes(first)) return [first];
+  if (!['checkpoint', 'parked', 'ctl', 'snapshot'].includes(first)) return [first];
   const rest = words.slice(1).filter((word) => /^[a-z]+$/.test(word));
   return rest.length === 0 ? [first] : [`${first} ${rest[0]}`];
 }
