@@ -389,8 +389,12 @@ export class SnapshotRunner {
     signal: AbortSignal,
   ): Promise<Read | undefined> {
     return await this.#tried(reading.run.run, signal, async () => {
-      const at = await this.#stands(signal);
-      return at && (await this.#pieceAt(reading, asked, at.ts, signal));
+      for (;;) {
+        if (!(await this.#stands(signal))) return undefined;
+        // Asked once more in one breath with what follows: a batch may have been taken since.
+        const at = this.#o.way.position();
+        if (at) return await this.#pieceAt(reading, asked, at.ts, signal);
+      }
     });
   }
 
