@@ -4,12 +4,13 @@ import { UserError } from '../errors.ts';
 import { isMapping } from '../config/salvage.ts';
 import { formatCount, formatSpan } from '../terminal/amounts.ts';
 import { askEngine } from './ask-engine.ts';
-import type { EngineAddress } from './ask-engine.ts';
+import { addressOfNamed } from './engine-address.ts';
+import type { NamedEngine } from './engine-address.ts';
 import { table } from './table.ts';
 import { asJson, toStdout } from './output.ts';
 import type { SnapshotStatus } from '../observe/status.ts';
 
-export interface SnapshotOptions extends EngineAddress {
+export interface SnapshotOptions extends NamedEngine {
   readonly json: boolean;
   readonly write?: (text: string) => void;
 }
@@ -23,7 +24,7 @@ export interface AddOptions {
 const PATH = `${API_PATH}/snapshots`;
 
 export async function snapshotList(options: SnapshotOptions): Promise<number> {
-  const answer = await askEngine(options, PATH);
+  const answer = await askEngine(await addressOfNamed(options), PATH);
   // The engine's own document says so.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const { snapshots } = answer as { readonly snapshots: readonly SnapshotStatus[] };
@@ -37,7 +38,7 @@ export async function snapshotAdd(options: SnapshotOptions, subscription: string
     ...(add.ns && { namespaces: add.ns }),
     ...(add.filter !== undefined && { filter: queryOf(add.filter) }),
   };
-  const answer = await askEngine(options, PATH, { method: 'POST', body });
+  const answer = await askEngine(await addressOfNamed(options), PATH, { method: 'POST', body });
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   show(options, answer, [answer as SnapshotStatus]);
   return 0;
@@ -48,7 +49,9 @@ export async function snapshotChange(
   id: string,
   what: 'pause' | 'resume' | 'cancel',
 ): Promise<number> {
-  const answer = await askEngine(options, `${PATH}/${encodeURIComponent(id)}/${what}`, { method: 'POST' });
+  const answer = await askEngine(await addressOfNamed(options), `${PATH}/${encodeURIComponent(id)}/${what}`, {
+    method: 'POST',
+  });
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   show(options, answer, [answer as SnapshotStatus]);
   return 0;
