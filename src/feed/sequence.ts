@@ -205,7 +205,7 @@ export class Sequence {
           open.aborted(mark.session);
           break;
         case 'commit':
-          this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering, budget);
+          this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering, { budget });
           from = mark;
           open.committed(mark.session, mark.at);
           if (isDone(mark.at.ts, job.floors)) this.#settleAt(mark.at);
@@ -213,7 +213,7 @@ export class Sequence {
           if (this.#halt.signal.aborted) return;
       }
     }
-    this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering, budget);
+    this.#deliver({ result, from, to: endOf(result) }, result.last ?? this.#delivering, { budget });
     if (result.seen !== undefined) this.#show(result.seen);
   }
 
