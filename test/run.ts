@@ -1,7 +1,8 @@
 /**
  * `npm test [FILE, FOLDER or part of a path …]`: builds once, brings up one mongod and one RabbitMQ for all test files, runs
  * them with node:test, which prints the counts last, and ends with its exit code. Node 20's runner knows no patterns and
- * no limit per file, so both are here. What waits more than it works goes first, two files at a time; the rest alone.
+ * no limit per file, so both are here. Most files spend their time waiting for servers, and go two at a time; what needs the whole
+ * machine goes alone.
  */
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
@@ -16,9 +17,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** For one test file as a whole; the longest ones kill and restart servers for minutes. */
 const FILE_TIMEOUT_MS = 15 * 60_000;
 
-/** But for those that look at how long threads wait. */
-const TOGETHER =
-  /^test\/(?:checkpoint|commands|config|feed|lanes|library|replay|sinks|source|terminal|watch|worker)\/(?!pool|thread)/;
+/** Those that look at how long something waits, or bring up a browser, a bench, a Prometheus or a sequence of faults. */
+const ALONE = /^test\/(?:bench|console|torture|observe\/prometheus|worker\/(?:pool|thread)|engine\/(?:online|pause))/;
 const AT_A_TIME = 2;
 
 const files = await testFiles(process.argv.slice(2).map((path) => relative(ROOT, join(process.cwd(), path))));
@@ -37,8 +37,8 @@ try {
   for (const start of started) if (start.status === 'rejected') throw start.reason;
   const [mongo, rabbit] = servers;
   const uris = { [SHARED_MONGO]: mongo?.uri, [SHARED_RABBIT]: rabbit?.uri };
-  const together = files.filter((file) => TOGETHER.test(file));
-  const alone = files.filter((file) => !TOGETHER.test(file));
+  const together = files.filter((file) => !ALONE.test(file));
+  const alone = files.filter((file) => ALONE.test(file));
   const codes = [await run(together, AT_A_TIME, uris), await run(alone, 1, uris)];
   process.exitCode = codes.find((code) => code !== 0) ?? 0;
 } finally {
