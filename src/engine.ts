@@ -24,8 +24,8 @@ import { AnyOf } from './source/any-of.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { Destinations } from './sinks/destinations.ts';
-import { SnapshotBook } from './snapshot/runs.ts';
-import { refuseWhatHasNone } from './snapshot/refused.ts';
+import { MOST_ACTIVE, SnapshotBook, isActive } from './snapshot/runs.ts';
+import { refuseSnapshot } from './snapshot/refused.ts';
 import { snapshotId } from './snapshot/shown.ts';
 import { Watchers } from './watch/watchers.ts';
 import { SharedPlan } from './worker/plan.ts';
@@ -207,12 +207,17 @@ export class Engine {
 
   /** Resolves with its id once it is stored. Throws `NotNowError` and `UserError`. */
   async addSnapshot(subscription: string, asked: AskedSnapshot): Promise<string> {
+    const { feed, config } = this.#reading(subscription);
+    await refuseSnapshot({ source: feed.source, config, ...asked }, this.#over.signal);
     return await this.#changes.run(async () => {
-      const { feed, number, config } = this.#reading(subscription);
-      await refuseWhatHasNone({ feed, config, namespaces: asked.namespaces }, this.#over.signal);
-      const { run } = this.#book.of(subscription).add({ cause: 'asked', ...asked });
-      feed.snapshotAdded(number);
-      await this.#storeSnapshots(feed);
+      const { feed: now, number } = this.#reading(subscription);
+      const runs = this.#book.of(subscription);
+      if (runs.records.filter(isActive).length >= MOST_ACTIVE) {
+        throw new NotNowError(`Subscription "${subscription}" has ${MOST_ACTIVE} snapshots already that are not over.`);
+      }
+      const { run } = runs.add({ cause: 'asked', ...asked });
+      now.snapshotAdded(number);
+      await this.#storeSnapshots(now.snapshot());
       return snapshotId(subscription, run);
     });
   }
@@ -220,16 +225,19 @@ export class Engine {
   /** Throws `NotNowError`. */
   async setSnapshot(subscription: string, run: string, state: 'running' | 'paused' | 'cancelled'): Promise<void> {
     await this.#changes.run(async () => {
-      const { feed, number } = this.#reading(subscription);
-      if (!this.#book.of(subscription).setState(run, state)) throw new NotNowError('That snapshot is over.');
-      feed.snapshotAdded(number);
-      await this.#storeSnapshots(feed);
+      const stored = this.#found(subscription).isRead ? undefined : this.#o.stores.checkpoints.get(subscription);
+      const reading = stored ? undefined : this.#reading(subscription);
+      if (stored) this.#book.load(subscription, stored.snapshots);
+      const runs = this.#book.of(subscription);
+      if (!runs.setState(run, state)) throw new NotNowError('That snapshot is over.');
+      reading?.feed.snapshotAdded(reading.number);
+      await this.#storeSnapshots(stored ? [{ ...stored, snapshots: runs.records }] : reading!.feed.snapshot());
       this.#o.log.info({ subscription, run, state }, 'A snapshot was changed.');
     });
   }
 
-  async #storeSnapshots(feed: Feed): Promise<void> {
-    await this.#o.stores.checkpoints.put(feed.snapshot());
+  async #storeSnapshots(records: CheckpointRecord[]): Promise<void> {
+    await this.#o.stores.checkpoints.put(records);
     await this.#o.stores.checkpoints.flushed();
   }
 

@@ -8,6 +8,7 @@ import type { Config, Start, SubscriptionConfig } from '../config/config.ts';
 import { layoutHash, routingHash, usesPartitionQueues } from '../config/routing-hash.ts';
 import { UserError } from '../errors.ts';
 import { floorOf } from '../lanes/floors.ts';
+import { Runs } from '../snapshot/runs.ts';
 import { compareTs } from '../source/position.ts';
 import type { ResumePoint, Ts } from '../source/position.ts';
 import type { Look } from './source-look.ts';
@@ -64,7 +65,15 @@ export function planMove(found: Found, start: Start): Move {
     return { record, from: floor.ts, effect: 'repeated' };
   }
   const gap = { source, subscription: name, from: floor.ts, to: resume.ts, reason: 'skipped', at: Date.now() };
-  return { record, from: floor.ts, effect: 'skipped', gap };
+  return { record: withSnapshotsAnew(record), from: floor.ts, effect: 'skipped', gap };
+}
+
+/** What they have delivered may be changed by what is skipped. */
+function withSnapshotsAnew(record: CheckpointRecord): CheckpointRecord {
+  if (!record.snapshots) return record;
+  const runs = new Runs(record.snapshots);
+  runs.restart({ byOne: false });
+  return { ...record, snapshots: runs.records };
 }
 
 function checkedId({ config, subscription, stored, look }: Found): string {

@@ -31,7 +31,7 @@ import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { CheckpointRecord, ParkedOrigin } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
-import type { ByteBudget } from '../source/byte-budget.ts';
+import { ByteBudget } from '../source/byte-budget.ts';
 import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
 import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
@@ -138,7 +138,7 @@ export class Feed {
       ...options,
       members,
       book,
-      budgetBytes: pipeline.inFlightBytes / 2,
+      budget: new ByteBudget(pipeline.inFlightBytes / 2),
       way: {
         reads: source.collections,
         position: () => this.#standsAt(),
@@ -214,7 +214,9 @@ export class Feed {
     this.#warnOfOldServer();
     this.#collated = await this.#collatedNamespaces(stop);
     try {
-      this.#stand(await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop));
+      const standings = await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop);
+      for (const { name } of configs) this.#book.load(name, this.#o.checkpoints.get(name)?.snapshots);
+      this.#stand(standings);
     } catch (error) {
       if (error instanceof PositionLostError) this.#lost = error;
       throw error;
@@ -308,6 +310,7 @@ export class Feed {
     this.#ledger.join(number);
     this.#setAside.hold(number);
     this.#lanes.hold(number);
+    this.#snapshots.expect({ number, route });
     this.#floors = Floors.joined(this.#floors, { number, floor: doneBy(floor), size: this.#members.size, partitions });
     this.#replan();
     return number;
@@ -377,7 +380,6 @@ export class Feed {
     this.#snapshots.stopAll();
     await this.settle(stop);
     stop.throwIfAborted();
-    for (const { route } of this.members) this.#book.of(route.config.name).restart();
     const standings = await this.#starts.goOn(error, this.#standings.now(), stop);
     for (const lane of this.#lanes.all) lane.forgetPosition();
     this.#transactions.open.forgetAll();
@@ -402,11 +404,12 @@ export class Feed {
     if (start.kind === 'after') this.#sequence.startAt(start);
     for (const { number, route } of this.members) {
       const { name } = route.config;
-      const cause = standings.get(number)?.snapshot;
+      const { snapshot: cause, isBeyondGap } = standings.get(number) ?? {};
       // Nobody knows of it any more: it has had another life.
       if (cause === 'start') this.#book.forget(name);
-      this.#book.load(name, this.#o.checkpoints.get(name)?.snapshots);
-      if (cause) this.#book.of(name).add({ cause });
+      const runs = this.#book.of(name);
+      if (isBeyondGap) runs.restart({ byOne: cause !== undefined });
+      if (cause) runs.add({ cause });
     }
   }
 

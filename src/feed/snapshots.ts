@@ -6,10 +6,11 @@ import { SnapshotRunner } from '../snapshot/runner.ts';
 import { Touches } from '../snapshot/touches.ts';
 import { isActive } from '../snapshot/runs.ts';
 import { DEFAULT_SNAPSHOT } from '../config/limits.ts';
+import type { ByteBudget } from '../source/byte-budget.ts';
 import type { SourceConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { SnapshotBook } from '../snapshot/runs.ts';
-import type { SnapshotWay } from '../snapshot/runner.ts';
+import type { SnapshotWay } from '../snapshot/way.ts';
 import type { OpTime } from '../source/position.ts';
 import type { Touched } from '../worker/protocol.ts';
 import type { Member, Members } from './members.ts';
@@ -19,8 +20,8 @@ export interface FeedSnapshotsOptions {
   readonly members: Members;
   readonly book: SnapshotBook;
   readonly way: Omit<SnapshotWay, 'touches'>;
-  /** What they may hold in memory, each. */
-  readonly budgetBytes: number;
+  /** What they may hold in memory, together. */
+  readonly budget: ByteBudget;
   readonly log: Log;
   readonly touch: () => void;
 }
@@ -49,28 +50,41 @@ export class FeedSnapshots {
     }
   }
 
-  /** Reads what there is for these; of those for whom something is read already nothing changes. */
+  /** Is about to be read for here: what becomes of collections is told to it from now on, and nothing is read before `start`. */
+  expect(member: Member): void {
+    this.#runner(member);
+  }
+
+  /** Reads what there is for these; of those for whom something is read already nothing changes but what they are asked for. */
   start(members: readonly Member[]): void {
-    const { config, book, way, budgetBytes, log, touch } = this.#o;
-    for (const { number, route } of members) {
-      const runs = book.of(route.config.name);
-      if (this.#runners.has(number) || !way.reads || !runs.records.some(isActive)) continue;
-      const runner = new SnapshotRunner({
-        source: config.name,
-        subscription: route.config,
-        config: route.config.snapshot ?? DEFAULT_SNAPSHOT,
-        number,
-        runs,
-        way: { ...way, touches: this.#touches },
-        progress: book.progress(route.config.name),
-        budgetBytes,
-        log,
-        touch,
-        onIdle: () => this.stop(number),
-      });
-      this.#runners.set(number, runner);
-      runner.start();
+    for (const member of members) {
+      const runner = this.#runner(member);
+      runner?.look();
+      runner?.start();
     }
+  }
+
+  /** Undefined where there is nothing to read. */
+  #runner({ number, route }: Member): SnapshotRunner | undefined {
+    const { config, book, way, budget, log, touch } = this.#o;
+    const known = this.#runners.get(number);
+    const runs = book.of(route.config.name);
+    if (known || !way.reads || !runs.records.some(isActive)) return known;
+    const runner = new SnapshotRunner({
+      source: config.name,
+      subscription: route.config,
+      config: route.config.snapshot ?? DEFAULT_SNAPSHOT,
+      number,
+      runs,
+      way: { ...way, touches: this.#touches },
+      progress: book.progress(route.config.name),
+      budget,
+      log,
+      touch,
+      onIdle: () => this.stop(number),
+    });
+    this.#runners.set(number, runner);
+    return runner;
   }
 
   /** Nothing more of this one is put in order. */

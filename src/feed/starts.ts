@@ -36,6 +36,8 @@ export interface Standing {
   readonly lanes: readonly (LanePosition | undefined)[];
   /** What is there already is to come as well, and why. */
   readonly snapshot?: 'start' | 'position-lost';
+  /** What was changed before is not known. */
+  readonly isBeyondGap?: true;
 }
 
 /** What is known once the source is connected. */
@@ -136,7 +138,11 @@ export class Starts {
       { code: `position-${error.reason}`, ...gap, from: formatTs(gap.from), to: formatTs(gap.to), policy },
       'Position lost: changes in between were not delivered; going on as `onPositionLost` says.',
     );
-    return { ...begun(resume, { kind: policy }), ...(policy === 'snapshot' && { snapshot: 'position-lost' }) };
+    return {
+      ...begun(resume, { kind: policy }),
+      isBeyondGap: true,
+      ...(policy === 'snapshot' && { snapshot: 'position-lost' }),
+    };
   }
 
   #planned(route: Route, { identity, routing }: Found): Standing | undefined {

@@ -10,7 +10,7 @@ import { PositionLostError } from '../errors.ts';
 import { ByteBudget } from '../source/byte-budget.ts';
 import { compareTs, formatTs } from '../source/position.ts';
 import { DamagedPartError, EntryGoneError, pieces, walkBack } from './pieces.ts';
-import { NOTHING, eventIdTail } from '../worker/protocol.ts';
+import { NOTHING, UNCLEAR, eventIdTail } from '../worker/protocol.ts';
 import { OpenTransactions } from './open-transactions.ts';
 import type { SourceConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
@@ -63,8 +63,10 @@ export class Transactions {
     const { history } = source;
     if (!history) throw new Error('a transaction in parts from a source without an oplog');
     const walk = await walkBack(history, commit.previous, stop);
+    const nobodyKnows: BatchResult = { ...NOTHING, events: new Uint32Array(this.#o.members.size), touched: UNCLEAR };
     if (walk.kind === 'gone') {
       await this.#gone(walk, commit, torn);
+      deliver(nobodyKnows);
       return;
     }
     const entry = batch.bytes.subarray(commit.start, commit.end);
@@ -87,8 +89,10 @@ export class Transactions {
       }
     } catch (error) {
       if (error instanceof DamagedPartError) deliver(this.#damaged(error, commit, entry));
-      else if (error instanceof EntryGoneError) await this.#gone(error.gone, commit, torn);
-      else throw error;
+      else if (error instanceof EntryGoneError) {
+        await this.#gone(error.gone, commit, torn);
+        deliver(nobodyKnows);
+      } else throw error;
     }
   }
 
@@ -100,6 +104,7 @@ export class Transactions {
     const bytes = new Uint8Array(entry);
     return {
       ...NOTHING,
+      touched: UNCLEAR,
       parked: members.all.map(({ number: subscription, route: { config } }) => ({
         subscription,
         id,

@@ -8,6 +8,15 @@ export interface Cut {
   readonly out: readonly number[];
 }
 
+/** Of all documents of a piece. */
+export function hashesOf(results: readonly BatchResult[]): ReadonlySet<number> {
+  const hashes = new Set<number>();
+  for (const { documents = new Uint32Array() } of results) {
+    for (let at = 0; at < documents.length; at += DOCUMENT_FIELDS) hashes.add(documents[at + DocumentField.hash]!);
+  }
+  return hashes;
+}
+
 /**
  * Without those that were touched. What lies in one message with one of them stays, cut at it, unless the message is compressed: then
  * the whole of it goes. `idOf`: of an event, by its document's number.
@@ -74,5 +83,6 @@ export function cutOut(
       from = to + 1;
     }
   }
-  return { result: { ...result, records: Uint32Array.from(rows), ids, events }, out };
+  const parked = result.parked.filter(({ document }) => document === undefined || !gone.has(document));
+  return { result: { ...result, records: Uint32Array.from(rows), ids, events, parked }, out };
 }

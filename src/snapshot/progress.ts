@@ -51,6 +51,7 @@ export class SnapshotProgress {
   }
 
   trouble(run: string, reason: string | undefined): void {
+    if (reason !== undefined && !this.#runs.has(run)) this.begin(run, []);
     const following = this.#runs.get(run);
     if (following) following.trouble = reason;
   }

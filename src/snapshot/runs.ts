@@ -11,10 +11,13 @@ export interface NewRun {
   readonly cause: SnapshotRecord['cause'];
   readonly namespaces?: readonly string[] | undefined;
   readonly filter?: string | undefined;
+  readonly state?: 'running' | 'paused';
 }
 
 /** Of those that are over so many are kept, to be shown. */
 const KEPT_OVER = 5;
+/** That go on, or are to: they are stored with every position. */
+export const MOST_ACTIVE = 20;
 
 export class Runs {
   #records: readonly SnapshotRecord[];
@@ -39,13 +42,13 @@ export class Runs {
     return this.#records.find((one) => one.run === run);
   }
 
-  add({ cause, namespaces, filter }: NewRun): SnapshotRecord {
+  add({ cause, namespaces, filter, state = 'running' }: NewRun): SnapshotRecord {
     const record: SnapshotRecord = {
       run: this.#name(),
       cause,
       ...(namespaces && { namespaces }),
       ...(filter !== undefined && { filter }),
-      state: 'running',
+      state,
       startedAt: this.#now(),
       begun: '',
       open: [],
@@ -61,15 +64,19 @@ export class Runs {
   setState(run: string, state: 'running' | 'paused' | 'cancelled'): boolean {
     const record = this.get(run);
     if (!record || !isActive(record)) return false;
-    this.#update(run, state === 'cancelled' ? { state, endedAt: this.#now(), open: [], again: [] } : { state });
+    if (state === 'cancelled') this.#over(run, state);
+    else this.#update(run, { state });
     return true;
   }
 
   /** A collection's turn has come. */
   begin(run: string, ns: string): void {
-    const { begun, open, again } = this.get(run)!;
+    const record = this.get(run);
+    if (!record || !isActive(record)) return;
+    const { begun, open, again } = record;
     this.#update(run, {
-      begun: ns > begun ? ns : begun,
+      // One that is read again may lie behind others that nobody has begun.
+      begun: ns > begun && !again.includes(ns) ? ns : begun,
       open: [...open.filter((one) => one.ns !== ns), { ns, documents: 0 }],
       again: again.filter((one) => one !== ns),
     });
@@ -95,19 +102,23 @@ export class Runs {
     });
   }
 
+  /** All of it is delivered. */
   end(run: string): void {
-    if (!this.get(run)) return;
-    this.#update(run, { state: 'done', endedAt: this.#now() });
-    const over = this.#records.filter((one) => !isActive(one));
-    const left = new Set(over.slice(0, Math.max(0, over.length - KEPT_OVER)));
-    this.#records = this.#records.filter((one) => !left.has(one));
+    const record = this.get(run);
+    if (record && isActive(record)) this.#over(run, 'done');
   }
 
-  /** What lies between was missed: all that go on begin anew. */
-  restart(): void {
-    this.#records = this.#records.map((one) =>
-      isActive(one) ? { ...one, run: this.#name(), begun: '', open: [], again: [], documents: 0, collections: 0 } : one,
-    );
+  /**
+   * What lies between was missed, and what was delivered may have been changed there: all that go on begin anew, as others, since what
+   * has come before would be taken for a repetition. `byOne`: one over everything takes their place.
+   */
+  restart({ byOne }: { readonly byOne: boolean }): void {
+    const active = this.#records.filter(isActive);
+    for (const { run } of active) this.#over(run, 'cancelled');
+    if (byOne) return;
+    for (const { cause, namespaces, filter, state } of active) {
+      this.add({ cause, namespaces, filter, state: state === 'paused' ? state : 'running' });
+    }
   }
 
   /** Returns the collections whose reading is to end, as they are not what they were. */
@@ -123,7 +134,7 @@ export class Runs {
       for (const one of gone) ended.add(one.ns);
       const again = record.again.filter((one) => !isGone(one));
       // What was renamed brings documents along that no event told of.
-      if (to !== undefined && follows(record, to)) again.push(to);
+      if (to !== undefined && follows(record, to) && !again.includes(to)) again.push(to);
       if (gone.length === 0 && again.length === record.again.length && again.every((one, k) => one === record.again[k]))
         continue;
       this.#update(record.run, {
@@ -133,6 +144,14 @@ export class Runs {
       });
     }
     return ended;
+  }
+
+  #over(run: string, state: 'done' | 'cancelled'): void {
+    this.#update(run, { state, endedAt: this.#now(), open: [], again: [] });
+    const over = this.#records.filter((one) => !isActive(one) && one.run !== run);
+    const oldest = over.toSorted((a, b) => (a.endedAt ?? 0) - (b.endedAt ?? 0));
+    const left = new Set(oldest.slice(0, Math.max(0, oldest.length + 1 - KEPT_OVER)));
+    this.#records = this.#records.filter((one) => !left.has(one));
   }
 
   #update(run: string, change: Partial<SnapshotRecord>): void {
@@ -184,9 +203,9 @@ export class SnapshotBook {
     return this.#runs.get(subscription);
   }
 
-  /** As its checkpoint has it, unless more is known here. */
+  /** As its checkpoint has it: what was known before was another life's. */
   load(subscription: string, records: readonly SnapshotRecord[] | undefined): void {
-    if (!this.#runs.has(subscription)) this.#runs.set(subscription, new Runs(records));
+    this.#runs.set(subscription, new Runs(records));
   }
 
   progress(subscription: string): SnapshotProgress {

@@ -7,13 +7,16 @@
  * what it holds now; `shows` then says how much later than the position that may be.
  */
 import { BSON, Long, MaxKey } from 'mongodb';
-import type { ClientSession, Document } from 'mongodb';
+import type { ClientSession, Document, MongoClient } from 'mongodb';
 import { findElement, encodeText, nameEnd, valueEnd, documentLast } from '../worker/bson.ts';
-import { isInternal } from '../worker/route.ts';
+import { isAskable } from '../worker/askable.ts';
 import { AnyOf } from './any-of.ts';
+import { listCollections } from './collection-list.ts';
+import type { FoundCollections, Sought } from './collection-list.ts';
 import { rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
-import { opTimeOf } from './hello.ts';
+import { codeOf } from './failures.ts';
+import { operationTimeOf } from './hello.ts';
 import { toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
 import { compareTs } from './position.ts';
@@ -22,19 +25,13 @@ import type { ReplicaSet } from './replica-set.ts';
 import { documentAt, readDocuments } from './reply.ts';
 import { versionNumber } from './server-version.ts';
 
-export interface FoundCollection {
-  readonly ns: string;
-  readonly kind: 'collection' | 'view' | 'timeseries';
-  readonly capped: boolean;
-}
-
 export interface PieceRequest {
   readonly ns: string;
   readonly at: Ts;
   readonly capped: boolean;
   /** Behind this one: BSON with an `_id`. */
   readonly after?: Uint8Array | undefined;
-  /** These alone instead, likewise. */
+  /** These alone, likewise. */
   readonly ids?: readonly Uint8Array[] | undefined;
   /** Documents at most. */
   readonly most: number;
@@ -49,16 +46,23 @@ export interface Piece {
   readonly last: Uint8Array | undefined;
   /** There is nothing, and nothing behind it. */
   readonly isEnd: boolean;
+  /** There may be more of those that were asked for, behind `last`: together they were too large for one reply. */
+  readonly isCut: boolean;
   /** What is read is not older than `at`, and not newer than this. */
   readonly shows: Ts;
+  /** It is exactly what was there at `at`. */
+  readonly isExact: boolean;
+  /** What the server knew by then: that a collection is gone, too, is not newer. */
+  readonly knows: Ts;
 }
 
 export interface CollectionReads {
-  /** In the order of their names. */
-  list(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly FoundCollection[]>;
+  list(sought: Sought, stop: AbortSignal): Promise<FoundCollections & { readonly at: Ts | undefined }>;
   /** About how many documents it holds. */
   count(ns: string, stop: AbortSignal): Promise<number>;
   read(request: PieceRequest, stop: AbortSignal): Promise<Piece>;
+  /** Rejects where the server does not take this for a query. */
+  checkQuery(ns: string, filter: Document, stop: AbortSignal): Promise<void>;
 }
 
 export interface MemberCollectionsOptions {
@@ -69,9 +73,14 @@ export interface MemberCollectionsOptions {
 
 /** A piece may have to come from disk. */
 const TIMEOUT_MS = 60_000;
+/** Several subscriptions may read several collections each. */
+const CONNECTIONS = 24;
 /** The first server that reads at a position outside of transactions. */
 const EXACT_SINCE = 500;
+const NOT_PRIMARY = 10107;
 const idName = encodeText('_id');
+/** Of the server's own choice: it ends a reply at 16 MB. */
+const MOST = 2 ** 31 - 1;
 
 /** A reply of this size may have been cut. */
 const CUT_BYTES = 8 * 2 ** 20;
@@ -81,6 +90,8 @@ interface Answer {
   readonly batch: Uint8Array;
   readonly entries: number;
   readonly shows: Ts;
+  readonly isExact: boolean;
+  readonly knows: Ts;
 }
 
 interface Beside {
@@ -88,6 +99,8 @@ interface Beside {
   readonly tailed: Member;
   readonly member: Member;
   readonly serverVersion: number;
+  /** Transactions are for primaries. */
+  readonly isPrimary: boolean;
   /** Not in use. */
   readonly sessions: ClientSession[];
 }
@@ -102,21 +115,11 @@ export class MemberCollections implements CollectionReads {
     this.#o = options;
   }
 
-  async list(matches: (ns: string) => boolean, stop: AbortSignal): Promise<readonly FoundCollection[]> {
+  async list(sought: Sought, stop: AbortSignal): Promise<FoundCollections & { readonly at: Ts | undefined }> {
     return this.#use(async ({ member: { client } }, signal) => {
-      const found: FoundCollection[] = [];
-      const command = { nameOnly: true, authorizedDatabases: true, signal };
-      const { databases } = await client.db('admin').admin().listDatabases(command);
-      for (const { name: db } of databases) {
-        const options = { nameOnly: false as const, authorizedCollections: true, signal };
-        for await (const { name, type, options: created } of client.db(db).listCollections({}, options)) {
-          const ns = `${db}.${name}`;
-          if (isInternal(db, name) || !matches(ns)) continue;
-          const kind = type === 'view' || type === 'timeseries' ? type : 'collection';
-          found.push({ ns, kind, capped: created?.['capped'] === true });
-        }
-      }
-      return found.toSorted((a, b) => (a.ns < b.ns ? -1 : 1));
+      const listed = await listCollections(client, sought, signal);
+      const reply = await client.db('admin').command({ ping: 1 }, { signal });
+      return { ...listed, at: operationTimeOf(reply) };
     }, stop);
   }
 
@@ -128,21 +131,30 @@ export class MemberCollections implements CollectionReads {
     }, stop);
   }
 
+  async checkQuery(ns: string, filter: Document, stop: AbortSignal): Promise<void> {
+    const { db, coll } = split(ns);
+    await this.#use(async ({ member: { client } }, signal) => {
+      await client.db(db).command({ explain: { find: coll, filter }, verbosity: 'queryPlanner' }, { signal });
+    }, stop);
+  }
+
   async read(request: PieceRequest, stop: AbortSignal): Promise<Piece> {
-    const { after, ids, at } = request;
+    const { after, ids, at, filter } = request;
     // Nothing lies behind it, and the server does not take it for a bound.
-    if (!ids && after && isMaxKey(after)) return nothing(at);
+    if (after && isMaxKey(after)) return nothing(at);
     return this.#use(async (beside, signal) => {
       const session = beside.sessions.pop() ?? beside.member.client.startSession({ causalConsistency: false });
       try {
         const ask = async (command: Document) => this.#ask(beside, session, { ...request, command }, signal);
-        if (ids) return pieceOf(await ask(byIds(request, ids)), request);
-        const piece =
-          request.filter === undefined
-            ? pieceOf(await ask(behind(request)), request)
-            : await filtered(request, request.filter, ask);
+        const piece = ids
+          ? pieceOf(await ask(byIds(request, ids)), ids)
+          : filter === undefined
+            ? pieceOf(await ask(behind(request)))
+            : await filtered(request, filter, ask);
+        if (piece.documents > 0 || !(piece.isEnd || ids) || !after) return piece;
         // The key that no bound reaches.
-        return piece.isEnd && after ? pieceOf(await ask(byIds(request, [MAX_KEY])), request) : piece;
+        const isAsked = ids?.some(isMaxKey) ?? true;
+        return isAsked ? pieceOf(await ask(byIds({ ...request, after: undefined }, [MAX_KEY])), ids) : piece;
       } finally {
         beside.sessions.push(session);
       }
@@ -150,37 +162,51 @@ export class MemberCollections implements CollectionReads {
   }
 
   async #ask(
-    { member: { client }, serverVersion }: Beside,
+    { member: { client }, serverVersion, isPrimary }: Beside,
     session: ClientSession,
     { ns, at, capped, command }: PieceRequest & { readonly command: Document },
     signal: AbortSignal,
   ): Promise<Answer> {
-    const concern = capped
-      ? { readConcern: { level: 'majority', afterClusterTime: toTimestamp(at) } }
-      : serverVersion >= EXACT_SINCE
-        ? { readConcern: { level: 'snapshot', atClusterTime: toTimestamp(at) } }
-        : this.#transaction(at);
     const { db, coll } = split(ns);
-    const whole = { find: coll, hint: { _id: 1 }, singleBatch: true, ...command, ...concern };
-    const reply = await client.db(db).command(whole, { signal, raw: true, session });
-    const shown = capped ? opTimeOf({ ts: reply['operationTime'] })?.ts : undefined;
-    return { ...readDocuments(rawCursor(reply)), shows: shown && compareTs(shown, at) > 0 ? shown : at };
+    const ask = async (concern: Document): Promise<Document> => {
+      const whole = { find: coll, hint: { _id: 1 }, singleBatch: true, ...command, ...concern };
+      return client.db(db).command(whole, { signal, raw: true, session });
+    };
+    const isExact = !capped && (serverVersion >= EXACT_SINCE || isPrimary);
+    const exactly = { readConcern: { level: 'snapshot', atClusterTime: toTimestamp(at) } };
+    const reply = !isExact
+      ? await ask({ readConcern: { level: 'majority', afterClusterTime: toTimestamp(at) } })
+      : serverVersion >= EXACT_SINCE
+        ? await ask(exactly)
+        : await this.#inTransaction(client, session, async (own) => ask({ ...exactly, ...own }));
+    const knows = operationTimeOf(reply) ?? at;
+    const shows = isExact || compareTs(knows, at) < 0 ? at : knows;
+    return { ...readDocuments(rawCursor(reply)), shows, isExact, knows };
+  }
+
+  /**
+   * Ended at once: open, it would keep others from building indexes, for a minute. By its session, since the driver gives a transaction
+   * that is not its own another number to end.
+   */
+  async #inTransaction<T>(client: MongoClient, session: ClientSession, ask: (own: Document) => Promise<T>): Promise<T> {
+    this.#transactions += 1n;
+    try {
+      return await ask({
+        startTransaction: true,
+        autocommit: false,
+        txnNumber: Long.fromBigInt(this.#transactions),
+      });
+    } finally {
+      await client
+        .db('admin')
+        .command({ killSessions: [session.id] })
+        .catch(() => undefined);
+    }
   }
 
   close(): void {
     if (this.#current) this.#o.set.release(this.#current);
     this.#current = undefined;
-  }
-
-  /** The next one in the same session ends it, and so does the server after a minute. */
-  #transaction(at: Ts): Document {
-    this.#transactions += 1n;
-    return {
-      startTransaction: true,
-      autocommit: false,
-      txnNumber: Long.fromBigInt(this.#transactions),
-      readConcern: { level: 'snapshot', atClusterTime: toTimestamp(at) },
-    };
   }
 
   async #use<T>(use: (beside: Beside, signal: AbortSignal) => Promise<T>, stop: AbortSignal): Promise<T> {
@@ -193,14 +219,22 @@ export class MemberCollections implements CollectionReads {
       beside = await this.#beside;
     }
     using near = new AnyOf([stop, tailed.left, beside.member.left]);
-    return await use(beside, near.signal);
+    try {
+      return await use(beside, near.signal);
+    } catch (error) {
+      // It may be another kind of member by now.
+      if (codeOf(error) === NOT_PRIMARY) this.#beside = undefined;
+      throw error;
+    }
   }
 
   async #open(tailed: Member, stop: AbortSignal): Promise<Beside> {
     this.close();
-    const member = this.#o.set.beside(tailed, TIMEOUT_MS);
+    const member = this.#o.set.beside(tailed, { ioTimeoutMs: TIMEOUT_MS, connections: CONNECTIONS });
     this.#current = member;
-    return { tailed, member, serverVersion: versionNumber(await member.serverVersion(stop)), sessions: [] };
+    const serverVersion = versionNumber(await member.serverVersion(stop));
+    const { role } = await member.hello(stop);
+    return { tailed, member, serverVersion, isPrimary: role === 'primary', sessions: [] };
   }
 }
 
@@ -215,56 +249,90 @@ function split(ns: string): { readonly db: string; readonly coll: string } {
   return { db: ns.slice(0, dot), coll: ns.slice(dot + 1) };
 }
 
-/** The `_id`, of exactly the type that it has. */
+/** There is an `_id` that the driver does not send back as it is. */
+export class UnaskableIdError extends Error {
+  override readonly name = 'UnaskableIdError';
+}
+
+/** The `_id`, of exactly the type that it has. Throws `UnaskableIdError`. */
 function valueOf(id: Uint8Array): unknown {
+  const value = nameEnd(id, 5);
+  if (!isAskable(id, { type: id[4]!, value, end: id.length - 1 })) {
+    throw new UnaskableIdError(
+      'an `_id` that MongoDB cannot be asked for: a text that is not UTF-8, or a date beyond the year 275760',
+    );
+  }
   return exactValues(id)[0];
 }
 
 /** The first ones behind a document; it is left out by name, since an index bound takes it in. */
-function behind({ after, most }: PieceRequest): Document {
-  return {
-    ...(after && { min: { _id: valueOf(after) }, filter: { _id: { $ne: valueOf(after) } } }),
-    limit: most,
-    batchSize: most,
-  };
+function behind({ after, most }: Pick<PieceRequest, 'after' | 'most'>): Document {
+  return { ...boundOf(after), limit: most, batchSize: most };
 }
 
-function byIds({ filter = {} }: PieceRequest, ids: readonly Uint8Array[]): Document {
-  const filters = { $and: [{ _id: { $in: ids.map(valueOf) } }, filter] };
-  return { filter: filters, limit: ids.length, batchSize: ids.length };
+function byIds({ after, filter = {} }: PieceRequest, ids: readonly Uint8Array[]): Document {
+  const { filter: others = {}, min } = boundOf(after);
+  const filters = { $and: [{ _id: { $in: ids.map(valueOf) } }, others, filter] };
+  return { filter: filters, ...(min && { min }), limit: ids.length, batchSize: ids.length };
+}
+
+function boundOf(after: Uint8Array | undefined): { readonly min?: Document; readonly filter?: Document } {
+  return after ? { min: { _id: valueOf(after) }, filter: { _id: { $ne: valueOf(after) } } } : {};
 }
 
 /** Of so many documents those that match: the server would look for as many that do for as long as it takes. */
 async function filtered(
-  request: PieceRequest,
+  { after, most }: PieceRequest,
   filter: Document,
   ask: (command: Document) => Promise<Answer>,
 ): Promise<Piece> {
-  const { most } = request;
-  const keys = await ask({ ...behind({ ...request, most: 2 }), skip: most - 1, projection: { _id: 1 } });
+  const keys = await ask({ ...behind({ after, most: 2 }), skip: most - 1, projection: { _id: 1 } });
   const last = keys.entries > 0 ? idOf(documentAt(keys.batch, 0)) : undefined;
   const next = keys.entries > 1 ? idOf(documentAt(keys.batch, 1)) : undefined;
-  const { filter: others = {}, min } = behind(request);
+  const { filter: others = {}, min } = boundOf(after);
   const bounds = { ...(min && { min }), ...(next && { max: { _id: valueOf(next) } }) };
-  const answer = await ask({ ...bounds, filter: { $and: [others, filter] }, limit: most, batchSize: most });
-  const piece = pieceOf(answer, request);
+  // Between the two there may be more by now, where they are not of one time.
+  const answer = await ask({
+    ...bounds,
+    filter: { $and: [others, filter] },
+    ...(!next && { limit: most }),
+    batchSize: MOST,
+  });
+  const piece = pieceOf(answer);
   // A reply may have been cut; and without a bound there may be more of them.
-  if (!next || answer.batch.byteLength > CUT_BYTES) return piece;
+  if (!next || mayBeCut(answer)) return piece;
   return { ...piece, last, isEnd: false };
 }
 
-function pieceOf({ batch, entries, shows }: Answer, { ids }: PieceRequest): Piece {
+function mayBeCut({ batch }: Answer): boolean {
+  return batch.byteLength > CUT_BYTES;
+}
+
+function pieceOf(answer: Answer, ids?: readonly Uint8Array[]): Piece {
+  const { batch, entries, shows, isExact, knows } = answer;
   return {
     bytes: batch,
     documents: entries,
     last: entries === 0 ? undefined : idOf(documentAt(batch, entries - 1)),
     isEnd: entries === 0 && !ids,
+    isCut: ids !== undefined && entries > 0 && entries < ids.length && mayBeCut(answer),
     shows,
+    isExact,
+    knows,
   };
 }
 
 function nothing(at: Ts): Piece {
-  return { bytes: BSON.serialize({}), documents: 0, last: undefined, isEnd: true, shows: at };
+  return {
+    bytes: BSON.serialize({}),
+    documents: 0,
+    last: undefined,
+    isEnd: true,
+    isCut: false,
+    shows: at,
+    isExact: true,
+    knows: at,
+  };
 }
 
 /** BSON of a document with its `_id` alone. */

@@ -2,11 +2,12 @@
  * Whole documents for events: looked up in their collection, or the pre-images that the server keeps. Raw, as one BSON array after
  * another, and never as they were before the time that is asked for.
  */
-import { Timestamp, UUID } from 'mongodb';
+import { UUID } from 'mongodb';
 import type { ClientSession, Document } from 'mongodb';
 import { endCursor, rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
 import { codeOf, reasonOf } from './failures.ts';
+import { operationTimeOf } from './hello.ts';
 import { toTimestamp } from './member.ts';
 import type { Member } from './member.ts';
 import type { Ts } from './position.ts';
@@ -72,7 +73,7 @@ export async function findDocuments(
       id = cursorId;
       room.bytes -= batch.byteLength;
       batches.push(batch);
-      at = timeOf(reply) ?? at;
+      at = operationTimeOf(reply) ?? at;
       if (id === 0n) break;
       command = { getMore: id, collection: coll };
     }
@@ -104,10 +105,4 @@ function findCommand({ coll, uuid, ids, count, notBefore }: Wanted, version: num
     readConcern: { level: 'majority', afterClusterTime: toTimestamp(notBefore) },
     ...(uuid && version >= UUID_SINCE && { collectionUUID: new UUID(uuid) }),
   };
-}
-
-/** What was read is not newer. */
-function timeOf(reply: Document): Ts | undefined {
-  const time: unknown = reply['operationTime'];
-  return time instanceof Timestamp ? { seconds: time.t, increment: time.i } : undefined;
 }

@@ -1,7 +1,7 @@
 /** What a server says of itself, in our own words. Anyone may ask for it, logged in or not. */
 import { Timestamp } from 'mongodb';
 import type { Document } from 'mongodb';
-import type { OpTime } from './position.ts';
+import type { OpTime, Ts } from './position.ts';
 
 export interface Hello {
   /** `uninitiated`: started for a replica set that has not been set up yet. */
@@ -42,6 +42,12 @@ export function opTimeOf(value: unknown): OpTime | undefined {
   // The driver's Timestamp calls its halves t (seconds) and i (increment).
   if (!(ts instanceof Timestamp) || ts.t === 0) return undefined;
   return { ts: { seconds: ts.t, increment: ts.i }, t: 't' in value ? Number(value.t) : -1 };
+}
+
+/** What an answer shows is not newer. */
+export function operationTimeOf(reply: Document): Ts | undefined {
+  const time: unknown = reply['operationTime'];
+  return time instanceof Timestamp ? { seconds: time.t, increment: time.i } : undefined;
 }
 
 function strings(value: unknown): string[] {

@@ -23,10 +23,14 @@ export interface MemberOptions {
   readonly ioTimeoutMs: number;
   /** How long a cursor may keep us waiting; `ioTimeoutMs` where left out. */
   readonly cursorTimeoutMs?: number;
+  /** Left out: as many as the tail takes. */
+  readonly connections?: number;
 }
 
 const READER_TIMEOUT_MS = 60_000;
 const READERS = 5;
+/** The tail, the monitor beside it, a killCursors, and one to spare. */
+const CONNECTIONS = 4;
 
 /** This member cannot serve now, or not well: another one may. */
 export class MemberUnfitError extends Error {
@@ -44,13 +48,13 @@ export class Member {
   #closed: Promise<void> | undefined;
 
   constructor(options: MemberOptions) {
-    const { address, ioTimeoutMs, cursorTimeoutMs } = options;
+    const { address, ioTimeoutMs, cursorTimeoutMs, connections = CONNECTIONS } = options;
     this.#options = options;
     this.address = address;
     this.#deadlineMs = cursorTimeoutMs === undefined ? undefined : ioTimeoutMs;
     this.client = clientOf(options, {
       socketTimeoutMS: cursorTimeoutMs ?? ioTimeoutMs,
-      maxPoolSize: 4, // the tail, the monitor beside it, a killCursors, and one to spare
+      maxPoolSize: connections,
     });
   }
 

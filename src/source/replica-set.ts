@@ -15,6 +15,7 @@ import { classify } from './failures.ts';
 import { parseHello } from './hello.ts';
 import type { Hello } from './hello.ts';
 import { Member, MemberUnfitError } from './member.ts';
+import type { MemberOptions } from './member.ts';
 import { withoutPoolChecks } from './pool-checks.ts';
 
 export interface ReplicaSetOptions {
@@ -93,9 +94,9 @@ export class ReplicaSet {
   }
 
   /** The same member over connections of its own, for what takes longer than a tail may wait. The caller releases it. */
-  beside({ address }: Member, ioTimeoutMs: number): Member {
+  beside({ address }: Member, own: Pick<MemberOptions, 'ioTimeoutMs' | 'connections'>): Member {
     if (this.#client === undefined) throw new MemberUnfitError('the replica set has not been found yet');
-    return new Member({ address, parsed: this.#client.options, ioTimeoutMs });
+    return new Member({ address, parsed: this.#client.options, ...own });
   }
 
   /** Asks each of the other members; those that do not answer are left out. `members` is how many the set has. */

@@ -183,6 +183,19 @@ export function entryAt(batch: Uint8Array, index: number): { readonly opTime: Op
   return { opTime: opTimeAt(bytes, 0), bytes };
 }
 
+/** Where the documents of a batch begin, and behind them where the last one ends. */
+export function documentStarts(batch: Uint8Array, documents: number): Uint32Array {
+  const starts = new Uint32Array(documents + 1);
+  let at = 4;
+  for (let k = 0; k < documents; k++) {
+    const start = endOfName(batch, at + 1) + 1;
+    starts[k] = start;
+    at = endOfDocument(batch, start, batch.byteLength);
+  }
+  starts[documents] = at;
+  return starts;
+}
+
 /** The bytes of the n-th document of a batch. */
 export function documentAt(batch: Uint8Array, index: number): Uint8Array {
   let at = 4;

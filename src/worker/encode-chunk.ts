@@ -404,6 +404,7 @@ class ChunkEncoder {
       entry,
       shaped: true,
       partition,
+      document: number,
     });
   }
 }

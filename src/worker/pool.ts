@@ -20,7 +20,7 @@ import type { RawBatch } from '../source/source.ts';
 import { copyBytes } from './bson.ts';
 import { hidesFields } from './craft.ts';
 import { encodeBatch } from './encode-batch.ts';
-import { NOTHING, eventIdTail } from './protocol.ts';
+import { NOTHING, UNCLEAR, eventIdTail } from './protocol.ts';
 import { LEAST_BYTES, SpareBuffers } from './spare-buffers.ts';
 import { GROW_AFTER_MS, ThreadCount } from './thread-count.ts';
 import type { ThreadRange } from './thread-count.ts';
@@ -389,6 +389,7 @@ export class WorkerPool {
       filtered: 0,
       unknownOps: {},
       decodeMs: 0,
+      ...(job.touching && { touched: UNCLEAR }),
     };
   }
 }

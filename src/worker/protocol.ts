@@ -144,6 +144,9 @@ export interface Touched {
   readonly commands: readonly TouchingCommand[];
 }
 
+/** Where nobody can say what was touched. */
+export const UNCLEAR: Touched = { documents: new Uint32Array(), commands: [{ kind: 'unclear', ns: '' }] };
+
 export interface TouchingCommand {
   /** `unclear`: nothing is known of what they hold now. */
   readonly kind: 'drop' | 'dropDatabase' | 'rename' | 'unclear';
@@ -335,6 +338,8 @@ export interface ParkedEvent {
   readonly whole?: true;
   /** The entry is a piece of a larger transaction, in which its first operation has this number. */
   readonly firstIndex?: number;
+  /** Only of a chunk: which of the result's documents it is. */
+  readonly document?: number;
 }
 
 export const PARK_REASONS = [

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { BSON, Decimal128, Double, Int32, Long, MaxKey, MinKey, MongoClient, ObjectId, Timestamp } from 'mongodb';
+import { Decimal128, Double, Int32, Long, MaxKey, MinKey, MongoClient, ObjectId, Timestamp } from 'mongodb';
 import type { Document } from 'mongodb';
 import { ApiUnderTest } from '../api/fixtures.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
-import { Writers, applied, differences } from './snapshot-state.ts';
+import { Writers, applied, differences, eventsIn } from './snapshot-state.ts';
 
 describe('a snapshot of', () => {
   let mongo: MongoServer;
@@ -33,14 +33,6 @@ describe('a snapshot of', () => {
     pipeline: { partitions: 4, partitionBy: [{ namespaces: ['*'], key: 'document' }] },
   });
 
-  async function events({ folder }: EngineFolder): Promise<Document[]> {
-    const text = await readFile(join(folder, 'out.jsonl'), 'utf8').catch(() => '');
-    return text
-      .split('\n')
-      .filter((line) => line.endsWith('}'))
-      .map((line): Document => BSON.EJSON.parse(line, { relaxed: false }));
-  }
-
   /** Until the snapshot is complete; what was delivered then. */
   async function whole(place: EngineFolder): Promise<{ readonly all: readonly Document[]; readonly log: string }> {
     const engine = place.start();
@@ -50,7 +42,7 @@ describe('a snapshot of', () => {
       },
     );
     assert.equal(await engine.terminate(), 0, engine.log());
-    return { all: await events(place), log: engine.log() };
+    return { all: await eventsIn(place), log: engine.log() };
   }
 
   test('`_id`s of all types gives each document once, in pieces of any size', async () => {
@@ -124,7 +116,7 @@ describe('a snapshot of', () => {
     await using place = await EngineFolder.create(config(db, { more }));
     const engine = place.start();
     await until('it has begun', async () =>
-      (await events(place)).some(({ operationType }) => operationType === 'snapshot'),
+      (await eventsIn(place)).some(({ operationType }) => operationType === 'snapshot'),
     );
     await client.db(db).collection('b_dropped').drop();
     // Behind its turn, and before it.
@@ -137,7 +129,7 @@ describe('a snapshot of', () => {
     await client.db(db).collection<{ _id: number }>('f_made').insertOne({ _id: 1 });
     await until('the snapshot is complete', () => engine.log().includes('A snapshot is complete'), 60_000);
     assert.equal(await engine.terminate(), 0, engine.log());
-    const all = await events(place);
+    const all = await eventsIn(place);
     const dropped = all.findIndex(({ operationType, ns }) => operationType === 'drop' && ns.coll === 'b_dropped');
     assert.ok(dropped > 0);
     assert.ok(!all.slice(dropped).some(({ ns }) => ns.coll === 'b_dropped' && ns !== all[dropped]!['ns']));
@@ -196,7 +188,7 @@ describe('a snapshot of', () => {
       { documents: (await shown())['documents'], collections: (await shown())['collections'] },
       { documents: 1_000, collections: 1 },
     );
-    const all = await events(place);
+    const all = await eventsIn(place);
     assert.equal(all.length, 1_000);
     assert.ok(all.every(({ ns, fullDocument }) => ns.coll === 'one' && fullDocument.open));
     api.assertProblem(
@@ -247,7 +239,7 @@ describe('a snapshot of', () => {
       (await readFile(join(place.folder, 'out.jsonl'), 'utf8')).includes('"after"'),
     );
     assert.equal(await engine.terminate(), 0, engine.log());
-    assert.deepEqual(await differences(client.db(db), applied(await events(place))), []);
+    assert.deepEqual(await differences(client.db(db), applied(await eventsIn(place))), []);
   });
 
   test('what is there when a position is lost heals the gap, where the policy says so', async () => {
@@ -265,7 +257,7 @@ describe('a snapshot of', () => {
       const first = place.start();
       await until('it reads', () => first.log().includes('Reading begins'));
       await collection.insertMany(Array.from({ length: 100 }, (_, n) => ({ _id: n, n })));
-      await until('all arrived', async () => (await events(place)).length === 100);
+      await until('all arrived', async () => (await eventsIn(place)).length === 100);
       assert.equal(await first.terminate(), 0);
       await collection.updateMany({}, { $inc: { n: 1_000 } });
       await collection.insertOne({ _id: 500, n: 5 });
@@ -287,7 +279,7 @@ describe('a snapshot of', () => {
       await until('the snapshot is complete', () => second.log().includes('A snapshot is complete'), 60_000);
       await collection.insertOne({ _id: 501, n: 6 });
       await until('the last write has arrived', async () =>
-        (await events(place)).some(({ documentKey }) => Number(documentKey._id) === 501),
+        (await eventsIn(place)).some(({ documentKey }) => Number(documentKey._id) === 501),
       );
       const { gaps, snapshots } = await second.status();
       assert.deepEqual(
@@ -299,7 +291,7 @@ describe('a snapshot of', () => {
         [{ cause: 'position-lost', documents: 101 }],
       );
       assert.equal(await second.terminate(), 0, second.log());
-      assert.deepEqual(await differences(writer.db(db), applied(await events(place))), []);
+      assert.deepEqual(await differences(writer.db(db), applied(await eventsIn(place))), []);
     } finally {
       await writer.close();
       await small.stop();

@@ -1,6 +1,9 @@
 /** Who writes at random, who applies events as a consumer does, and who compares. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BSON } from 'mongodb';
 import type { ClientSession, Db, Document, MongoClient } from 'mongodb';
+import type { EngineFolder } from '../harness/engine-process.ts';
 
 export interface WritersOptions {
   readonly db: string;
@@ -103,6 +106,15 @@ function randomOf(seed: number): (below: number) => number {
     state ^= state << 5;
     return (state >>> 0) % below;
   };
+}
+
+/** What a subscription has written into this file, in its order. */
+export async function eventsIn({ folder }: EngineFolder, file = 'out.jsonl'): Promise<Document[]> {
+  const text = await readFile(join(folder, file), 'utf8').catch(() => '');
+  return text
+    .split('\n')
+    .filter((line) => line.endsWith('}'))
+    .map((line): Document => BSON.EJSON.parse(line, { relaxed: false }));
 }
 
 /** By "coll" and `_id`: what a consumer has that applied all of these in order. Throws where an event makes no sense. */

@@ -6,12 +6,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { BSON, MongoClient } from 'mongodb';
-import type { Document } from 'mongodb';
+import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
-import { Writers, applied, differences } from './snapshot-state.ts';
+import { Writers, applied, differences, eventsIn } from './snapshot-state.ts';
 
 /** Documents that are there before, and how often the engine is killed. */
 const DOCUMENTS = Number(process.env['SNAPSHOT_DOCUMENTS'] ?? 20_000);
@@ -42,14 +41,6 @@ describe('a snapshot', () => {
     ...more,
   });
 
-  async function events({ folder }: EngineFolder): Promise<Document[]> {
-    const text = await readFile(join(folder, 'out.jsonl'), 'utf8').catch(() => '');
-    return text
-      .split('\n')
-      .filter((line) => line.endsWith('}'))
-      .map((line): Document => BSON.EJSON.parse(line, { relaxed: false }));
-  }
-
   async function fill(db: string, collections: number): Promise<void> {
     for (let c = 0; c < collections; c++) {
       const count = Math.ceil(DOCUMENTS / collections);
@@ -79,7 +70,7 @@ describe('a snapshot', () => {
         (await readFile(join(place.folder, 'out.jsonl'), 'utf8')).includes('"after"'),
       );
       assert.equal(await engine.terminate(), 0, engine.log());
-      const all = await events(place);
+      const all = await eventsIn(place);
       const given = all.filter(({ operationType }) => operationType === 'snapshot').length;
       t.diagnostic(`${given} of ${all.length} events are the snapshot's; ${writers.writes} writes`);
       assert.ok(given >= DOCUMENTS / 2);
@@ -115,7 +106,7 @@ describe('a snapshot', () => {
         (await readFile(join(place.folder, 'out.jsonl'), 'utf8')).includes('"after"'),
       );
       assert.equal(await engine.terminate(), 0, engine.log());
-      const all = await events(place);
+      const all = await eventsIn(place);
       const ids = all.filter(({ operationType }) => operationType === 'snapshot').map(({ _id }) => String(_id));
       const repeated = ids.length - new Set(ids).size;
       t.diagnostic(`${ids.length} snapshot events, ${repeated} of them repeated; ${writers.writes} writes`);
