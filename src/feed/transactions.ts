@@ -66,7 +66,7 @@ export class Transactions {
     const nobodyKnows: BatchResult = { ...NOTHING, events: new Uint32Array(this.#o.members.size), touched: UNCLEAR };
     if (walk.kind === 'gone') {
       await this.#gone(walk, commit, torn);
-      deliver(nobodyKnows);
+      if (job.touching) deliver(nobodyKnows);
       return;
     }
     const entry = batch.bytes.subarray(commit.start, commit.end);
@@ -91,7 +91,7 @@ export class Transactions {
       if (error instanceof DamagedPartError) deliver(this.#damaged(error, commit, entry));
       else if (error instanceof EntryGoneError) {
         await this.#gone(error.gone, commit, torn);
-        deliver(nobodyKnows);
+        if (job.touching) deliver(nobodyKnows);
       } else throw error;
     }
   }
