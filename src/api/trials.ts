@@ -92,7 +92,7 @@ export const trialEndpoints: readonly Endpoint[] = [
     tag: 'subscriptions',
     summary: 'What a subscription would have matched of the last minutes, and messages as it would have sent them.',
     description:
-      'Read from the oplog by itself, for five seconds at most: `whole` says whether it came to the end. Counted is what `where` lets through, too. Of a transaction that spans entries of the oplog nothing is counted.',
+      'Read from the oplog by itself, for five seconds and 128 MiB at most, and less far back where there is more: `whole` says whether it came to the end. Counted is what `where` lets through, too. Of a transaction that spans entries of the oplog nothing is counted.',
     problems: ['api-conflict'],
     parameters: NOTHING,
     query: NOTHING,

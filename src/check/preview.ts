@@ -74,22 +74,32 @@ export async function preview(options: PreviewOptions): Promise<Preview> {
 
 async function lookBack({ config, subscription, seconds, samples }: PreviewOptions): Promise<Preview> {
   const of = config.sources.find(({ name }) => name === subscription.source)!;
-  const tally = new Tally({ source: of.name, partitions: config.pipeline.partitions, samples });
   const only = { ...config, subscriptions: [subscription] };
-  const read = await withSource(only, { ...of, uri: secondaryOk(of.uri) }, async ({ source, budget, stop }) => {
+  return await withSource(only, { ...of, uri: secondaryOk(of.uri) }, async ({ source, budget, stop }) => {
     const identity = await source.connect(stop);
-    using end = new AnyOf([stop]).within(READ_MS, new Error('enough was read'));
-    return await encodeLately(
-      { config, of, source, identity, budget },
-      { seconds, mostEntries: MOST_ENTRIES, mostBytes: MOST_BYTES },
-      {
-        subscriptions: [subscription, counting(subscription)],
-        use: (result) => tally.add(result),
-        stop: end.signal,
-      },
-    );
+    const end = performance.now() + READ_MS;
+    for (let back = seconds; ;) {
+      using enough = new AnyOf([stop]).within(end - performance.now(), new Error('enough was read'));
+      const tally = new Tally({ source: of.name, partitions: config.pipeline.partitions, samples });
+      const read = await encodeLately(
+        { config, of, source, identity, budget },
+        { seconds: back, mostEntries: MOST_ENTRIES, mostBytes: MOST_BYTES },
+        {
+          subscriptions: [subscription, counting(subscription)],
+          use: (result) => tally.add(result),
+          stop: enough.signal,
+        },
+      );
+      const seen = read.to.seconds - read.from.seconds;
+      const unseen = read.from.seconds + back - read.to.seconds;
+      const nearer = Math.min(Math.floor(seen / 2), unseen);
+      if (read.whole || nearer < 1 || end - performance.now() < READ_MS / 2) {
+        return { ...read, ...tally.outcome, as: bodyPropertiesOf(subscription) };
+      }
+      // The newest is what is asked for: where there is too much of it, less far back.
+      back = nearer;
+    }
   });
-  return { ...read, ...tally.outcome, as: bodyPropertiesOf(subscription) };
 }
 
 /** The same events, each by itself, with its namespace for a routing key, and nothing in its way. */

@@ -1,6 +1,7 @@
 /** Definitions are tried between real servers before anybody saves them. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { onBroker } from '../harness/on-broker.ts';
@@ -208,6 +209,22 @@ describe('definitions that are tried', () => {
     const away = await api.ask('/subscriptions/preview', { method: 'POST', body });
     api.assertProblem('/subscriptions/preview', away, 'api-conflict', 'post');
     assert.match(JSON.stringify(away.body), /cannot be read now/);
+  });
+
+  test('where more was written than a preview reads, it shows the newest', async () => {
+    const heavy = servers.client.db(`${DB}-heavy`).collection('x');
+    const filler = 'x'.repeat(2 ** 20);
+    for (let n = 0; n < 150; n += 10) await heavy.insertMany(Array.from({ length: 10 }, () => ({ filler })));
+    // Positions count in seconds.
+    await sleep(2_000);
+    await servers.client
+      .db(DB)
+      .collection('newest')
+      .insertMany([{ n: 1 }, { n: 2 }]);
+    const to = { queue: `${DB}-never` };
+    const seen = await previewed({ source: 'src', namespaces: [`${DB}.newest`], to });
+    assert.ok(seen.whole, `${seen.from} to ${seen.to}, ${seen.entries} entries`);
+    assert.deepEqual([seen.counts[0]?.events, seen.samples.length], [2, 2]);
   });
 
   test('bad calls are refused, each with the path of what is wrong', async () => {
