@@ -58,8 +58,14 @@ test('every expression of the dashboards and the rules has data from an engine u
   await onBroker(rabbit.uri, async (channel) => {
     await channel.assertExchange('nowhere', 'topic', { durable: true });
   });
+  await using client = await MongoClient.connect(mongo.uri);
+  await client
+    .db(db)
+    .collection('before')
+    .insertMany(Array.from({ length: 1_000 }, (_, n) => ({ n })));
   await using place = await EngineFolder.create({
-    sources: { src: { uri: mongo.uri } },
+    // A snapshot that goes on for as long as this does.
+    sources: { src: { uri: mongo.uri, start: 'snapshot', snapshot: { maxRate: 2 } } },
     sinks: { mq: { uri: rabbit.uri } },
     subscriptions: [
       {
@@ -115,6 +121,5 @@ test('every expression of the dashboards and the rules has data from an engine u
     [],
   );
   assert.equal(health.length, rules.length);
-  await using client = await MongoClient.connect(mongo.uri);
   await client.db(db).dropDatabase();
 });
