@@ -17,6 +17,7 @@ import type { Findings } from './findings.ts';
 import type { CheckpointRecord } from '../checkpoint/record.ts';
 import { checkImages } from './check-images.ts';
 import { checkRouting } from './check-routing.ts';
+import { checkSnapshots } from './check-snapshots.ts';
 import { checkStarts } from './check-starts.ts';
 import { UNAUTHORIZED, collectionsOf, some } from './collections.ts';
 import { withSource } from './source-look.ts';
@@ -66,6 +67,7 @@ export async function checkSource(
       const identity = await opened.connect(stop);
       const look = { config, of: source, source: opened, identity, budget };
       if (stored) await checkStarts({ ...look, stored, starts }, findings, stop);
+      await checkSnapshots({ ...look, stored, starts }, findings, stop);
       await checkRouting(look, findings, stop);
     });
   } catch (error) {

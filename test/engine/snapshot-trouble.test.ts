@@ -218,18 +218,22 @@ describe('a snapshot, where', () => {
     const guarded = await startMongo({ auth: { user: 'root', password: 'pw' } });
     const root = await MongoClient.connect(guarded.uri);
     try {
-      for (const db of ['may', 'not']) await fill(`${db}.c`, 20, 'x', root);
+      await fill('may.c', 200, 'x', root);
+      await fill('not.c', 20, 'x', root);
       const admin = root.db('admin');
       const roles = ['local', 'may'].map((db) => ({ role: 'read', db }));
       await admin.command({ createUser: 'tail', pwd: 'tail', roles });
-      const whole = config(
-        'may',
-        { namespaces: ['may.*', 'not.c'] },
-        {
-          uri: guarded.uri.replace('root:pw@', 'tail:tail@'),
-          start: 'latest',
-        },
-      );
+      const namespaces = ['may.*', 'not.c'];
+      const uri = guarded.uri.replace('root:pw@', 'tail:tail@');
+      const slow = { namespaces, snapshot: { maxRate: 1 } };
+      await using asked = await EngineFolder.create(config('may', slow, { uri }));
+      const refused = await asked.command('check');
+      assert.equal(refused.code, 2);
+      assert.match(refused.stdout, /FAULT +subscription all: a snapshot .* may not read not\.c: grant .* `read`/);
+      assert.match(refused.stdout, /warning +subscription all: the user may not list .* has no right on/);
+      assert.match(refused.stdout, /warning +subscription all: at `snapshot\.maxRate`, .* longer than the oplog/);
+
+      const whole = config('may', { namespaces }, { uri, start: 'latest' });
       await using place = await EngineFolder.create(whole);
       const engine = place.start();
       await until('it reads', () => engine.log().includes('Reading begins'));
@@ -251,7 +255,11 @@ describe('a snapshot, where', () => {
       await until('it waits', async () => /not authorized/.test(String((await shown(third))['waitsFor'])));
       await admin.command({ grantRolesToUser: 'tail', roles: [{ role: 'read', db: 'not' }] });
       await until('it is complete', async () => (await shown(third))['state'] === 'done', 60_000);
-      assert.equal((await shown(third))['documents'], 40);
+      assert.equal((await shown(third))['documents'], 220);
+      assert.match(
+        (await asked.command('check')).stdout,
+        /ok +subscription all: .* 2 collections, about 220 documents/,
+      );
       assert.equal(await engine.terminate(), 0, engine.log());
     } finally {
       await root.close();
