@@ -29,3 +29,17 @@ export function settled(work: Promise<void> | undefined, signal: AbortSignal, mo
     void work?.finally(done);
   });
 }
+
+/** Rejects when `signal` fires. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => undefined);
+  await settled(
+    work.then(
+      () => undefined,
+      () => undefined,
+    ),
+    signal,
+  );
+  signal.throwIfAborted();
+  return await work;
+}

@@ -66,6 +66,8 @@ export interface SnapshotRecord {
   readonly open: readonly SnapshotCollection[];
   /** These got other documents while it ran, by a rename: to be read from the beginning. */
   readonly again: readonly string[];
+  /** So many renames brought such; missing: none did. */
+  readonly renames?: number | undefined;
   /** Delivered. */
   readonly documents: number;
   readonly collections: number;
@@ -73,6 +75,8 @@ export interface SnapshotRecord {
 
 export interface SnapshotCollection {
   readonly ns: string;
+  /** Of one that is read again: by which of the renames. Missing: it is read for the first time. */
+  readonly rename?: number | undefined;
   /** Everything up to here is delivered: BSON of a document with nothing but its `_id`, base64. Missing: nothing is. */
   readonly last?: string | undefined;
   /** Delivered. */

@@ -376,9 +376,10 @@ export class Feed {
    */
   async #goOn(error: PositionLostError, stop: AbortSignal): Promise<void> {
     for (const number of this.#admitted) this.leave(number);
-    // What was read beside it belongs to what is lost.
-    this.#snapshots.stopAll();
+    // What was read beside it belongs to what is lost; what becomes of collections meanwhile is still told.
+    this.#snapshots.halt();
     await this.settle(stop);
+    this.#snapshots.stopAll();
     stop.throwIfAborted();
     const standings = await this.#starts.goOn(error, this.#standings.now(), stop);
     for (const lane of this.#lanes.all) lane.forgetPosition();

@@ -14,7 +14,7 @@
 import { BSON } from 'mongodb';
 import type { Document } from 'mongodb';
 import { Backoff } from '../backoff.ts';
-import { settled, sleep } from '../waits.ts';
+import { settled, sleep, unlessAborted } from '../waits.ts';
 import { codeOf, reasonOf } from '../source/failures.ts';
 import { compareTs } from '../source/position.ts';
 import { documentStarts } from '../source/reply.ts';
@@ -24,7 +24,7 @@ import { AnyOf } from '../source/any-of.ts';
 import { documentLast } from '../worker/bson.ts';
 import { snapshotId, snapshotIdPrefix } from '../worker/snapshot-id.ts';
 import { cutOut, hashesOf } from './cut.ts';
-import { isActive, openOf } from './runs.ts';
+import { isActive, nameInIds, openOf } from './runs.ts';
 import type { SnapshotRecord } from '../checkpoint/record.ts';
 import type { SubscriptionConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
@@ -110,6 +110,8 @@ const OTHER_POSITION: ReadonlySet<number> = new Set([239, 246]);
 export class Reading {
   readonly #o: ReadingOptions;
   readonly #run: string;
+  /** As the events' ids have it. */
+  readonly #name: string;
   readonly #filter: Document | undefined;
   readonly #found: FoundCollection;
   /** Fires when nothing of it may be put in order any more. */
@@ -125,9 +127,12 @@ export class Reading {
   #isExact = true;
   #outcome: Outcome | undefined;
 
-  constructor(options: ReadingOptions, { run, filter }: SnapshotRecord, found: FoundCollection) {
+  /** The collection has begun. */
+  constructor(options: ReadingOptions, record: SnapshotRecord, found: FoundCollection) {
+    const { run, filter } = record;
     this.#o = options;
     this.#run = run;
+    this.#name = nameInIds(record, found.ns);
     this.#found = found;
     if (filter !== undefined) this.#filter = queryOf(filter);
   }
@@ -198,7 +203,7 @@ export class Reading {
       looks = 0;
       after = Buffer.from(piece.last);
       pace.took(piece.documents);
-      bytesEach = piece.bytes.length / Math.max(1, piece.documents);
+      if (piece.documents > 0) bytesEach = piece.bytes.length / piece.documents;
       const part = { last: after.toString('base64'), documents: piece.documents, isDone: false };
       this.#parts.push(part);
       // What is under way when the run is paused comes to its end.
@@ -399,7 +404,8 @@ export class Reading {
       });
       entered.catch(() => undefined);
       const results = await encoding;
-      watching.only(hashesOf(results));
+      let hashes: ReadonlySet<number> | undefined;
+      watching.only(() => (hashes ??= hashesOf(results)));
       if (!(await entered)) return undefined;
       return await this.#entered(async () => {
         // What is read may be newer than the position; the feed has to have come as far.
@@ -430,12 +436,16 @@ export class Reading {
           // Long before anybody is held up by it.
           using soon = new AnyOf([signal]).within(HELD_MS, new Error('it took too long to read some documents again'));
           try {
-            const read = await this.#pieceAt({ ids, after, most: ids.length }, at.ts, soon.signal);
-            read.since[Symbol.dispose]();
-            given = read.piece;
-            if (given.documents === 0) return [];
-            const results = await unlessAborted(this.#encoded(given, at.ts), soon.signal);
-            return insert(results.map((result) => ({ result, touched: NOTHING_TOUCHED, piece: read.piece })));
+            const reading = this.#pieceAt({ ids, after, most: ids.length }, at.ts, soon.signal);
+            reading.then(
+              ({ since }) => since[Symbol.dispose](),
+              () => undefined,
+            );
+            const { piece } = await unlessAborted(reading, soon.signal);
+            given = piece;
+            if (piece.documents === 0) return [];
+            const results = await unlessAborted(this.#encoded(piece, at.ts), soon.signal);
+            return insert(results.map((result) => ({ result, touched: NOTHING_TOUCHED, piece })));
           } catch (error) {
             failure = error;
             return [];
@@ -462,7 +472,7 @@ export class Reading {
 
   async #encoded(piece: Piece, at: Ts): Promise<readonly BatchResult[]> {
     const { way, number } = this.#o;
-    return await way.encode(piece.bytes, piece.documents, { subscription: number, ns: this.ns, run: this.#run, at });
+    return await way.encode(piece.bytes, piece.documents, { subscription: number, ns: this.ns, run: this.#name, at });
   }
 
   /** `put` is given what makes insertions of results; resolves once those are confirmed. */
@@ -473,7 +483,7 @@ export class Reading {
     const { signal } = this.#over;
     const again: Uint8Array[] = [];
     const waits: Promise<boolean>[] = [];
-    const prefix = snapshotIdPrefix({ source, run: this.#run, ns: this.ns });
+    const prefix = snapshotIdPrefix({ source, run: this.#name, ns: this.ns });
     const isInOrder = await put((parts) => {
       if (signal.aborted) return [];
       return parts.map(({ result, touched, piece }) => {
@@ -535,18 +545,4 @@ function againOf({ ids, tries }: Again, { isCut, last }: Piece, out: readonly Ui
     ...(out.length > 0 ? [{ ids: out, tries: tries + 1 }] : []),
     ...(isCut && last ? [{ ids, after: last, tries }] : []),
   ];
-}
-
-/** Rejects when `signal` fires. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  work.catch(() => undefined);
-  await settled(
-    work.then(
-      () => undefined,
-      () => undefined,
-    ),
-    signal,
-  );
-  signal.throwIfAborted();
-  return await work;
 }

@@ -145,14 +145,15 @@ export class SnapshotRunner {
   async #collections(name: string, found: ReadonlyMap<string, FoundCollection>, stop: AbortSignal): Promise<void> {
     const { runs, config } = this.#o;
     const queue = [...found.keys()];
+    let hasFailed = false;
     const next = (): string | undefined => {
       const now = runs.get(name);
-      if (now?.state !== 'running' || stop.aborted) return undefined;
+      if (now?.state !== 'running' || stop.aborted || hasFailed) return undefined;
       const open = now.open.find(({ ns }) => !this.#taken.has(ns));
       if (open) return open.ns;
       const again = now.again.find((ns) => !this.#taken.has(ns));
       if (again !== undefined) return again;
-      while (queue.length > 0 && queue[0]! <= now.begun) queue.shift();
+      while (queue.length > 0 && (queue[0]! <= now.begun || this.#taken.has(queue[0]!))) queue.shift();
       return queue.shift();
     };
     const one = async (): Promise<void> => {
@@ -164,12 +165,18 @@ export class SnapshotRunner {
           if (backoff) await sleep(backoff.next(), stop);
           if (await this.#next(name, ns, backoff ? undefined : found.get(ns), stop)) tries.delete(ns);
           else if (!backoff) tries.set(ns, new Backoff());
+        } catch (error) {
+          // All of it is tried again: nothing of this try may be under way then.
+          hasFailed = true;
+          for (const reading of this.#readings.values()) reading.end(new Error('the snapshot is tried again'));
+          throw error;
         } finally {
           this.#taken.delete(ns);
         }
       }
     };
-    await Promise.all(Array.from({ length: config.parallel }, one));
+    const ends = await Promise.allSettled(Array.from({ length: config.parallel }, one));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
   /** False where it is to be tried again. `found`: as it was listed; it is looked for where that may be so no more. */
@@ -195,7 +202,7 @@ export class SnapshotRunner {
       if (outcome === 'whole' || outcome === 'left-out') runs.finish(name, ns);
       return outcome !== 'again';
     } finally {
-      this.#readings.delete(ns);
+      if (this.#readings.get(ns) === reading) this.#readings.delete(ns);
       touch();
     }
   }

@@ -73,11 +73,12 @@ export class Runs {
   begin(run: string, ns: string): void {
     const record = this.get(run);
     if (!record || !isActive(record)) return;
-    const { begun, open, again } = record;
+    const { begun, open, again, renames } = record;
+    const rename = again.includes(ns) ? { rename: renames } : {};
     this.#update(run, {
       // One that is read again may lie behind others that nobody has begun.
       begun: ns > begun && !again.includes(ns) ? ns : begun,
-      open: [...open.filter((one) => one.ns !== ns), { ns, documents: 0 }],
+      open: [...open.filter((one) => one.ns !== ns), { ns, documents: 0, ...rename }],
       again: again.filter((one) => one !== ns),
     });
   }
@@ -88,7 +89,7 @@ export class Runs {
     if (!record || !isActive(record)) return;
     this.#update(run, {
       documents: record.documents + documents,
-      open: record.open.map((one) => (one.ns === ns ? { ns, last, documents: one.documents + documents } : one)),
+      open: record.open.map((one) => (one.ns === ns ? { ...one, last, documents: one.documents + documents } : one)),
     });
   }
 
@@ -134,12 +135,14 @@ export class Runs {
       for (const one of gone) ended.add(one.ns);
       const again = record.again.filter((one) => !isGone(one));
       // What was renamed brings documents along that no event told of.
-      if (to !== undefined && follows(record, to) && !again.includes(to)) again.push(to);
+      const isRenamed = to !== undefined && follows(record, to) && !again.includes(to);
+      if (isRenamed) again.push(to);
       if (gone.length === 0 && again.length === record.again.length && again.every((one, k) => one === record.again[k]))
         continue;
       this.#update(record.run, {
         open: record.open.filter((one) => !gone.includes(one)),
         again,
+        ...(isRenamed && { renames: (record.renames ?? 0) + 1 }),
         collections: record.collections + gone.length,
       });
     }
@@ -181,6 +184,12 @@ export function followedBy(namespaces: readonly string[]): (record: SnapshotReco
     if (!matches) some.set(record.run, (matches = compilePatterns(record.namespaces)));
     return matches(ns);
   };
+}
+
+/** The run, in the ids of a collection's events: what a rename brought are other documents, though they may have the same `_id`s. */
+export function nameInIds(record: SnapshotRecord, ns: string): string {
+  const rename = openOf(record, ns)?.rename;
+  return rename === undefined ? record.run : `${record.run}-${rename}`;
 }
 
 export function openOf({ open }: SnapshotRecord, ns: string): SnapshotCollection | undefined {

@@ -33,7 +33,7 @@ export class TouchedSince implements Disposable {
   readonly #end: () => void;
   #noted: Uint32Array[] = [];
   #count = 0;
-  #own: ReadonlySet<number> | undefined;
+  #own: (() => ReadonlySet<number>) | undefined;
   #touched: Set<number> | 'all' = new Set();
 
   constructor(at: Ts, ns: string, end: () => void) {
@@ -58,8 +58,8 @@ export class TouchedSince implements Disposable {
     }
   }
 
-  /** From now on it is known which hashes matter. */
-  only(own: ReadonlySet<number>): void {
+  /** From now on it is known which hashes matter; asked for only where anything was touched. */
+  only(own: () => ReadonlySet<number>): void {
     this.#own = own;
     for (const documents of this.#noted) this.#look(documents, own);
     this.#noted = [];
@@ -69,9 +69,10 @@ export class TouchedSince implements Disposable {
     this.#end();
   }
 
-  #look(documents: Uint32Array, own: ReadonlySet<number>): void {
-    if (this.#touched === 'all') return;
-    for (const hash of documents) if (own.has(hash)) this.#touched.add(hash);
+  #look(documents: Uint32Array, own: () => ReadonlySet<number>): void {
+    if (this.#touched === 'all' || documents.length === 0) return;
+    const hashes = own();
+    for (const hash of documents) if (hashes.has(hash)) this.#touched.add(hash);
   }
 
   #all(): void {

@@ -24,6 +24,7 @@ import type { Ts } from './position.ts';
 import type { ReplicaSet } from './replica-set.ts';
 import { documentAt, readDocuments } from './reply.ts';
 import { versionNumber } from './server-version.ts';
+import { unlessAborted } from '../waits.ts';
 
 export interface PieceRequest {
   readonly ns: string;
@@ -82,21 +83,18 @@ const idName = encodeText('_id');
 /** Of the server's own choice: it ends a reply at 16 MB. */
 const MOST = 2 ** 31 - 1;
 
-/** A reply of this size may have been cut. */
-const CUT_BYTES = 8 * 2 ** 20;
-
 interface Answer {
   /** A BSON array. */
   readonly batch: Uint8Array;
   readonly entries: number;
+  /** A document. */
+  readonly last: Uint8Array | undefined;
   readonly shows: Ts;
   readonly isExact: boolean;
   readonly knows: Ts;
 }
 
 interface Beside {
-  /** The one that is tailed. */
-  readonly tailed: Member;
   readonly member: Member;
   readonly serverVersion: number;
   /** Transactions are for primaries. */
@@ -105,10 +103,16 @@ interface Beside {
   readonly sessions: ClientSession[];
 }
 
+interface Opened {
+  /** The one that is tailed. */
+  readonly tailed: Member;
+  readonly member: Member;
+  readonly beside: Promise<Beside>;
+}
+
 export class MemberCollections implements CollectionReads {
   readonly #o: MemberCollectionsOptions;
-  #beside: Promise<Beside> | undefined;
-  #current: Member | undefined;
+  #opened: Opened | undefined;
   #transactions = BigInt(Date.now()) * 1_000n;
 
   constructor(options: MemberCollectionsOptions) {
@@ -139,24 +143,20 @@ export class MemberCollections implements CollectionReads {
   }
 
   async read(request: PieceRequest, stop: AbortSignal): Promise<Piece> {
-    const { after, ids, at, filter } = request;
     // Nothing lies behind it, and the server does not take it for a bound.
-    if (after && isMaxKey(after)) return nothing(at);
+    if (request.after && isMaxKey(request.after)) return nothing(request.at);
     return this.#use(async (beside, signal) => {
       const session = beside.sessions.pop() ?? beside.member.client.startSession({ causalConsistency: false });
       try {
-        const ask = async (command: Document) => this.#ask(beside, session, { ...request, command }, signal);
-        const piece = ids
-          ? pieceOf(await ask(byIds(request, ids)), ids)
-          : filter === undefined
-            ? pieceOf(await ask(behind(request)))
-            : await filtered(request, filter, ask);
-        if (piece.documents > 0 || !(piece.isEnd || ids) || !after) return piece;
-        // The key that no bound reaches.
-        const isAsked = ids?.some(isMaxKey) ?? true;
-        return isAsked ? pieceOf(await ask(byIds({ ...request, after: undefined }, [MAX_KEY])), ids) : piece;
-      } finally {
+        const piece = await read(request, async (command) =>
+          this.#ask(beside, session, { ...request, command }, signal),
+        );
         beside.sessions.push(session);
+        return piece;
+      } catch (error) {
+        // Something of it may be under way.
+        void session.endSession().catch(() => undefined);
+        throw error;
       }
     }, stop);
   }
@@ -178,7 +178,7 @@ export class MemberCollections implements CollectionReads {
       ? await ask({ readConcern: { level: 'majority', afterClusterTime: toTimestamp(at) } })
       : serverVersion >= EXACT_SINCE
         ? await ask(exactly)
-        : await this.#inTransaction(client, session, async (own) => ask({ ...exactly, ...own }));
+        : await this.#inTransaction({ client, session, signal }, async (own) => ask({ ...exactly, ...own }));
     const knows = operationTimeOf(reply) ?? at;
     const shows = isExact || compareTs(knows, at) < 0 ? at : knows;
     return { ...readDocuments(rawCursor(reply)), shows, isExact, knows };
@@ -188,7 +188,10 @@ export class MemberCollections implements CollectionReads {
    * Ended at once: open, it would keep others from building indexes, for a minute. By its session, since the driver gives a transaction
    * that is not its own another number to end.
    */
-  async #inTransaction<T>(client: MongoClient, session: ClientSession, ask: (own: Document) => Promise<T>): Promise<T> {
+  async #inTransaction<T>(
+    { client, session, signal }: { client: MongoClient; session: ClientSession; signal: AbortSignal },
+    ask: (own: Document) => Promise<T>,
+  ): Promise<T> {
     this.#transactions += 1n;
     try {
       return await ask({
@@ -197,44 +200,52 @@ export class MemberCollections implements CollectionReads {
         txnNumber: Long.fromBigInt(this.#transactions),
       });
     } finally {
-      await client
-        .db('admin')
-        .command({ killSessions: [session.id] })
-        .catch(() => undefined);
+      const ending = client.db('admin').command({ killSessions: [session.id] });
+      await unlessAborted(
+        ending.catch(() => undefined),
+        signal,
+      );
     }
   }
 
   close(): void {
-    if (this.#current) this.#o.set.release(this.#current);
-    this.#current = undefined;
+    if (this.#opened) this.#o.set.release(this.#opened.member);
+    this.#opened = undefined;
   }
 
   async #use<T>(use: (beside: Beside, signal: AbortSignal) => Promise<T>, stop: AbortSignal): Promise<T> {
     const tailed = await this.#o.member(stop);
-    let beside = await this.#beside;
-    if (beside?.tailed !== tailed || beside.member.left.aborted) {
-      this.#beside = this.#open(tailed, stop);
-      // Whoever comes next tries by itself.
-      this.#beside.catch(() => (this.#beside = undefined));
-      beside = await this.#beside;
-    }
+    const opened = this.#openedBeside(tailed);
+    const beside = await unlessAborted(opened.beside, stop);
     using near = new AnyOf([stop, tailed.left, beside.member.left]);
     try {
       return await use(beside, near.signal);
     } catch (error) {
       // It may be another kind of member by now.
-      if (codeOf(error) === NOT_PRIMARY) this.#beside = undefined;
+      if (codeOf(error) === NOT_PRIMARY && this.#opened === opened) this.close();
       throw error;
     }
   }
 
-  async #open(tailed: Member, stop: AbortSignal): Promise<Beside> {
+  /** One for all that ask, whoever came first and goes again. */
+  #openedBeside(tailed: Member): Opened {
+    const known = this.#opened;
+    if (known?.tailed === tailed && !known.member.left.aborted) return known;
     this.close();
     const member = this.#o.set.beside(tailed, { ioTimeoutMs: TIMEOUT_MS, connections: CONNECTIONS });
-    this.#current = member;
-    const serverVersion = versionNumber(await member.serverVersion(stop));
-    const { role } = await member.hello(stop);
-    return { tailed, member, serverVersion, isPrimary: role === 'primary', sessions: [] };
+    const opened = { tailed, member, beside: this.#open(tailed, member) };
+    this.#opened = opened;
+    opened.beside.catch(() => {
+      if (this.#opened === opened) this.close();
+    });
+    return opened;
+  }
+
+  async #open(tailed: Member, member: Member): Promise<Beside> {
+    using near = new AnyOf([tailed.left, member.left]);
+    const serverVersion = versionNumber(await member.serverVersion(near.signal));
+    const { role } = await member.hello(near.signal);
+    return { member, serverVersion, isPrimary: role === 'primary', sessions: [] };
   }
 }
 
@@ -280,6 +291,19 @@ function boundOf(after: Uint8Array | undefined): { readonly min?: Document; read
   return after ? { min: { _id: valueOf(after) }, filter: { _id: { $ne: valueOf(after) } } } : {};
 }
 
+async function read(request: PieceRequest, ask: (command: Document) => Promise<Answer>): Promise<Piece> {
+  const { after, ids, filter } = request;
+  const piece = ids
+    ? pieceOf(await ask(byIds(request, ids)), ids)
+    : filter === undefined
+      ? pieceOf(await ask(behind(request)))
+      : await filtered(request, filter, ask);
+  if (piece.documents > 0 || !(piece.isEnd || ids) || !after) return piece;
+  // The key that no bound reaches.
+  const isAsked = ids?.some(isMaxKey) ?? true;
+  return isAsked ? pieceOf(await ask(byIds({ ...request, after: undefined }, [MAX_KEY])), ids) : piece;
+}
+
 /** Of so many documents those that match: the server would look for as many that do for as long as it takes. */
 async function filtered(
   { after, most }: PieceRequest,
@@ -288,7 +312,7 @@ async function filtered(
 ): Promise<Piece> {
   const keys = await ask({ ...behind({ after, most: 2 }), skip: most - 1, projection: { _id: 1 } });
   const last = keys.entries > 0 ? idOf(documentAt(keys.batch, 0)) : undefined;
-  const next = keys.entries > 1 ? idOf(documentAt(keys.batch, 1)) : undefined;
+  const next = keys.entries > 1 && keys.last ? idOf(keys.last) : undefined;
   const { filter: others = {}, min } = boundOf(after);
   const bounds = { ...(min && { min }), ...(next && { max: { _id: valueOf(next) } }) };
   // Between the two there may be more by now, where they are not of one time.
@@ -299,23 +323,20 @@ async function filtered(
     batchSize: MOST,
   });
   const piece = pieceOf(answer);
-  // A reply may have been cut; and without a bound there may be more of them.
-  if (!next || mayBeCut(answer)) return piece;
+  // A reply ends before the document that does not fit into it, and without a bound there may be more of them: the next one begins
+  // behind the last one that was given. Where there is none, nothing up to the bound matches.
+  if (!next || piece.documents > 0) return piece;
   return { ...piece, last, isEnd: false };
 }
 
-function mayBeCut({ batch }: Answer): boolean {
-  return batch.byteLength > CUT_BYTES;
-}
-
 function pieceOf(answer: Answer, ids?: readonly Uint8Array[]): Piece {
-  const { batch, entries, shows, isExact, knows } = answer;
+  const { batch, entries, last, shows, isExact, knows } = answer;
   return {
     bytes: batch,
     documents: entries,
-    last: entries === 0 ? undefined : idOf(documentAt(batch, entries - 1)),
+    last: last && idOf(last),
     isEnd: entries === 0 && !ids,
-    isCut: ids !== undefined && entries > 0 && entries < ids.length && mayBeCut(answer),
+    isCut: ids !== undefined && entries > 0 && entries < ids.length,
     shows,
     isExact,
     knows,

@@ -36,10 +36,13 @@ export function readReply(cursor: Uint8Array): Reply {
   return { cursorId, batch, entries, last: entries === 0 ? undefined : opTimeAt(batch, lastAt) };
 }
 
-/** Of a collection's documents, which have no positions. */
-export function readDocuments(cursor: Uint8Array): Pick<Reply, 'batch' | 'entries'> {
+/** Of a collection's documents, which have no positions. `last`: one of them. */
+export function readDocuments(
+  cursor: Uint8Array,
+): Pick<Reply, 'batch' | 'entries'> & { readonly last: Uint8Array | undefined } {
   const { batch } = parts(cursor);
-  return { batch, entries: skim(batch).entries };
+  const { entries, lastAt } = skim(batch);
+  return { batch, entries, last: entries === 0 ? undefined : batch.subarray(lastAt, batch.byteLength - 1) };
 }
 
 export function readStreamReply(cursor: Uint8Array): StreamReply {

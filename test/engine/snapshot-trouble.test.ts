@@ -80,6 +80,64 @@ describe('a snapshot, where', () => {
     assert.ok(given.some(({ operationType, ns }) => operationType === 'snapshot' && ns.coll === 'z'));
   });
 
+  test('a rename replaces what was read, and what nobody has begun: each is read once more, under ids of its own', async () => {
+    const db = 'replaced';
+    for (const coll of ['a', 'b', 'z']) await fill(`${db}.${coll}`, 2_000);
+    for (const coll of ['a', 'z']) {
+      await fill(`${db}.new_${coll}`, 2_000, 'y');
+    }
+    const namespaces = [`${db}.*`, `!${db}.new_*`];
+    await using place = await EngineFolder.create(
+      config(db, { namespaces, snapshot: { maxRate: 1_000, parallel: 2 } }),
+    );
+    const engine = place.start();
+    const events = async (): Promise<Document[]> =>
+      (await eventsIn(place)).filter(({ operationType }) => operationType === 'snapshot');
+    const of = async (coll: string): Promise<Document[]> => (await events()).filter(({ ns }) => ns.coll === coll);
+    await until('both have begun', async () => (await of('a')).length > 0 && (await of('b')).length > 0);
+    const rename = async (coll: string): Promise<unknown> =>
+      client.db('admin').command({ renameCollection: `${db}.new_${coll}`, to: `${db}.${coll}`, dropTarget: true });
+    await rename('z');
+    await until('it is read by now', async () => (await of('z')).length > 0, COMPLETE_MS);
+    await rename('a');
+    await until('it is complete', () => isComplete(engine), COMPLETE_MS);
+    await assertSame(place, engine, db);
+    const shown = new Map<string, unknown>();
+    let repeated = 0;
+    for (const { _id, fullDocument } of await events()) {
+      if (shown.has(_id as string)) repeated++;
+      assert.equal(
+        shown.get(_id as string) ?? fullDocument.text,
+        fullDocument.text,
+        `${String(_id)} is of two documents`,
+      );
+      shown.set(_id as string, fullDocument.text);
+    }
+    assert.equal(repeated, 0);
+    for (const coll of ['a', 'z'])
+      assert.equal((await of(coll)).filter(({ _id }) => /-\d\./.test(_id as string)).length, 2_000);
+  });
+
+  test('a filter matches documents that do not fit into one reply, gives all of them', async () => {
+    const db = 'wide';
+    const collection = client.db(db).collection<Numbered>('c');
+    await fill(`${db}.c`, 10_000);
+    // Behind small ones, or so many would not be looked for at a time.
+    for (let n = 600; n < 608; n++) {
+      const text = 'x'.repeat((n === 607 ? 11 : 1) * 2 ** 20);
+      await collection.updateOne({ _id: n }, { $set: { text } });
+    }
+    await using place = await EngineFolder.create(config(db, {}, { start: 'latest' }));
+    const engine = place.start();
+    await until('it reads', () => engine.log().includes('Reading begins'));
+    const api = await ApiUnderTest.of(engine);
+    await api.good('/snapshots', '/snapshots', 'post', { subscription: 'all', filter: { n: 0 } });
+    await until('it is complete', () => isComplete(engine));
+    assert.equal(await engine.terminate(), 0, engine.log());
+    const given = (await eventsIn(place)).map(({ documentKey }) => Number(documentKey._id));
+    assert.equal(new Set(given).size, 10_000);
+  });
+
   test('documents grow beyond one reply before they are read again, gives all of them', async () => {
     const db = 'grown';
     const collection = client.db(db).collection<Numbered>('c');

@@ -1,7 +1,7 @@
 /** Which snapshots there are, and how far each has come. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Runs, followedBy, isActive } from '../../src/snapshot/runs.ts';
+import { Runs, followedBy, isActive, nameInIds } from '../../src/snapshot/runs.ts';
 
 const AT = 1_700_000_000_000;
 
@@ -27,6 +27,22 @@ test('a rename that is told twice is read once', () => {
   const { run } = all.add({ cause: 'start' });
   for (let n = 0; n < 2; n++) all.command({ kind: 'rename', ns: 'db.a', to: 'db.z' }, followedBy(['db.*']));
   assert.deepEqual(all.get(run)?.again, ['db.z']);
+});
+
+test('what a rename brought has a name of its own in the ids: it is others, with the same `_id`s', () => {
+  const all = runs();
+  const { run } = all.add({ cause: 'start' });
+  const name = (): string => nameInIds(all.get(run)!, 'db.b');
+  all.begin(run, 'db.b');
+  assert.equal(name(), run);
+  const names = new Set([run]);
+  for (let n = 0; n < 2; n++) {
+    all.command({ kind: 'rename', ns: 'db.aside', to: 'db.b' }, () => true);
+    all.begin(run, 'db.b');
+    all.advance(run, 'db.b', 'x', 1);
+    names.add(name());
+  }
+  assert.equal(names.size, 3);
 });
 
 test('what begins anew behind a gap is each another, with what it was asked for', () => {
