@@ -206,7 +206,7 @@ export async function ended(child: ChildProcess, signal: NodeJS.Signals): Promis
 }
 
 /** A process that ends by itself has failed. */
-export async function orEnd(child: ChildProcess, done: Promise<void>, log: string): Promise<void> {
+export async function orEnd<T>(child: ChildProcess, done: Promise<T>, log: string): Promise<T> {
   const end = new Promise<never>((_, reject) => {
     child.once('exit', (code, signal) => {
       const text = readFileSync(log, 'utf8');
@@ -216,5 +216,5 @@ export async function orEnd(child: ChildProcess, done: Promise<void>, log: strin
     });
   });
   end.catch(() => {});
-  await Promise.race([done, end]);
+  return await Promise.race([done, end]);
 }

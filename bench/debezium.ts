@@ -25,6 +25,8 @@ const EXCHANGE = 'amq.direct';
 /** Beside the load's databases, one that tells it of changes before there is a load. */
 const FIRST_DB = `${PREFIX}first`;
 const START_LIMIT_MS = 90_000;
+const SNAPSHOT_LIMIT_MS = 10 * 60_000;
+const LOOK_MS = 100;
 
 export async function debezium(binary: DebeziumBinary, { servers, folder }: Ground): Promise<Contender> {
   const { version, javaWords } = binary;
@@ -68,6 +70,8 @@ interface Launch {
   readonly queue: string;
   readonly home: string;
   readonly databases: readonly string[];
+  /** What is there already is read first, so many collections at a time. */
+  readonly snapshotThreads?: number;
 }
 
 interface Launched {
@@ -100,7 +104,7 @@ async function launch(options: Launch): Promise<Launched> {
   return { child, depths, log };
 }
 
-function propertiesOf({ mongoUri, amqpUri, queue, home, databases }: Launch): string {
+function propertiesOf({ mongoUri, amqpUri, queue, home, databases, snapshotThreads }: Launch): string {
   const { hostname, port, username, password } = new URL(amqpUri);
   const properties = {
     'debezium.sink.type': 'rabbitmq',
@@ -119,7 +123,12 @@ function propertiesOf({ mongoUri, amqpUri, queue, home, databases }: Launch): st
     'debezium.source.mongodb.connection.string': mongoUri,
     'debezium.source.topic.prefix': 'bench',
     'debezium.source.database.include.list': [FIRST_DB, ...databases].join(),
-    'debezium.source.snapshot.mode': 'no_data',
+    ...(snapshotThreads === undefined
+      ? { 'debezium.source.snapshot.mode': 'no_data' }
+      : {
+          'debezium.source.snapshot.mode': 'initial',
+          'debezium.source.snapshot.max.threads': String(snapshotThreads),
+        }),
     'debezium.source.capture.mode': 'change_streams',
     'debezium.source.offset.storage.file.filename': join(home, 'offsets.dat'),
     'debezium.source.offset.flush.interval.ms': '1000',
@@ -136,8 +145,49 @@ function propertiesOf({ mongoUri, amqpUri, queue, home, databases }: Launch): st
     .join('');
 }
 
+/** Documents a second of its snapshot of a database, from the first that it has delivered: its start does not count. */
+export async function debeziumSnapshot(
+  binary: DebeziumBinary,
+  of: {
+    readonly mongoUri: string;
+    readonly amqpUri: string;
+    readonly home: string;
+    readonly database: string;
+    readonly documents: number;
+    readonly threads: number;
+  },
+): Promise<number> {
+  const { database, documents, threads, ...rest } = of;
+  const queue = 'bench.debezium.snapshot';
+  const { child, depths, log } = await launch({
+    ...rest,
+    binary,
+    queue,
+    databases: [database],
+    snapshotThreads: threads,
+  });
+  try {
+    const measured = async (): Promise<number> => {
+      let first = 0;
+      while ((first = await depths.total()) === 0) await sleep(LOOK_MS);
+      const began = performance.now();
+      let last = first;
+      while ((last = await depths.total()) < documents) await sleep(LOOK_MS);
+      return (last - first) / ((performance.now() - began) / 1_000);
+    };
+    const late = sleep(SNAPSHOT_LIMIT_MS, undefined, { ref: false }).then((): never => {
+      throw new Error(`its snapshot took longer than ${SNAPSHOT_LIMIT_MS / 60_000} min; its log is ${log}`);
+    });
+    return await orEnd(child, Promise.race([measured(), late]), log);
+  } finally {
+    await ended(child, 'SIGTERM');
+    await depths.close();
+    await deleteQueues(of.amqpUri, [queue]);
+  }
+}
+
 async function filled(depths: QueueDepths, entries: number): Promise<void> {
-  while ((await depths.total()) < entries) await sleep(100);
+  while ((await depths.total()) < entries) await sleep(LOOK_MS);
 }
 
 /** Leaves its offset file in `home`. */

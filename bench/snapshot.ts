@@ -2,12 +2,15 @@
  * Scenario: a snapshot of collections that are there already: how fast it goes with everything on one machine, what it does to changes of
  * the same collections that are delivered meanwhile, and where it goes on after a kill near its end.
  */
+import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import type { Channel } from 'amqplib';
 import { MongoClient } from 'mongodb';
 import { build } from '../test/build.ts';
 import { startMongo, startRabbit } from '../test/servers/index.ts';
+import { debeziumSnapshot } from './debezium.ts';
+import { debeziumBinary } from './debezium-binary.ts';
 import { EngineProcess, engineFolder, removeFolder } from './engine-process.ts';
 import { untilIdle } from './process-cost.ts';
 import {
@@ -43,6 +46,7 @@ const options = {
   collections: { type: 'number', default: 4, words: 'they are spread over' },
   events: { type: 'number', default: 200, words: 'in a message at most' },
   live: { type: 'number', default: 500, words: 'inserts a second into the same collections, for the latency' },
+  debezium: { type: 'text', words: "this version of Debezium Server's own snapshot beside it, such as 3.0.0.Final" },
   profile: { type: 'text', words: 'leave CPU profiles of the engine in this folder (slower)' },
 } as const;
 
@@ -54,7 +58,14 @@ export const snapshot = scenario({
   run: measure,
 });
 
-async function measure({ documents, collections, events, live, profile }: Values<typeof options>): Promise<Result> {
+async function measure({
+  documents,
+  collections,
+  events,
+  live,
+  debezium,
+  profile,
+}: Values<typeof options>): Promise<Result> {
   const closers: (() => Promise<unknown>)[] = [];
   const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   try {
@@ -107,10 +118,16 @@ async function measure({ documents, collections, events, live, profile }: Values
     const latency = await beside(config('latest'), { client, channel, live });
     await quiet();
     const again = await restarted(config('snapshot'), documents);
+    await quiet();
+    const peer =
+      debezium === undefined ? undefined : await besides(debezium, { mongo: mongo.uri, rabbit: rabbit.uri, client });
 
     printTable(
       ['', 'documents/s', 'engine CPU a document', 'peak RSS'],
-      [['snapshot', thousands(whole.rate), decimals(2, ' µs')(whole.micros), mebibytes(whole.peakRssBytes)]],
+      [
+        ['snapshot', thousands(whole.rate), decimals(2, ' µs')(whole.micros), mebibytes(whole.peakRssBytes)],
+        ...(peer === undefined ? [] : [[`Debezium Server ${debezium}`, thousands(peer), '', '']]),
+      ],
     );
     console.log('');
     printTable(
@@ -130,11 +147,12 @@ async function measure({ documents, collections, events, live, profile }: Values
     );
     const targets = judged([
       atLeast('documents/s', 120_000, whole.rate),
+      ...(peer === undefined ? [] : [atLeast("times Debezium Server's own", 8, whole.rate / peer, times)]),
       atMost('p99 of live changes, times without a snapshot', 3, latency.meanwhile.p99 / latency.without.p99, times),
       atMost('the latest live change', 1_000, latency.meanwhile.worst, millis),
       atLeast('where it goes on, of where it was killed', 0.95, again.after / again.before, times),
     ]);
-    return { ...env, whole, latency, again, targets };
+    return { ...env, whole, latency, again, ...(peer !== undefined && { peer }), targets };
   } finally {
     for (const close of closers.toReversed()) await close();
   }
@@ -220,6 +238,32 @@ async function speed(
   } finally {
     await engine.stop();
     await removeFolder(folder);
+  }
+}
+
+/** One event a message, as it does; of all that is there, changes that were delivered beside the snapshot included. */
+async function besides(
+  version: string,
+  { mongo, rabbit, client }: { mongo: string; rabbit: string; client: MongoClient },
+): Promise<number> {
+  const binary = await debeziumBinary(version, (line) => console.log(line));
+  const collections = await client.db(DB).listCollections({}, { nameOnly: true }).toArray();
+  const counts = await Promise.all(
+    collections.map(async ({ name }) => client.db(DB).collection(name).estimatedDocumentCount()),
+  );
+  const documents = counts.reduce((sum, one) => sum + one, 0);
+  const home = await engineFolder();
+  try {
+    return await debeziumSnapshot(binary, {
+      mongoUri: mongo,
+      amqpUri: rabbit,
+      home,
+      database: DB,
+      documents,
+      threads: Math.min(counts.length, cpus().length),
+    });
+  } finally {
+    await removeFolder(home);
   }
 }
 
