@@ -16,6 +16,7 @@ import { Missing } from './pages/missing.tsx';
 import { Overview } from './pages/overview.tsx';
 import { ParkedEvents } from './pages/parked.tsx';
 import { SinkPage, Sinks } from './pages/sinks.tsx';
+import { Snapshots } from './pages/snapshots.tsx';
 import { SourcePage, Sources } from './pages/sources.tsx';
 import { SubscriptionPage } from './pages/subscription.tsx';
 import { Subscriptions } from './pages/subscriptions.tsx';
@@ -44,6 +45,7 @@ const PAGES: readonly Page[] = [
     label: 'Subscriptions',
     show: ({ name }) => (name === undefined ? <Subscriptions /> : <SubscriptionPage key={name} name={name} />),
   },
+  { id: 'snapshots', label: 'Snapshots', show: () => <Snapshots /> },
   { id: 'events', label: 'Events live', show: () => <Events /> },
   { id: 'parked', label: 'Parked', show: () => <ParkedEvents /> },
   { id: 'checkpoint', label: 'Checkpoint', show: () => <CheckpointPage /> },

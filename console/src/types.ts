@@ -21,7 +21,7 @@ import type {
   watchedEvent,
 } from '../../src/api/schemas.ts';
 
-export type { StatusReport, SubscriptionStatus } from '../../src/observe/status.ts';
+export type { SnapshotStatus, StatusReport, SubscriptionStatus } from '../../src/observe/status.ts';
 
 export type Problem = z.input<typeof problemSchema>;
 export type Reason = z.input<typeof reasonAnswer>;

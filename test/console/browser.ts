@@ -86,7 +86,9 @@ export class WatchedPage {
 
   /** Nothing of it is beyond the edge. */
   async assertFitsWidth(what: string): Promise<void> {
-    const [wide, seen] = await this.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth] as const);
+    const wide = await this.page.evaluate(() => document.documentElement.scrollWidth);
+    // The window of a phone says that it is as wide as what is in it.
+    const seen = this.page.viewportSize()?.width ?? 0;
     assert.ok(wide <= seen, `${what}: ${wide} px wide on ${seen}`);
   }
 

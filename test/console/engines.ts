@@ -105,6 +105,36 @@ export async function onlineEngine({ mongo, rabbit }: SharedServers, database: s
   return { ...online, token: TOKEN };
 }
 
+/** With documents that were there before it, which it reads slowly; and a subscription of a change stream, which can have no snapshot. */
+export async function snapshotEngine(
+  { mongo, rabbit, client }: SharedServers,
+  database: string,
+): Promise<EngineUnderTest> {
+  const collection = (name: string) => client.db(database).collection<{ _id: number; status: string }>(name);
+  const some = (many: number) =>
+    Array.from({ length: many }, (_, _id) => ({ _id, status: _id % 100 === 0 ? 'open' : 'closed' }));
+  await collection('orders').insertMany(some(5_000));
+  await collection('returns').insertMany(some(200));
+  const to = (name: string): object => ({ queue: `${database}-${name}`, queueArguments: SHORT });
+  const reading = await start({
+    sources: { shop: { uri: mongo.uri }, stream: { uri: mongo.uri, mode: 'changeStream' } },
+    sinks: { rabbit: { uri: rabbit.uri } },
+    subscriptions: [
+      {
+        name: 'orders',
+        source: 'shop',
+        namespaces: [`${database}.*`],
+        snapshot: { maxRate: 50, parallel: 1 },
+        to: to('orders'),
+      },
+      { name: 'returns', source: 'shop', namespaces: [`${database}.returns`], to: to('returns') },
+      { name: 'streamed', source: 'stream', namespaces: [`${database}.*`], to: to('streamed') },
+    ],
+    http: { listen: '127.0.0.1:0', token: TOKEN },
+  });
+  return { ...reading, token: TOKEN };
+}
+
 async function start(config: object): Promise<EngineUnderTest> {
   const place = await EngineFolder.create(config);
   const engine = place.start();

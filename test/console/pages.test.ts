@@ -23,6 +23,7 @@ describe('the console', { skip: noChromium }, () => {
     ['sinks', /^Sinks$/],
     ['sinks/rabbit', /rabbit$/],
     ['parked', /^Parked events$/],
+    ['snapshots', /^Snapshots$/],
     ['events', /^Events live$/],
     ['checkpoint', /^Checkpoint$/],
     ['changes', /^Changes$/],

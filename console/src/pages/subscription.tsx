@@ -11,6 +11,8 @@ import { ChangeButtons } from '../ui/managed.tsx';
 import { Badge, Card, Empty, Failure, Json, Loading, Scroll, Stat, Title } from '../ui/parts.tsx';
 import { ReasonList } from '../ui/reasons.tsx';
 import { PauseButton } from './pause.tsx';
+import { AddSnapshot } from './snapshot-add.tsx';
+import { SnapshotsOf } from './snapshots.tsx';
 
 const LANES_MS = 2_000;
 
@@ -22,6 +24,7 @@ export function SubscriptionPage({ name }: { name: string }): JSX.Element {
       aside={
         <>
           {live && <PauseButton name={name} state={live.state} />}
+          <AddSnapshot to={name} />
           <ChangeButtons kind="subscription" name={name} />
         </>
       }
@@ -88,6 +91,7 @@ export function SubscriptionPage({ name }: { name: string }): JSX.Element {
           {live.parked === 1 ? 'is' : 'are'} parked.
         </p>
       )}
+      <SnapshotsOf name={name} />
       <Card title="Since this page was opened">
         <div class="charts">
           <Chart

@@ -9,6 +9,8 @@ interface ConfirmProps {
   readonly children: ComponentChildren;
   /** What the button says. */
   readonly verb: string;
+  /** What the other one says, which changes nothing. */
+  readonly back?: string;
   readonly isDanger?: boolean;
   /** Whether it can be done. */
   readonly isReady?: boolean;
@@ -20,6 +22,7 @@ export function Confirm({
   title,
   children,
   verb,
+  back = 'Cancel',
   isDanger = false,
   isReady = true,
   work,
@@ -44,7 +47,7 @@ export function Confirm({
       {error && <Failure error={error} />}
       <footer>
         <button type="button" onClick={close}>
-          Cancel
+          {back}
         </button>
         <button
           type="button"

@@ -10,6 +10,7 @@ const TONES: Readonly<Record<string, Tone>> = {
   reading: 'ok',
   connected: 'ok',
   flowing: 'ok',
+  running: 'ok',
   held: 'bad',
   blocked: 'bad',
   stopped: 'bad',
