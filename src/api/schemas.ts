@@ -109,7 +109,7 @@ export const snapshotAnswer = name(
     filter: z.string().nullable().meta({ description: 'A query, as Extended JSON.' }),
     documents: count().meta({ description: 'Confirmed.' }),
     expectedDocuments: count().nullable().meta({
-      description: 'About how many there are, before any filter; null while they are being counted.',
+      description: 'About how many there are; null while they are being counted, and with a filter.',
     }),
     collections: count().meta({ description: 'That it is done with.' }),
     reading: z

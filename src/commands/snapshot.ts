@@ -3,6 +3,7 @@ import { API_PATH } from '../api/path.ts';
 import { UserError } from '../errors.ts';
 import { isMapping } from '../config/salvage.ts';
 import { formatCount, formatSpan } from '../terminal/amounts.ts';
+import { bar } from '../terminal/live-lines.ts';
 import { askEngine } from './ask-engine.ts';
 import { addressOfNamed } from './engine-address.ts';
 import type { NamedEngine } from './engine-address.ts';
@@ -67,13 +68,16 @@ function show(
   else write(table([HEADS, ...snapshots.map(row)]));
 }
 
-const HEADS = ['ID', 'STATE', 'DOCUMENTS', 'OF ABOUT', 'COLLECTIONS', 'PER SECOND', 'LEFT', 'WAITS FOR'];
+const BAR_COLUMNS = 10;
+const HEADS = ['ID', 'STATE', 'DONE', 'DOCUMENTS', 'OF ABOUT', 'COLLECTIONS', 'PER SECOND', 'LEFT', 'WAITS FOR'];
 
 function row(one: SnapshotStatus): string[] {
   const { id, state, documents, expectedDocuments, collections, documentsPerSecond, secondsLeft, waitsFor } = one;
   return [
     id,
     state,
+    // It is an estimate, and may be less than there are.
+    expectedDocuments ? bar(state === 'done' ? 1 : Math.min(0.99, documents / expectedDocuments), BAR_COLUMNS) : '-',
     formatCount(documents),
     expectedDocuments === null ? '-' : formatCount(expectedDocuments),
     formatCount(collections),

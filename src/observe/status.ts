@@ -149,7 +149,7 @@ export interface SnapshotStatus {
   readonly filter: string | null;
   /** Confirmed. */
   readonly documents: number;
-  /** About how many there are, before any filter; `null` while they are being counted. */
+  /** About how many there are; `null` while they are being counted, and with a filter. */
   readonly expectedDocuments: number | null;
   /** That it is done with. */
   readonly collections: number;

@@ -263,7 +263,9 @@ export class SnapshotRunner {
 
   async #watch(collections: readonly FoundCollection[], run: string, stop: AbortSignal): Promise<void> {
     const { way, progress } = this.#o;
-    for (const { ns } of collections) {
+    const isFiltered = this.#o.runs.get(run)?.filter !== undefined;
+    // How many match is not known, and to count them would take as long as to read them.
+    for (const { ns } of isFiltered ? [] : collections) {
       if (stop.aborted) return;
       // It is an estimate only.
       const count = await way.reads?.count(ns, stop).catch(() => 0);

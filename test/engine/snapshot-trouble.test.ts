@@ -247,6 +247,12 @@ describe('a snapshot, where', () => {
     const good = { subscription: 'all', filter: { n: { $lt: 1 } } };
     await api.good('/snapshots', '/snapshots', 'post', good);
     await until('it is complete', () => isComplete(engine));
+    const [shown] = (await api.good<{ snapshots: Document[] }>('/snapshots')).snapshots;
+    assert.deepEqual([shown?.['documents'], shown?.['expectedDocuments']], [10, null]);
+    assert.match(
+      (await place.command('snapshot', 'list', '--url', await engine.url())).stdout,
+      /all\.\d+ +done +- +10 +- /,
+    );
     assert.equal(await engine.terminate(), 0, engine.log());
     assert.equal((await eventsIn(place)).length, 10);
   });

@@ -179,9 +179,9 @@ function What({ of: { namespaces, filter } }: { of: SnapshotStatus }): JSX.Eleme
   );
 }
 
-/** With a filter nobody knows of how many: what was counted is what is looked through. */
+/** With a filter nobody knows of how many. */
 function Progress({ of: one, isMoving }: { of: SnapshotStatus; isMoving: boolean }): JSX.Element {
-  const { id, documents, collections, expectedDocuments: expected, filter, reading, endedAt } = one;
+  const { id, documents, collections, expectedDocuments: expected, reading, endedAt } = one;
   const delivered = plural(documents, 'document');
   if (isOver(one)) {
     return (
@@ -194,19 +194,18 @@ function Progress({ of: one, isMoving }: { of: SnapshotStatus; isMoving: boolean
       </>
     );
   }
-  const isMeasured = expected !== null && filter === null;
   return (
     <>
-      {isMeasured && (
+      {expected !== null && (
         <progress aria-label={`Progress of ${id}`} max={Math.max(expected, documents, 1)} value={documents} />
       )}
       {delivered}
-      {expected !== null && `${filter === null ? ' of about' : ' that match, among about'} ${count(expected)}`}
+      {expected !== null && ` of about ${count(expected)}`}
       {isMoving && (
         <>
           {' '}
           · {perSecond(one.documentsPerSecond)}
-          {isMeasured && one.secondsLeft !== null && ` · ${seconds(one.secondsLeft)} left`}
+          {one.secondsLeft !== null && ` · ${seconds(one.secondsLeft)} left`}
         </>
       )}
       <br />
