@@ -1,6 +1,7 @@
 /**
  * What a document becomes by an update: a `diff` (`$v: 2`) is applied to its bytes, as the server does. Fields keep their places,
- * updated ones too; what is new comes behind them, in the diff's order. The grammar of diffs is told in `update.ts`.
+ * updated ones too; what is new comes behind them, in the diff's order. The grammar of diffs is told in `update.ts`. Updates of the
+ * older form are for `apply-modifiers.ts`.
  */
 import {
   BsonType,
@@ -14,6 +15,7 @@ import {
   readInt32,
   valueEnd,
 } from './bson.ts';
+import { applyModifiers, readModifiers } from './apply-modifiers.ts';
 import { putElement } from './documents.ts';
 import type { Documents } from './documents.ts';
 
@@ -35,16 +37,20 @@ interface Applying {
 
 /**
  * Writes what the document at `before` is after the update entry's `o`, and returns where; `limit`s are the first bytes that do not
- * belong to them. Throws `MalformedBson`, also for updates that are no diff.
+ * belong to them. Throws `MalformedBson`, also for what is no update.
  */
 export function applyUpdate(
   out: Documents,
   bytes: Uint8Array,
   { before, beforeLimit, o, limit }: { before: number; beforeLimit: number; o: number; limit: number },
 ): number {
-  const element = findElement(bytes, o, limit, diffName);
-  if (element < 0 || bytes[element] !== BsonType.document) malformed('an update that is no diff');
   const start = out.length;
+  const element = findElement(bytes, o, limit, diffName);
+  if (element < 0 || bytes[element] !== BsonType.document) {
+    const modifiers = readModifiers(bytes, o, limit) ?? malformed('an update of no form that is known');
+    applyModifiers(out, bytes, before, beforeLimit, modifiers);
+    return start;
+  }
   const diff = nameEnd(bytes, element + 1);
   applyToDocument({ bytes, out }, before, documentLast(bytes, before, beforeLimit), diff, limit, 0);
   return start;

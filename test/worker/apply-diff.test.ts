@@ -57,10 +57,54 @@ test('fields that are called as sections are, or as numbers, are fields', () => 
   );
 });
 
-test('what is no diff is refused', () => {
+/** As servers up to 4.4 write updates. */
+function modified(before: Document, o: Document): [string, unknown][] {
+  return Object.entries(BSON.deserialize(after(BSON.serialize(before), BSON.serialize({ $v: 1, ...o }))));
+}
+
+test('$set and $unset: fields keep their places, new ones come behind them in the order of their names', () => {
+  const before = { _id: 1, z: 1, o: { p: 1, q: 2 }, y: 2 };
+  assert.deepEqual(
+    modified(before, {
+      $set: { n: 1, m: 2, z: 'x', 'o.r': 3, 'o.q': 4, 'new.b.c': 1, 'new.a': 2 },
+      $unset: { y: true },
+    }),
+    [
+      ['_id', 1],
+      ['z', 'x'],
+      ['o', { p: 1, q: 4, r: 3 }],
+      ['m', 2],
+      ['n', 1],
+      ['new', { a: 2, b: { c: 1 } }],
+    ],
+  );
+  // Names that are numbers come in the order of those.
+  const bytes = after(
+    BSON.serialize({ o: {} }),
+    BSON.serialize({ $set: { 'o.x10': 1, 'o.9': 1, 'o.10': 1, 'o.x9': 1 } }),
+  );
+  assert.match(Buffer.from(bytes).toString('latin1'), /9\0.*10\0.*x10\0.*x9\0/s);
+});
+
+test('$set and $unset in arrays: by their places, with nulls up to them; what leads nowhere is passed over', () => {
+  const before = { list: [1, { k: 1 }, 3], n: 5, text: 'abc' };
+  assert.deepEqual(
+    Object.fromEntries(
+      modified(before, {
+        $set: { 'list.1.k': 2, 'list.5': 'six', 'list.x': 1, 'n.a': 1, 'none.0.a': 1 },
+        $unset: { 'list.0': true, 'list.9': true, 'text.a': true, 'nobody.a': true },
+      }),
+    ),
+    { list: [null, { k: 2 }, 3, null, null, 'six'], n: 5, text: 'abc', none: { 0: { a: 1 } } },
+  );
+});
+
+test('what is no update is refused', () => {
   const before = BSON.serialize({ _id: 1, a: 1 });
   for (const o of [
-    { $set: { a: 2 } },
+    { a: 2 },
+    { $set: { a: 2 }, $unset: { 'a.b': true } },
+    { $set: 5 },
     { $v: 2, diff: 5 },
     { $v: 2, diff: { x: { a: 1 } } },
     { $v: 2, diff: { b: {} } },
@@ -80,6 +124,9 @@ test(`${DAMAGED} damaged updates and documents are applied or refused, and nothi
     { so: { sp: { u: { q: 5 }, d: { r: false } } }, slist: { a: true, l: 3, u0: 'x', s1: { i: { v: 2 } } } },
     { u: { text: 1, o: {} }, i: { z: { deep: [1] } }, d: { _id: false }, slist: { a: true, s0: { a: true, u7: 1 } } },
   ].map((diff) => BSON.serialize({ $v: 2, diff }));
+  diffs.push(
+    BSON.serialize({ $v: 1, $set: { 'o.p.q': 1, 'list.1.k': 2, 'list.7': 1, x: [1] }, $unset: { text: true } }),
+  );
   const counts = { applied: 0, refused: 0 };
   for (let n = 0; n < DAMAGED; n++) {
     const before = random.below(2) === 0 ? random.of(befores) : damaged(random, random.of(befores), befores);
