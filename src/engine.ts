@@ -26,6 +26,7 @@ import { contentTypeOf } from './sinks/amqp-port.ts';
 import { Destinations } from './sinks/destinations.ts';
 import { MOST_ACTIVE, SnapshotBook, isActive } from './snapshot/runs.ts';
 import { refuseSnapshot } from './snapshot/refused.ts';
+import { keepingStates } from './states/keeping.ts';
 import { snapshotId } from './snapshot/shown.ts';
 import { Watchers } from './watch/watchers.ts';
 import { SharedPlan } from './worker/plan.ts';
@@ -308,6 +309,15 @@ export class Engine {
         },
         change,
       );
+      this.#forgetStates();
+    });
+  }
+
+  /** Of those who are not there any more, or do not keep any; in its own time, as what ends may still write some. */
+  #forgetStates(): void {
+    const { stores, log } = this.#o;
+    stores.states?.keepOnly(keepingStates(this.#config)).catch((error: unknown) => {
+      log.error({ code: 'states-failing', err: error }, 'Documents kept for `images: local` could not be deleted.');
     });
   }
 
@@ -408,6 +418,8 @@ export class Engine {
       pool: this.#pool,
       checkpoints: stores.checkpoints,
       parking: stores.parking,
+      states: stores.states,
+      statesIntervalMs: config.checkpoint.intervalMs,
       watchers: this.watchers,
       meter,
       log,

@@ -102,7 +102,9 @@ function eachRoute<T>({ feeds }: FeedGroup, use: (feed: Feed, subscription: numb
 export function healthFacts({ groups, sinks, locks, pool, checkpointer, stores }: EngineParts): HealthFacts {
   return {
     // Where nobody is read for, nothing is to be said of it.
-    sources: groups.flatMap(({ shared }) => (shared ? [sourceFacts(shared)] : [])),
+    sources: groups.flatMap(({ feeds, shared }) =>
+      feeds.filter((feed) => feed === shared || feed.keepsStates).map(sourceFacts),
+    ),
     sinks: sinks.map((sink) => ({
       name: sink.name,
       connected: sink.state === 'connected',
@@ -239,6 +241,7 @@ function subscriptionStatus(
     lagSeconds: lagOf(feed.source, resume?.ts),
     headroomSeconds: headroomOf(feed.source, resume?.ts),
     ...counts,
+    kept: feed.states ?? null,
     lanes: lanes.map(laneStatus),
   };
 }
@@ -256,6 +259,7 @@ function pausedStatus(
     headroomSeconds: shared ? headroomOf(shared.source, resume.ts) : null,
     detached: false,
     ...counts,
+    kept: null,
     lanes: [],
   };
 }

@@ -354,6 +354,29 @@ export const overview: Board = {
             [`max by (subscription) (tailrace_snapshot_expected_documents{${I}})`, '{{subscription}} of about'],
           ],
         },
+        {
+          kind: 'lines',
+          title: 'Documents kept for images',
+          means:
+            'What `images: local` keeps on disk. Where it stays at `localImages.maxSize`, events of further documents go without images: raise it, or follow less.',
+          unit: 'bytes',
+          width: 12,
+          queries: [[`max by (subscription) (tailrace_kept_bytes{${I}})`, '{{subscription}}']],
+        },
+        {
+          kind: 'lines',
+          title: 'Documents kept, and left out',
+          means: 'How many documents `images: local` keeps, and how many it could not, a second.',
+          unit: 'none',
+          width: 12,
+          queries: [
+            [`max by (subscription) (tailrace_kept_documents{${I}})`, '{{subscription}} kept'],
+            [
+              `sum by (subscription) (rate(tailrace_kept_left_out_total{${I}}[$__rate_interval]))`,
+              '{{subscription}} left out',
+            ],
+          ],
+        },
       ],
     },
     {

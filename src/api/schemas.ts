@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { sinkSchema, sourceSchema, subscriptionSchema } from '../config/schema.ts';
 import { GAP_REASONS, HOLD_REASONS, SNAPSHOT_CAUSES, SNAPSHOT_STATES, SUBSCRIPTION_STATES } from '../observe/status.ts';
-import type { LaneStatus, SinkStatus, SnapshotStatus, SourceStatus } from '../observe/status.ts';
+import type { KeptStatus, LaneStatus, SinkStatus, SnapshotStatus, SourceStatus } from '../observe/status.ts';
 import { PARK_REASONS } from '../worker/protocol.ts';
 
 /** Those that the document names; the others stand where they are used. */
@@ -124,6 +124,19 @@ export const snapshotAnswer = name(
   }) satisfies z.ZodType<SnapshotStatus>,
 );
 
+const keptStatus = name(
+  'Kept',
+  z.strictObject({
+    documents: count().meta({ description: 'Whose last states are kept.' }),
+    bytes: count().meta({ description: 'On disk.' }),
+    maxBytes: count().meta({ description: '`localImages.maxSize`' }),
+    memoryBytes: count().meta({ description: 'In memory, until it is stored.' }),
+    leftOut: count().meta({
+      description: 'Since it began to be read: states that were not kept, as there was no room.',
+    }),
+  }) satisfies z.ZodType<KeptStatus>,
+);
+
 const holdReason = z.enum(HOLD_REASONS);
 
 const laneStatus = name(
@@ -152,6 +165,7 @@ const subscriptionStatus = {
   }),
   eventsPublished: count().meta({ description: 'Since the engine started, those sent again included.' }),
   messagesConfirmed: count().meta({ description: 'Since the engine started.' }),
+  kept: keptStatus.nullable().meta({ description: 'Of `images: local`; null where nothing is kept, or not now.' }),
   queued: count().meta({ description: 'Messages of all lanes that wait for their turn.' }),
   unconfirmed: count().meta({ description: 'Messages of all lanes that were sent and not yet confirmed.' }),
   holds: z

@@ -3,6 +3,7 @@
  *
  * - `checkpoints` waits for the disk with every commit: what a power cut must not take.
  * - `recent-<boot>` never waits: see `recent.ts`, no environment of LMDB's.
+ * - `states` waits like `checkpoints`: the last states of documents, for `images: local`. Nothing is lost with it but them.
  * - `parked` waits like `checkpoints`, but may be large: its own environment, so that it can be neither slow nor damage them.
  *
  * What is made here only its owner may read, whatever the umask: parked events are users' data. A folder that was there
@@ -21,14 +22,19 @@ import type { Database, Key, RootDatabase } from 'lmdb';
 
 export const CHECKPOINTS = 'checkpoints';
 export const PARKED = 'parked';
+export const STATES = 'states';
 /** The newest checkpoints once more: see `copy.ts`. */
 export const COPY = 'checkpoints.json';
 const RECENT_PREFIX = 'recent-';
+const STORES: ReadonlySet<string> = new Set([CHECKPOINTS, PARKED, STATES, COPY]);
 
 /** The databases inside `checkpoints`. */
 export const RECORDS = 'records';
 export const GAPS = 'gaps';
 export const DEFINITIONS = 'definitions';
+/** The databases inside `states`: how far each subscription's are, and one for the documents of each. */
+export const STATE_RECORDS = 'records';
+export const DOCUMENTS_PREFIX = 'documents:';
 /** The databases inside `parked`: what is known of an event, and its bytes, under the same key. */
 export const INDEX = 'index';
 export const PAYLOADS = 'payloads';
@@ -53,7 +59,7 @@ export async function makeFolder(path: string): Promise<string | undefined> {
 /** The stores go; what else may lie there stays. */
 export async function removeStores(path: string): Promise<void> {
   for (const name of await readdir(path)) {
-    const isStore = name === CHECKPOINTS || name === PARKED || name === COPY || name.startsWith(RECENT_PREFIX);
+    const isStore = STORES.has(name) || name.startsWith(RECENT_PREFIX);
     if (isStore) await rm(join(path, name), { recursive: true, force: true });
   }
 }
@@ -95,6 +101,9 @@ export function isGutted(path: string, name: string): boolean {
   return (statSync(join(folder, 'data.mdb'), { throwIfNoEntry: false })?.size ?? 0) === 0;
 }
 
+/** Subscriptions that keep states, and one. */
+const MOST_STATES = 256;
+
 /** Of the environments that are open. */
 const folders = new WeakMap<RootDatabase, string>();
 
@@ -110,7 +119,7 @@ export function openEnvironment(path: string, name: string, mode: 'read' | 'writ
     // and a full disk would end the process. What belongs together is said with `inOneTransaction`.
     eventTurnBatching: false,
     readOnly: mode === 'read',
-    maxDbs: 4,
+    maxDbs: name === STATES ? MOST_STATES : 4,
   };
   const environment = open(options);
   folders.set(environment, folder);
@@ -120,6 +129,11 @@ export function openEnvironment(path: string, name: string, mode: 'read' | 'writ
 /** Made where it is not there. */
 export function openDatabase(environment: RootDatabase, name: string): BinaryDatabase {
   return environment.openDB<Uint8Array, Key>({ name, encoding: 'binary' });
+}
+
+/** Of documents by bytes; likewise. */
+export function openDocuments(environment: RootDatabase, name: string): Database<Buffer, Buffer> {
+  return environment.openDB<Buffer, Buffer>({ name, encoding: 'binary', keyEncoding: 'binary', compression: true });
 }
 
 /** lmdb's types know neither `create` nor that nothing is returned then. */

@@ -2,31 +2,53 @@
  * The child that `probe.ts` starts: reads environments to their end, and is allowed to die of it. It names each one on
  * stdout first. Exits 0 when all could be read; otherwise the last line on stderr says why.
  */
-import { writeSync } from 'node:fs';
+import { statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { ABORT } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { UserError } from '../errors.ts';
-import { DEFINITIONS, GAPS, INDEX, openDatabaseIfThere, openEnvironment, PAYLOADS, RECORDS } from './data-folder.ts';
+import {
+  DEFINITIONS,
+  GAPS,
+  INDEX,
+  openDatabaseIfThere,
+  openEnvironment,
+  PAYLOADS,
+  RECORDS,
+  STATE_RECORDS,
+  STATES,
+} from './data-folder.ts';
 import { decodeCheckpoint, decodeDefinitions, decodeGap, decodeParked } from './record.ts';
 
 const [path = '', mode = 'read', ...names] = process.argv.slice(2);
 try {
   for (const name of names) {
     writeSync(1, `${name}\n`);
-    await read(openEnvironment(path, name, mode === 'write' ? 'write' : 'read'));
+    await read(openEnvironment(path, name, mode === 'write' ? 'write' : 'read'), name);
   }
 } catch (error) {
   writeSync(2, `\n${(error instanceof Error ? error.message : String(error)).replaceAll('\n', ' ')}\n`);
   process.exitCode = 1;
 }
 
-async function read(environment: RootDatabase): Promise<void> {
+async function read(environment: RootDatabase, name: string): Promise<void> {
+  if (name === STATES) return readStates(environment);
   readAll(environment, RECORDS, decodeCheckpoint);
   readAll(environment, GAPS, decodeGap);
   readAll(environment, DEFINITIONS, decodeDefinitions);
   readAll(environment, INDEX, decodeParked);
   // Payloads can be a gigabyte: only their keys are walked, and each is read by whoever wants that event again.
   for (const key of openDatabaseIfThere(environment, PAYLOADS)?.getKeys() ?? []) void key;
+  if (mode === 'write') takeFreePages(environment);
+  await environment.close();
+}
+
+/** They can be many gigabytes: whether the file has all of its pages is looked at, and which subscriptions there are. */
+async function readStates(environment: RootDatabase): Promise<void> {
+  const { lastPageNumber, pageSize } = environment.getStats() as { lastPageNumber: number; pageSize: number };
+  const { size } = statSync(join(path, STATES, 'data.mdb'));
+  if (size < (lastPageNumber + 1) * pageSize) throw new Error('its data.mdb is shorter than it was');
+  for (const { value } of openDatabaseIfThere(environment, STATE_RECORDS)?.getRange() ?? []) void value;
   if (mode === 'write') takeFreePages(environment);
   await environment.close();
 }

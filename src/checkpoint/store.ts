@@ -51,6 +51,8 @@ export class CheckpointStore implements AsyncDisposable {
   #records: ReadonlyMap<string, CheckpointRecord> = new Map();
   /** Each change is made on what the one before it left. */
   readonly #changes = new InTurn();
+  /** What survives a power cut. */
+  #flushed: ReadonlyMap<string, CheckpointRecord> = new Map();
   /** Put, but not yet in `#durable`. */
   #unflushed = new Map<string, CheckpointRecord>();
   #flushing: Promise<void> = Promise.resolve();
@@ -106,6 +108,11 @@ export class CheckpointStore implements AsyncDisposable {
     return this.#records.get(subscription);
   }
 
+  /** As a power cut would leave it. */
+  durable(subscription: string): CheckpointRecord | undefined {
+    return this.#flushed.get(subscription);
+  }
+
   all(): CheckpointRecord[] {
     return [...this.#records.values()];
   }
@@ -152,6 +159,7 @@ export class CheckpointStore implements AsyncDisposable {
     await removeCopy(this.#path);
     await this.#changeForGood((all) => all.delete(subscription));
     await inOneTransaction(this.#durable, () => void this.#durableRecords.remove(subscription));
+    this.#flushed = new Map([...this.#flushed].filter(([name]) => name !== subscription));
     this.#texts.delete(subscription);
     this.#copyDue = 'urgent';
     await this.#copy();
@@ -221,7 +229,9 @@ export class CheckpointStore implements AsyncDisposable {
   }
 
   async #load(recent: readonly CheckpointRecord[]): Promise<void> {
-    const all = [...readRecords(this.#durableRecords), ...recent];
+    const durable = readRecords(this.#durableRecords);
+    this.#flushed = new Map(durable.map((record) => [record.subscription, record]));
+    const all = [...durable, ...recent];
     this.#records = new Map(all.map((record) => [record.subscription, record]));
     await this.#refuseEmptied();
     for (const gap of readAllGaps(this.#gaps)) {
@@ -262,6 +272,7 @@ export class CheckpointStore implements AsyncDisposable {
         if (!this.#texts.has(key)) this.#copyDue = 'urgent';
         this.#texts.set(key, textOfSealed(bytes));
       }
+      this.#flushed = new Map([...this.#flushed, ...records]);
       if (this.#copyDue === 'no') this.#copyDue = 'soon';
     } catch (error) {
       // Whatever was put since is newer, and stays.

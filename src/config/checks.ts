@@ -132,6 +132,34 @@ function checkChangeStreams(settings: Settings, checked: readonly Checked[], rep
     if (fullDocumentBeforeChange !== 'off') {
       report.expected([...path, 'fullDocumentBeforeChange'], `off, because ${theirs}`);
     }
+    if (subscription.images === 'local') {
+      report.expected(
+        [...path, 'images'],
+        'server, because the last states are kept of what an oplog says: `mode: oplog`',
+      );
+    }
+  }
+  for (const { path, subscription } of checked) {
+    if (subscription.images === 'local') checkLocalImages(subscription, path, report);
+  }
+}
+
+/** What comes before a document is known has no image, and to wait for it would hold the snapshot that makes it known. */
+function checkLocalImages(
+  { fullDocument = 'default', fullDocumentBeforeChange = 'off' }: Subscription,
+  path: Path,
+  report: Reporter,
+): void {
+  const why = 'because `images: local` leaves out what is not known yet';
+  const after = fullDocument === 'default' || fullDocument === 'whenAvailable';
+  const before = fullDocumentBeforeChange !== 'required';
+  if (!after) report.expected([...path, 'fullDocument'], `whenAvailable or default, ${why}`);
+  if (!before) report.expected([...path, 'fullDocumentBeforeChange'], `whenAvailable or off, ${why}`);
+  if (after && before && fullDocument === 'default' && fullDocumentBeforeChange === 'off') {
+    report.expected(
+      [...path, 'images'],
+      'server, or `fullDocument: whenAvailable`, `fullDocumentBeforeChange: whenAvailable` or both beside it',
+    );
   }
 }
 

@@ -142,6 +142,13 @@ export interface ImagesConfig {
   readonly after: 'default' | 'updateLookup' | 'whenAvailable' | 'required';
   /** `fullDocumentBeforeChange` */
   readonly before: 'off' | 'whenAvailable' | 'required';
+  /** Out of the last states that are kept here, and not of what the server keeps. */
+  readonly local?: LocalImagesConfig | undefined;
+}
+
+export interface LocalImagesConfig {
+  /** On disk; what does not fit is not kept. */
+  readonly maxBytes: number;
 }
 
 export type Format = 'json' | 'json-canonical' | 'bson' | 'debezium' | 'cloudevents';

@@ -5,6 +5,7 @@ import { DEFAULT_SNAPSHOT } from './limits.ts';
 import { uriHeartbeatMs } from './amqp-uri.ts';
 import { withAbsoluteFiles } from './mongo-uri.ts';
 import type {
+  ImagesConfig,
   Config,
   Destination,
   MaskConfig,
@@ -114,8 +115,10 @@ function resolveSubscription(
   };
 }
 
-function resolveImages({ fullDocument: after, fullDocumentBeforeChange: before }: SubscriptionSettings) {
-  return after === 'default' && before === 'off' ? {} : { images: { after, before } };
+function resolveImages(settings: SubscriptionSettings): { readonly images?: ImagesConfig } {
+  const { fullDocument: after, fullDocumentBeforeChange: before, images, localImages } = settings;
+  if (after === 'default' && before === 'off') return {};
+  return { images: { after, before, ...(images === 'local' && { local: { maxBytes: localImages.maxSize } }) } };
 }
 
 /** What a subscription says goes before what its source says. */

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { canonicalJson } from './canonical-json.ts';
-import type { Destination, PipelineConfig, SubscriptionConfig } from './config.ts';
+import type { Destination, ImagesConfig, PipelineConfig, SubscriptionConfig } from './config.ts';
 import { usesPartition } from './templates.ts';
 
 type Layout = Pick<PipelineConfig, 'partitions' | 'partitionBy'>;
@@ -20,7 +20,7 @@ export function routingHash(subscription: SubscriptionConfig, { partitions, part
     ...(subscription.expanded && { expanded: true }),
     where: subscription.where ?? null,
     // A condition may ask for more of an event that has more.
-    ...(subscription.where && subscription.images && { images: subscription.images }),
+    ...(subscription.where && subscription.images && { images: shown(subscription.images) }),
     destination: place(subscription.to),
   });
 }
@@ -38,6 +38,11 @@ export function shapeHash({ fields, mask = [] }: Pick<SubscriptionConfig, 'field
 export function usesPartitionQueues({ to }: SubscriptionConfig): boolean {
   if (to.kind === 'queue') return usesPartition(to.queue);
   return to.kind === 'exchange' && usesPartition(to.routingKey);
+}
+
+/** How much is kept moves no event. */
+function shown({ after, before, local }: ImagesConfig): object {
+  return { after, before, ...(local && { local: true }) };
 }
 
 /** Where messages go; not how the queues there are made, which moves no event. */

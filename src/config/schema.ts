@@ -16,6 +16,7 @@ import type { Parsed } from './units.ts';
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
 const KIB = 2 ** 10;
+const MIB = 2 ** 20;
 const TIB = 2 ** 40;
 
 export const NAME = /^[A-Za-z0-9_-]+$/;
@@ -317,6 +318,21 @@ export const subscriptionSchema = z.strictObject({
       description:
         "The document before an update, a replacement or a delete, from the server's pre-images (6.0), with `mode: oplog`; required holds the subscription where there is none.",
     }),
+  images: choice('server', 'local')
+    .default('server')
+    .meta({
+      description:
+        "Where `whenAvailable` documents come from: the server's pre-images, or the last state of each document that Tailrace keeps in the data folder, of any server " +
+        'version and without reading MongoDB (docs/whole-documents.md#images-of-its-own).',
+    }),
+  localImages: z
+    .strictObject({
+      maxSize: size(MIB, TIB).prefault('10GiB').meta({
+        description:
+          'What the documents kept for `images: local` may take on disk; once it is full, no further ones are kept.',
+      }),
+    })
+    .prefault({}),
   format: choice('json', 'json-canonical', 'bson', 'debezium', 'cloudevents').default('json').meta({
     description: 'json is relaxed Extended JSON v2; see docs/formats-and-shaping.md for the others.',
   }),

@@ -5,6 +5,8 @@
  *     shared ──held by one for `detachAfter`──▶ its own ──caught up──▶ shared
  *                                    added ──▶
  *
+ * One that keeps the last states of its documents (`images: local`) reads by itself for good: what it takes in turn holds up nobody else.
+ *
  * Nothing of this stops the others. One that leaves takes where it stands along, and what it was not answered for is read again. One that joins
  * has read all that the shared feed has, which reads for it too from there on, and keeps what comes until the other has delivered the rest.
  */
@@ -18,6 +20,7 @@ import type { Log } from '../observe/log.ts';
 import { Apart, isFlowing } from './apart.ts';
 import type { ByItself } from './apart.ts';
 import { hasRead } from './pause.ts';
+import { keepsStates } from './feed.ts';
 import type { Feed } from './feed.ts';
 import type { Member } from './members.ts';
 import type { Checkpoints, Route } from './route.ts';
@@ -99,7 +102,10 @@ export class FeedGroup {
     this.#o = options;
     this.name = options.name;
     this.#apart = new Apart({ afterMs: options.detachAfterMs, inSteps: options.inSteps });
-    if (options.routes.length > 0) this.#shared = options.makeFeed(options.routes);
+    const together = options.routes.filter((route) => !keepsStates(route));
+    if (together.length > 0) this.#shared = options.makeFeed(together);
+    for (const route of options.routes) if (keepsStates(route)) this.#alongside(route);
+    this.#fillShared();
   }
 
   /** The first is the one that is shared. */
@@ -131,7 +137,7 @@ export class FeedGroup {
     try {
       await new Promise<void>((resolve, reject) => {
         this.#settle = { resolve, reject };
-        if (this.#shared) this.#launch(this.#shared, stop);
+        for (const feed of this.feeds) this.#launch(feed, stop);
         stopped();
       });
     } finally {
@@ -267,12 +273,15 @@ export class FeedGroup {
     this.#alone = this.#alone.filter((one) => one.feed !== feed);
   }
 
-  /** Where nobody else is, whoever reads by itself is the one that others join. */
+  /** Where nobody else is, whoever reads by itself is the one that others join; but for one that keeps states, which nobody does. */
   #fillShared(): void {
-    if (this.#shared) return;
-    const [next, ...others] = this.#alone;
-    this.#shared = next?.feed;
-    this.#alone = others;
+    const before = this.#shared;
+    if (before && !before.keepsStates) return;
+    const next = this.#alone.find(({ feed }) => !feed.keepsStates) ?? (before ? undefined : this.#alone[0]);
+    if (!next) return;
+    const others = this.#alone.filter((one) => one !== next);
+    this.#shared = next.feed;
+    this.#alone = before ? [{ feed: before, steadyMs: 0, detached: false }, ...others] : others;
   }
 
   #launch(feed: Feed, stop: AbortSignal): void {
@@ -313,9 +322,10 @@ export class FeedGroup {
 
   #look(stop: AbortSignal): void {
     const shared = this.#shared;
-    if (!shared || !this.#running.has(shared) || this.#changes > 0 || stop.aborted) return;
+    if (!shared || shared.keepsStates || !this.#running.has(shared) || this.#changes > 0 || stop.aborted) return;
     const now = performance.now();
-    const due = this.#apart.due(shared, this.#alone, now);
+    const able = this.#alone.filter(({ feed }) => !feed.keepsStates);
+    const due = this.#apart.due(shared, able, now);
     if (due === undefined || now < this.#notBefore) return;
     this.#one(async () => {
       this.#giveWay = new AbortController();

@@ -27,6 +27,11 @@ import { wantsExpanded } from '../source/make-source.ts';
 import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import { WholeDocuments, refuseImages } from './whole-documents.ts';
+import { beginStates } from './begin-states.ts';
+import { LocalDocuments } from './local-documents.ts';
+import type { Showing } from './whole-documents.ts';
+import type { KeptStates } from '../states/kept-states.ts';
+import type { StateStore } from '../states/state-store.ts';
 import type { PipelineConfig, SourceConfig } from '../config/config.ts';
 import type { CheckpointRecord, ParkedOrigin } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
@@ -59,6 +64,9 @@ export interface FeedOptions {
   readonly repartition: boolean;
   /** Which snapshots there are, and how far they have come; nothing is known of any where left out. */
   readonly book?: SnapshotBook;
+  /** Where `images: local` keeps the last states of documents, and how often they are stored; needed for those alone. */
+  readonly states?: StateStore | undefined;
+  readonly statesIntervalMs?: number;
   /** Something was confirmed, or a position moved. */
   readonly touch: () => void;
 }
@@ -80,7 +88,9 @@ export class Feed {
   readonly #lanes: LaneSet;
   readonly #starts: Starts;
   readonly #setAside: SetAside;
-  readonly #documents: WholeDocuments;
+  readonly #documents: Showing;
+  /** Of a feed whose one subscription keeps the last states of its documents. */
+  readonly #local: LocalDocuments | undefined;
   readonly #transactions: Transactions;
   readonly #standings: Standings;
   readonly #sequence: Sequence;
@@ -112,9 +122,11 @@ export class Feed {
     const { partitions } = options.pipeline;
     this.#starts = new Starts({ ...options, members });
     this.#setAside = new SetAside({ ...options, members, reading: () => this.#reading() });
-    const documents = new WholeDocuments({ ...options, members });
+    const local = options.routes.some(keepsStates) ? new LocalDocuments(options) : undefined;
+    const documents = local ?? new WholeDocuments({ ...options, members });
+    this.#local = local;
     this.#documents = documents;
-    this.#transactions = new Transactions({ ...options, members, documents });
+    this.#transactions = new Transactions({ ...options, members, documents, local });
     this.#lanes = new LaneSet({ ...options, members, partitions, setAside: this.#setAside });
     this.#ledger = this.#newLedger();
     const parts = { members, partitions, ledger: () => this.#ledger, lanes: this.#lanes, setAside: this.#setAside };
@@ -126,6 +138,7 @@ export class Feed {
       ...parts,
       source: this.name,
       documents,
+      local,
       transactions: this.#transactions,
       standings: this.#standings,
       // Once a message is done nobody looks at its bytes any more; what a program was handed is its own.
@@ -151,12 +164,23 @@ export class Feed {
           return pool.encode({ bytes, entries, last: undefined }, { ...this.#job(), chunk });
         },
         insert: (make) => this.#sequence.insert(make),
+        ...(local && { stored: async (stop: AbortSignal) => local.kept?.stored(stop) }),
       },
     });
   }
 
   get members(): readonly Member[] {
     return this.#members.all;
+  }
+
+  /** It keeps the last states of its one subscription's documents, which no other feed may change. */
+  get keepsStates(): boolean {
+    return this.#local !== undefined;
+  }
+
+  /** What its one subscription keeps of documents; undefined where that is nothing. */
+  get states(): KeptStates['size'] | undefined {
+    return this.#local?.kept?.size;
   }
 
   /** The last entry read. */
@@ -216,7 +240,7 @@ export class Feed {
     try {
       const standings = await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop);
       for (const { name } of configs) this.#book.load(name, this.#o.checkpoints.get(name)?.snapshots);
-      this.#stand(standings);
+      this.#stand(await this.#withStates(standings, stop));
     } catch (error) {
       if (error instanceof PositionLostError) this.#lost = error;
       throw error;
@@ -387,9 +411,27 @@ export class Feed {
     this.#ledger = this.#newLedger();
     // Nothing is read yet from where it goes on: nobody may join where it was.
     this.#position = undefined;
-    this.#stand(standings);
+    this.#stand(await this.#withStates(standings, stop));
     await this.#store();
     this.#snapshots.start(this.members);
+  }
+
+  /** Where they are to be read from for the states that are kept. */
+  async #withStates(
+    standings: ReadonlyMap<number, Standing>,
+    stop: AbortSignal,
+  ): Promise<ReadonlyMap<number, Standing>> {
+    const { states: store, source, checkpoints, statesIntervalMs, log } = this.#o;
+    const local = this.#local;
+    const [member] = this.members;
+    const standing = member && standings.get(member.number);
+    const config = member?.route.config.images?.local;
+    if (!local || !standing || !config) return standings;
+    if (!store) throw new Error('there is no store for the states of documents');
+    const { replicaSetId } = this;
+    const { route } = member;
+    const its = { local, store, config, route, standing, replicaSetId, source, checkpoints, log };
+    return new Map([[member.number, await beginStates({ ...its, intervalMs: statesIntervalMs ?? 1_000 }, stop)]]);
   }
 
   #stand(standings: ReadonlyMap<number, Standing>): void {
@@ -433,6 +475,7 @@ export class Feed {
     this.#setAside.close();
     for (const lane of this.#lanes.all) lane.close();
     this.#plan.end();
+    await this.#local?.close();
     await this.source.close();
   }
 
@@ -547,6 +590,11 @@ export class Feed {
   #serverVersion(): number {
     return versionNumber(this.#identity?.serverVersion ?? '6.0');
   }
+}
+
+/** Such a subscription has a feed of its own. */
+export function keepsStates({ config }: Route): boolean {
+  return config.images?.local !== undefined;
 }
 
 /** Whether nothing at or before `end` can follow: a batch of a change stream may end inside a transaction. */

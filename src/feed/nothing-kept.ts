@@ -4,6 +4,7 @@ import type { Stores } from './route.ts';
 export const nothingKept: Stores = {
   checkpoints: {
     get: () => undefined,
+    durable: () => undefined,
     put: async () => {},
     flushed: async () => {},
     addGap: async () => {},

@@ -1,4 +1,5 @@
 /** What a feed is given for each subscription, and where it keeps what must outlive it. */
+import type { StateStore } from '../states/state-store.ts';
 import type { ParkingShortage } from '../checkpoint/parking.ts';
 import type { CheckpointRecord, GapRecord, ParkedRecord } from '../checkpoint/record.ts';
 import type { Start, SubscriptionConfig } from '../config/config.ts';
@@ -24,6 +25,8 @@ export interface Route {
 /** Where starts and gaps are kept; `tail` keeps none. */
 export interface Checkpoints {
   get(subscription: string): CheckpointRecord | undefined;
+  /** As a power cut would leave it. */
+  durable(subscription: string): CheckpointRecord | undefined;
   put(records: readonly CheckpointRecord[]): Promise<void>;
   flushed(): Promise<void>;
   addGap(gap: GapRecord): Promise<void>;
@@ -36,6 +39,8 @@ export interface Parking {
 
 /** Where positions and parked events are kept, and what a report tells of them. */
 export interface Stores {
+  /** For `images: local`; there is none where nothing is kept. */
+  readonly states?: StateStore | undefined;
   readonly checkpoints: Checkpoints & { gaps(): readonly GapRecord[] };
   readonly parking: Parking & {
     readonly failing: string | undefined;

@@ -24,7 +24,8 @@ import type { Members } from './members.ts';
 import type { SetAside } from './set-aside.ts';
 import type { Standings } from './standings.ts';
 import type { Transactions } from './transactions.ts';
-import type { WholeDocuments } from './whole-documents.ts';
+import type { LocalDocuments } from './local-documents.ts';
+import type { Showing } from './whole-documents.ts';
 
 export interface SequenceOptions {
   /** The source's name. */
@@ -33,7 +34,9 @@ export interface SequenceOptions {
   readonly partitions: number;
   readonly budget: ByteBudget;
   readonly pool: WorkerPool;
-  readonly documents: WholeDocuments;
+  readonly documents: Showing;
+  /** Where the last states of documents are kept. */
+  readonly local: LocalDocuments | undefined;
   readonly meter: SourceMeter;
   readonly log: Log;
   /** The one that counts now. */
@@ -135,6 +138,7 @@ export class Sequence {
       await before;
       if (this.#over) return;
       this.#settleAt(last);
+      this.#o.local?.reach(last);
       this.#o.touch();
     });
   }
@@ -150,7 +154,10 @@ export class Sequence {
    * `make` does.
    */
   insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<boolean> {
-    return new Promise((resolve, reject) => {
+    const { local } = this.#o;
+    // What it shows is known to all that is taken later.
+    const turn = local?.enter();
+    const inserted = new Promise<boolean>((resolve, reject) => {
       this.#next(async (before) => {
         await before;
         if (this.#over) return resolve(false);
@@ -163,13 +170,16 @@ export class Sequence {
           return;
         }
         if (this.#over || !made.every(({ isWanted }) => isWanted())) return resolve(false);
-        for (const { result, budget, over } of made) {
+        for (const { result, budget, over, states } of made) {
           this.#deliver(wholeOf(placedAt(result, at)), at, { budget, over });
+          if (states) local?.kept?.putDocuments(states(), at);
         }
         this.#o.touch();
         resolve(true);
       });
     });
+    if (turn) void this.#delivered.then(turn.leave);
+    return inserted;
   }
 
   get #over(): boolean {
@@ -208,8 +218,7 @@ export class Sequence {
           this.#deliver({ result, from, to: mark }, mark.before ?? this.#delivering, { budget });
           from = mark;
           open.committed(mark.session, mark.at);
-          if (isDone(mark.at.ts, job.floors)) this.#settleAt(mark.at);
-          else await this.#commit(mark, batch, job);
+          await this.#commit(mark, batch, job);
           if (this.#halt.signal.aborted) return;
       }
     }
@@ -227,7 +236,12 @@ export class Sequence {
   }
 
   async #commit(commit: TransactionCommit, batch: RawBatch, job: JobOptions): Promise<void> {
-    const { transactions, standings } = this.#o;
+    const { transactions, standings, local } = this.#o;
+    const isDone = hasAll(commit.at.ts, job.floors);
+    if (isDone && !local) {
+      this.#settleAt(commit.at);
+      return;
+    }
     // Until it is whole, everything counts to the entry before it.
     const before = this.#delivering;
     await transactions.deliver(
@@ -236,6 +250,7 @@ export class Sequence {
         batch,
         job,
         torn: standings.torn,
+        isDone,
         deliver: (result) => {
           if (result.touched) this.#o.touched(result.touched, batch.last ?? commit.at);
           this.#deliver(wholeOf(result), before, { budget: transactions.budget });
@@ -296,7 +311,7 @@ export class Sequence {
 }
 
 /** Whether every lane had all of the transaction that takes effect here in an earlier life. */
-function isDone(ts: Ts, floors: Uint32Array | undefined): boolean {
+function hasAll(ts: Ts, floors: Uint32Array | undefined): boolean {
   if (!floors) return false;
   for (let at = 0; at < floors.length; at += 3) {
     const order = compareTs({ seconds: floors[at]!, increment: floors[at + 1]! }, ts);

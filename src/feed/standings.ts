@@ -66,7 +66,7 @@ export class Standings {
 
   /** The earliest that a subscription wants. */
   get start(): ResumePoint {
-    return earliest([...this.#began.values()].map((it) => it.resume));
+    return earliest([...this.#began.values()].flatMap((it) => [it.resume, ...(it.readFrom ? [it.readFrom] : [])]));
   }
 
   /** Before this, every subscription knows that transactions are torn. */

@@ -20,7 +20,7 @@ export interface StartsOptions {
   readonly config: SourceConfig;
   readonly members: Members;
   readonly pipeline: PipelineConfig;
-  readonly checkpoints: Checkpoints;
+  readonly checkpoints: Omit<Checkpoints, 'durable'>;
   readonly log: Log;
   readonly repartition: boolean;
 }
@@ -34,6 +34,8 @@ export interface Standing {
   readonly torn: Ts | undefined;
   /** By partition: what an earlier life had confirmed behind it. */
   readonly lanes: readonly (LanePosition | undefined)[];
+  /** Where reading begins, if that is before `resume`: for what is known of documents, and delivered to nobody. */
+  readonly readFrom?: ResumePoint;
   /** What is there already is to come as well, and why. */
   readonly snapshot?: 'start' | 'position-lost';
   /** What was changed before is not known. */

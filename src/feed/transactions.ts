@@ -21,7 +21,8 @@ import type { JobOptions, WorkerPool } from '../worker/pool.ts';
 import type { BatchResult, TransactionCommit, TransactionTally } from '../worker/protocol.ts';
 import type { Gone } from './pieces.ts';
 import type { Members } from './members.ts';
-import type { WholeDocuments } from './whole-documents.ts';
+import type { LocalDocuments } from './local-documents.ts';
+import type { Showing } from './whole-documents.ts';
 import type { Checkpoints } from './route.ts';
 
 export interface TransactionsOptions {
@@ -29,7 +30,9 @@ export interface TransactionsOptions {
   readonly config: SourceConfig;
   readonly members: Members;
   readonly pool: WorkerPool;
-  readonly documents: WholeDocuments;
+  readonly documents: Showing;
+  /** Where the last states of documents are kept. */
+  readonly local: LocalDocuments | undefined;
   readonly checkpoints: Checkpoints;
   readonly log: Log;
 }
@@ -41,6 +44,8 @@ export interface Committed {
   readonly job: JobOptions;
   /** Where reading began, if that was the oplog's oldest entry: what began before is torn, and known to be. */
   readonly torn: Ts | undefined;
+  /** Nobody is given any of it: an earlier life did. */
+  readonly isDone: boolean;
   /** Takes over a piece's messages; whatever it keeps goes back to `budget`. */
   readonly deliver: (result: BatchResult) => void;
 }
@@ -58,14 +63,18 @@ export class Transactions {
   }
 
   /** Throws `PositionLostError` where a part is gone that should be there, and the policy is to stop. */
-  async deliver({ commit, batch, job, torn, deliver }: Committed, stop: AbortSignal): Promise<void> {
-    const { source, pool, documents } = this.#o;
+  async deliver({ commit, batch, job, torn, isDone, deliver }: Committed, stop: AbortSignal): Promise<void> {
+    const { source, pool, documents, local } = this.#o;
+    const gone = async (what: Gone): Promise<void> => {
+      local?.unknown('a transaction is not in the oplog any more');
+      if (!isDone) await this.#gone(what, commit, torn);
+    };
     const { history } = source;
     if (!history) throw new Error('a transaction in parts from a source without an oplog');
     const walk = await walkBack(history, commit.previous, stop);
     const nobodyKnows: BatchResult = { ...NOTHING, events: new Uint32Array(this.#o.members.size), touched: UNCLEAR };
     if (walk.kind === 'gone') {
-      await this.#gone(walk, commit, torn);
+      await gone(walk);
       if (job.touching) deliver(nobodyKnows);
       return;
     }
@@ -79,7 +88,7 @@ export class Transactions {
         const whole = { ...job, piece: { ...piece, ...(tally && { tally }), ...(preImagesAt && { preImagesAt }) } };
         const part = { bytes, entries: 1, last: commit.at };
         const results = documents.wants(job)
-          ? documents.parts({ batch: part, job: whole, turn: Promise.resolve(), stop })
+          ? documents.parts({ batch: part, job: whole, turn: Promise.resolve(), stop, isInside: true })
           : await pool.encode(part, whole);
         for await (const result of results) {
           stop.throwIfAborted();
@@ -88,9 +97,12 @@ export class Transactions {
         }
       }
     } catch (error) {
-      if (error instanceof DamagedPartError) deliver(this.#damaged(error, commit, entry));
-      else if (error instanceof EntryGoneError) {
-        await this.#gone(error.gone, commit, torn);
+      if (error instanceof DamagedPartError) {
+        local?.unknown('a transaction is damaged');
+        if (!isDone) deliver(this.#damaged(error, commit, entry));
+        else if (job.touching) deliver(nobodyKnows);
+      } else if (error instanceof EntryGoneError) {
+        await gone(error.gone);
         if (job.touching) deliver(nobodyKnows);
       } else throw error;
     }

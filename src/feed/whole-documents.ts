@@ -40,21 +40,37 @@ const QUIET_TRIES = 2;
 /** The first server that keeps them. */
 const PRE_IMAGES_SINCE = 600;
 
-interface Range {
+export interface Range {
   readonly from: number;
   readonly to: number;
 }
 
 /** A batch, or a piece of a transaction. */
-interface Work {
+export interface Work {
   readonly batch: RawBatch;
   readonly job: JobOptions;
   /** Everything before it is in order. */
   readonly turn: Promise<void>;
   readonly stop: AbortSignal;
+  /** It belongs to a batch that is being dealt with. */
+  readonly isInside?: boolean;
 }
 
-export class WholeDocuments {
+/** What makes batches whose events carry documents that their entries have not. */
+export interface Showing {
+  readonly budget: ByteBudget;
+  /** Why documents cannot be had now; undefined while they can. */
+  readonly trouble: string | undefined;
+  /** Whether its batches are for this, and not for the pool alone. */
+  wants(job: JobOptions): boolean;
+  /**
+   * Results in order, each made once the one before it was taken; the first one maybe before its turn. Rejects when `stop` fires.
+   * What is delivered of them has to be taken from `budget`.
+   */
+  parts(work: Work): AsyncGenerator<BatchResult, void>;
+}
+
+export class WholeDocuments implements Showing {
   readonly budget = new ByteBudget(BUDGET_BYTES);
   readonly #o: WholeDocumentsOptions;
   readonly #slots = new Slots(AT_A_TIME);
@@ -66,20 +82,14 @@ export class WholeDocuments {
     this.#o = options;
   }
 
-  /** Why documents cannot be had now; undefined while they can. */
   get trouble(): string | undefined {
     return [...this.#troubles.values()][0];
   }
 
-  /** Whether its batches are for this, and not for the pool alone. */
   wants({ plan }: JobOptions): boolean {
     return plan.wantsImages && this.#o.source.documents !== undefined;
   }
 
-  /**
-   * Results in order, each made once the one before it was taken; the first one maybe before its turn. Rejects when `stop` fires.
-   * What is delivered of them has to be taken from `budget`.
-   */
   async *parts(work: Work): AsyncGenerator<BatchResult, void> {
     const { batch, turn, stop } = work;
     const left: Range[] = [{ from: 0, to: batch.entries }];
@@ -192,11 +202,11 @@ export function refuseImages(
 ): void {
   if (versionNumber(serverVersion) >= PRE_IMAGES_SINCE) return;
   for (const { name, images } of subscriptions) {
-    if (images === undefined || (images.before === 'off' && images.after === 'updateLookup')) continue;
+    if (images === undefined || images.local || (images.before === 'off' && images.after === 'updateLookup')) continue;
     throw new UserError(
       'config-invalid',
       `subscription "${name}": pre-images (fullDocument: whenAvailable or required, fullDocumentBeforeChange) need MongoDB 6.0; ` +
-        `source "${source}" is ${serverVersion}. Use \`fullDocument: updateLookup\` or default, and \`fullDocumentBeforeChange: off\`.`,
+        `source "${source}" is ${serverVersion}. Use \`fullDocument: updateLookup\` or default, and \`fullDocumentBeforeChange: off\`; or \`images: local\`.`,
     );
   }
 }

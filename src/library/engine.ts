@@ -6,6 +6,8 @@ import { resolve } from 'node:path';
 import { removeStores, unmakeFolder } from '../checkpoint/data-folder.ts';
 import { makeUsable } from '../checkpoint/usable-folder.ts';
 import { lockFolder } from '../checkpoint/folder-lock.ts';
+import { StateStore } from '../states/state-store.ts';
+import { keepingStates } from '../states/keeping.ts';
 import { ParkingStore } from '../checkpoint/parking.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { loadFile, readValues } from '../config/load.ts';
@@ -17,6 +19,7 @@ import { liveness, readiness } from '../observe/health.ts';
 import type { HealthFacts } from '../observe/health.ts';
 import { startHttp } from '../observe/http.ts';
 import type { HttpServer } from '../observe/http.ts';
+import type { Stores } from '../feed/route.ts';
 import type { Log } from '../observe/log.ts';
 import type { ParkedWork } from '../replay/parked-work.ts';
 import type { StatusReport } from '../observe/status.ts';
@@ -70,7 +73,10 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
     isUsed = () =>
       checkpoints.all().length + checkpoints.gaps().length + parking.totalBytes > 0 ||
       checkpoints.definitions.all.length > 1;
-    const stores = { checkpoints, parking };
+    const states = new StateStore({ path, log });
+    opened.push(states);
+    await states.keepOnly(keepingStates(config));
+    const stores = { checkpoints, parking, states };
     const { Engine } = await loading;
     const engine = new Engine({ config, starts, stores, log, version: VERSION, repartition, failFast });
     management.attach(engine);
@@ -87,7 +93,7 @@ interface Parts {
   readonly config: Config;
   readonly management: Management;
   readonly log: Log;
-  readonly stores: { readonly checkpoints: CheckpointStore; readonly parking: ParkingStore };
+  readonly stores: Stores & { readonly checkpoints: CheckpointStore; readonly parking: ParkingStore };
   /** Lets go of the data folder. */
   readonly close: () => Promise<void>;
 }

@@ -130,6 +130,24 @@ export const METRICS = {
     labels: ['subscription'],
     help: 'About how many documents the snapshot that goes on is to deliver.',
   },
+  keptDocuments: {
+    name: 'tailrace_kept_documents',
+    type: 'gauge',
+    labels: ['subscription'],
+    help: 'Documents whose last states are kept for images: local.',
+  },
+  keptBytes: {
+    name: 'tailrace_kept_bytes',
+    type: 'gauge',
+    labels: ['subscription'],
+    help: 'What they take on disk; localImages.maxSize is the limit.',
+  },
+  keptLeftOut: {
+    name: 'tailrace_kept_left_out_total',
+    type: 'counter',
+    labels: ['subscription'],
+    help: 'States that were not kept for images: local, as there was no room.',
+  },
   gaps: {
     name: 'tailrace_gaps_total',
     type: 'counter',

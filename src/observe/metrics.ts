@@ -208,11 +208,19 @@ function mirror(all: Instruments, report: StatusReport): void {
   all.laneHeld.reset();
   all.subscriptionDetached.reset();
   all.subscriptionPaused.reset();
-  for (const [subscription, { source, state, lanes, detached }] of Object.entries(report.subscriptions)) {
+  all.keptDocuments.reset();
+  all.keptBytes.reset();
+  all.keptLeftOut.reset();
+  for (const [subscription, { source, state, lanes, detached, kept }] of Object.entries(report.subscriptions)) {
     const holds = report.sources[source]?.heldBy.includes(subscription) === true;
     all.sourceHeldBy.set({ source, subscription }, holds ? 1 : 0);
     all.subscriptionDetached.set({ source, subscription }, detached ? 1 : 0);
     all.subscriptionPaused.set({ source, subscription }, state === 'paused' ? 1 : 0);
+    if (kept) {
+      all.keptDocuments.set({ subscription }, kept.documents);
+      all.keptBytes.set({ subscription }, kept.bytes);
+      all.keptLeftOut.inc({ subscription }, kept.leftOut);
+    }
     let unconfirmed = 0;
     for (const lane of lanes) {
       unconfirmed += lane.unconfirmed;
@@ -276,6 +284,9 @@ function register(registry: Registry) {
     subscriptionPaused: gauge(METRICS.subscriptionPaused),
     snapshotDocuments: gauge(METRICS.snapshotDocuments),
     snapshotExpected: gauge(METRICS.snapshotExpected),
+    keptDocuments: gauge(METRICS.keptDocuments),
+    keptBytes: gauge(METRICS.keptBytes),
+    keptLeftOut: counter(METRICS.keptLeftOut),
     gaps: counter(METRICS.gaps),
     eventsPublished: counter(METRICS.eventsPublished),
     eventsParked: counter(METRICS.eventsParked),

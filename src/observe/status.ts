@@ -66,7 +66,22 @@ export interface SubscriptionStatus {
   readonly eventsPublished: number;
   /** Since the engine started. */
   readonly messagesConfirmed: number;
+  /** Of `images: local`; `null` where nothing is kept, or not now. */
+  readonly kept: KeptStatus | null;
   readonly lanes: readonly LaneStatus[];
+}
+
+/** The last states of documents that a subscription keeps. */
+export interface KeptStatus {
+  readonly documents: number;
+  /** On disk. */
+  readonly bytes: number;
+  /** `localImages.maxSize` */
+  readonly maxBytes: number;
+  /** In memory, until it is stored. */
+  readonly memoryBytes: number;
+  /** Since it began to be read: states that were not kept, as there was no room. */
+  readonly leftOut: number;
 }
 
 /** `held`: at least one of its lanes is; `paused`: somebody has paused it. */

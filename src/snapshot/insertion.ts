@@ -12,6 +12,8 @@ export interface Insertion {
   readonly budget: ByteBudget;
   /** All of it was confirmed, or (false) will never be. */
   readonly over: (confirmed: boolean) => void;
+  /** The documents that it shows, and under what they are kept, where they are. */
+  readonly states?: (() => readonly (readonly [key: Buffer, state: Uint8Array])[]) | undefined;
 }
 
 /** What stands in for an operation's number: all that happened at its time. */

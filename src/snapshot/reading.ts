@@ -21,7 +21,9 @@ import { documentStarts } from '../source/reply.ts';
 import { UnaskableIdError, idOf } from '../source/collection-reads.ts';
 import { Slots } from '../slots.ts';
 import { AnyOf } from '../source/any-of.ts';
-import { documentLast } from '../worker/bson.ts';
+import { documentLast, eachElement, encodeText, findElement, nameEnd, valueEnd } from '../worker/bson.ts';
+import { DOCUMENT_FIELDS } from '../worker/protocol.ts';
+import { stateKey } from '../worker/state-keys.ts';
 import { snapshotId, snapshotIdPrefix } from '../worker/snapshot-id.ts';
 import { cutOut, hashesOf } from './cut.ts';
 import { isActive, nameInIds, openOf } from './runs.ts';
@@ -30,7 +32,7 @@ import type { SubscriptionConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { ByteBudget } from '../source/byte-budget.ts';
 import type { FoundCollection } from '../source/collection-list.ts';
-import type { Piece, PieceRequest } from '../source/collection-reads.ts';
+import type { Identity, Piece, PieceRequest } from '../source/collection-reads.ts';
 import type { OpTime, Ts } from '../source/position.ts';
 import type { BatchResult } from '../worker/protocol.ts';
 import type { Insertion } from './insertion.ts';
@@ -126,6 +128,8 @@ export class Reading {
   /** As the last piece was. */
   #isExact = true;
   #outcome: Outcome | undefined;
+  /** Which collection it is; known where states are kept. */
+  #identity: Identity | undefined;
 
   /** The collection has begun. */
   constructor(options: ReadingOptions, record: SnapshotRecord, found: FoundCollection) {
@@ -162,11 +166,24 @@ export class Reading {
 
   async read(): Promise<Outcome> {
     try {
+      if (this.#o.way.stored && !(await this.#identify())) return 'again';
       const isAtEnd = await this.#pieces();
       if (this.#outcome) return this.#outcome;
       return isAtEnd && this.#parts.length === 0 ? 'whole' : 'again';
     } finally {
       this.#finish('ended', new Error('the collection has been read'));
+    }
+  }
+
+  /** Asked now that its commands are told: one that makes it another ends this reading. Whether there was an answer. */
+  async #identify(): Promise<boolean> {
+    const { way, progress } = this.#o;
+    try {
+      this.#identity = await way.reads?.identify(this.ns, this.#held.signal);
+      return true;
+    } catch (error) {
+      if (!this.#held.signal.aborted) progress.trouble(this.#run, reasonOf(error));
+      return false;
     }
   }
 
@@ -233,6 +250,9 @@ export class Reading {
     try {
       const out = await this.#deliver(read);
       if (!out || !(await this.#again(out)) || signal.aborted) return;
+      // A kill must not leave it behind, with documents of which nobody knows the states.
+      await this.#o.way.stored?.(signal);
+      if (signal.aborted) return;
       part.isDone = true;
       while (this.#parts[0]?.isDone) {
         const { last, documents } = this.#parts.shift()!;
@@ -410,6 +430,7 @@ export class Reading {
       return await this.#entered(async () => {
         // What is read may be newer than the position; the feed has to have come as far.
         if (!(await this.#comeTo(piece.shows))) return undefined;
+        if (this.#identity && !(await this.#comeTo(this.#identity.at))) return undefined;
         return await this.#confirmed(async (insert) =>
           way.insert(() => {
             const { touched } = watching;
@@ -496,7 +517,9 @@ export class Reading {
         for (const number of cut.out) again.push(idOfNumber(number));
         let over: (confirmed: boolean) => void = () => undefined;
         waits.push(new Promise((resolve) => (over = resolve)));
-        return { result: cut.result, budget, isWanted: () => !signal.aborted, over };
+        const uuid = this.#identity?.uuid;
+        const states = uuid && ((): States => statesOf(piece, result, { uuid, out: cut.out }));
+        return { result: cut.result, budget, isWanted: () => !signal.aborted, over, states };
       });
     });
     if (!isInOrder) return undefined;
@@ -522,6 +545,31 @@ export class Reading {
   }
 }
 
+type States = readonly (readonly [key: Buffer, state: Uint8Array])[];
+
+/** Of the documents of a piece that a result shows, but for those that were taken out. */
+function statesOf(
+  { bytes }: Piece,
+  { documents = new Uint32Array(), firstDocument = 0 }: BatchResult,
+  { uuid, out }: { readonly uuid: Uint8Array; readonly out: readonly number[] },
+): States {
+  const gone = new Set(out);
+  const count = documents.length / DOCUMENT_FIELDS;
+  const states: [Buffer, Uint8Array][] = [];
+  let number = -firstDocument;
+  eachElement(bytes, 0, bytes.length, (_at, start, end) => {
+    const n = number++;
+    if (n < 0 || n >= count || gone.has(n)) return;
+    const id = findElement(bytes, start, end, idName);
+    if (id < 0) return;
+    const value = nameEnd(bytes, id + 1);
+    const key = stateKey(bytes, { uuid, id, value, end: valueEnd(bytes, bytes[id]!, value, end - 1) });
+    states.push([key, bytes.subarray(start, end)]);
+  });
+  return states;
+}
+
+const idName = encodeText('_id');
 const NOTHING_TOUCHED: ReadonlySet<number> = new Set();
 
 function queryOf(filter: string): Document {

@@ -16,6 +16,8 @@ export interface SnapshotWay {
    * before it. Resolves once it is in order; false where it never will be.
    */
   insert(make: (at: OpTime) => readonly Insertion[] | Promise<readonly Insertion[]>): Promise<boolean>;
+  /** Where the last states of documents are kept: resolves once those that were put until now are stored. */
+  readonly stored?: ((stop: AbortSignal) => Promise<void>) | undefined;
   /** Entries read until now. */
   liveEntries(): number;
   /** How far back the oplog reaches; undefined where that is not known. */

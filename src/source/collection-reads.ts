@@ -6,7 +6,7 @@
  * there at the position: by a read concern from 5.0 on, by a transaction before. Of a capped collection the server shows nothing but
  * what it holds now; `shows` then says how much later than the position that may be.
  */
-import { BSON, Long, MaxKey } from 'mongodb';
+import { Binary, BSON, Long, MaxKey } from 'mongodb';
 import type { ClientSession, Document, MongoClient } from 'mongodb';
 import { findElement, encodeText, nameEnd, valueEnd, documentLast } from '../worker/bson.ts';
 import { isAskable } from '../worker/askable.ts';
@@ -57,7 +57,16 @@ export interface Piece {
   readonly knows: Ts;
 }
 
+/** Which collection had a name at some time not after `at`. */
+export interface Identity {
+  /** Its sixteen bytes. */
+  readonly uuid: Uint8Array;
+  readonly at: Ts;
+}
+
 export interface CollectionReads {
+  /** Undefined where there is none, or the user may not ask. */
+  identify(ns: string, stop: AbortSignal): Promise<Identity | undefined>;
   list(sought: Sought, stop: AbortSignal): Promise<FoundCollections & { readonly at: Ts | undefined }>;
   /** About how many documents it holds. */
   count(ns: string, stop: AbortSignal): Promise<number>;
@@ -79,6 +88,7 @@ const CONNECTIONS = 24;
 /** The first server that reads at a position outside of transactions. */
 const EXACT_SINCE = 500;
 const NOT_PRIMARY = 10107;
+const UNAUTHORIZED = 13;
 const idName = encodeText('_id');
 /** Of the server's own choice: it ends a reply at 16 MB. */
 const MOST = 2 ** 31 - 1;
@@ -124,6 +134,19 @@ export class MemberCollections implements CollectionReads {
       const listed = await listCollections(client, sought, signal);
       const reply = await client.db('admin').command({ ping: 1 }, { signal });
       return { ...listed, at: operationTimeOf(reply) };
+    }, stop);
+  }
+
+  async identify(ns: string, stop: AbortSignal): Promise<Identity | undefined> {
+    const { db, coll } = split(ns);
+    return this.#use(async ({ member: { client } }, signal) => {
+      const reply = await identityReply(
+        client.db(db).command({ listCollections: 1, filter: { name: coll } }, { signal }),
+      );
+      const { firstBatch = [] } = (reply?.['cursor'] ?? {}) as { readonly firstBatch?: readonly Document[] };
+      const uuid: unknown = (firstBatch[0]?.['info'] as Document | undefined)?.['uuid'];
+      const at = reply && operationTimeOf(reply);
+      return uuid instanceof Binary && at ? { uuid: new Uint8Array(uuid.buffer.subarray(0, 16)), at } : undefined;
     }, stop);
   }
 
@@ -246,6 +269,15 @@ export class MemberCollections implements CollectionReads {
     const serverVersion = versionNumber(await member.serverVersion(near.signal));
     const { role } = await member.hello(near.signal);
     return { member, serverVersion, isPrimary: role === 'primary', sessions: [] };
+  }
+}
+
+async function identityReply(asked: Promise<Document>): Promise<Document | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (codeOf(error) !== UNAUTHORIZED) throw error;
+    return undefined;
   }
 }
 

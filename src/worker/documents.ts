@@ -3,8 +3,15 @@
 const START_BYTES = 512;
 
 export class Documents {
-  bytes = new Uint8Array(START_BYTES);
-  length = 0;
+  bytes: Uint8Array;
+  length: number;
+
+  /** `behind`: they lie behind a copy of this. */
+  constructor(behind?: Uint8Array) {
+    this.length = behind?.length ?? 0;
+    this.bytes = new Uint8Array(START_BYTES + this.length + (this.length >> 2));
+    if (behind) this.bytes.set(behind);
+  }
 
   copy(from: Uint8Array, start = 0, end = from.length): void {
     this.#room(end - start);

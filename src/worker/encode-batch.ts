@@ -18,13 +18,14 @@ import { disambiguatedPaths } from './disambiguated-paths.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { EventView } from './event.ts';
 import { Images } from './images.ts';
+import { applyToStates, askForStates } from './local-images.ts';
 import { putJsonEvent } from './json-event.ts';
 import { encodeChunk } from './encode-chunk.ts';
 import { SLACK, copyTo, textWords } from './output.ts';
 import type { Words } from './output.ts';
 import { MESSAGE_TYPES, NOTHING } from './protocol.ts';
 import type { Parked } from './parking.ts';
-import type { BatchJob, BatchResult, Seen, TransactionMark, WorkerPlan } from './protocol.ts';
+import type { BatchJob, BatchResult, Seen, States, TransactionMark, WorkerPlan } from './protocol.ts';
 import { Crud } from './crud.ts';
 import { BSON_FORMAT, Router } from './route.ts';
 import type { CompiledSubscription, Route } from './route.ts';
@@ -92,6 +93,7 @@ class SourceEncoder {
   /** As long as somebody watches. */
   #sampler: Sampler | undefined;
   readonly #images = new Images();
+  #states: States | undefined;
   /** By gate that never opens: why. */
   #walls = new Map<number, string>();
 
@@ -115,6 +117,7 @@ class SourceEncoder {
 
   #release(): void {
     this.#scan.release();
+    this.#states = undefined;
     if (this.#event !== undefined) this.#event.bytes = noBytes;
     releaseViews();
     scratch.end();
@@ -137,10 +140,14 @@ class SourceEncoder {
     scan.scan(asked);
     if (asked.asks) {
       const { entries } = scan;
+      const { keeping } = this.#router;
+      if (asked.tracks && keeping) {
+        return { ...NOTHING, entries, stateQuestions: askForStates(asked.bytes, scan.tracked, keeping) };
+      }
       const questions = this.#images.ask(asked.bytes, scan.rows, asked.piece?.preImagesAt);
       return { ...NOTHING, entries, questions };
     }
-    const job = this.#withImages(asked);
+    const job = asked.states ? this.#withStates(asked, asked.states) : this.#withImages(asked);
     if (job === undefined) return { ...NOTHING, isTooMuch: true };
     this.#walls = new Map();
     scratch.begin(job.bytes, this.#idPrefix);
@@ -183,6 +190,7 @@ class SourceEncoder {
       decodeMs: performance.now() - started,
       ...(seen && { seen }),
       ...(job.touching && { touched: scan.touched }),
+      ...(this.#states && { states: this.#states }),
     };
   }
 
@@ -195,6 +203,24 @@ class SourceEncoder {
     }
     const all = this.#images.find(bytes, this.#scan.rows, images, piece?.preImagesAt);
     return this.#images.shownBytes > mostImageBytes ? undefined : { ...job, bytes: all };
+  }
+
+  /** As `#withImages`, of states that are kept; and what they are behind the batch. */
+  #withStates(job: BatchJob, places: Uint32Array): BatchJob | undefined {
+    const { tracked, rows } = this.#scan;
+    const images = this.#router.keeping;
+    if (images === undefined) return job;
+    const made = applyToStates(job.bytes, {
+      tracked,
+      images,
+      places,
+      operations: rows.operationCount,
+      mostBytes: job.mostImageBytes ?? Infinity,
+    });
+    if (made === undefined) return undefined;
+    this.#images.use(made);
+    this.#states = made.states;
+    return { ...job, bytes: made.bytes };
   }
 
   #seen(bytes: Uint8Array): Seen[] | undefined {
@@ -401,7 +427,8 @@ class SourceEncoder {
     event.fullDocumentLimit = event.limit;
     event.lookedUpSeconds = -1;
     event.before = -1;
-    if (images !== undefined && job.images !== undefined) this.#images.show(event, row / ROW_FIELDS, images);
+    if (images !== undefined && (job.images ?? job.states) !== undefined)
+      this.#images.show(event, row / ROW_FIELDS, images);
     event.documentKey = crud === Crud.delete ? o : o2;
     event.idElement = event.documentKey < 0 ? findElement(bytes, o, event.limit, idName) : -1;
     event.lsid = rows[row + Row.lsid]!;

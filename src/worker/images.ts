@@ -25,6 +25,8 @@ import { Crud } from './crud.ts';
 import { tsIncrement, tsSeconds } from './entry.ts';
 import { NULL_DOCUMENT } from './event.ts';
 import type { EventView } from './event.ts';
+import { DAMAGED, NO_DOCUMENT } from './local-images.ts';
+import type { Made } from './local-images.ts';
 import { compareTs, formatTs } from '../source/position.ts';
 import type { Ts } from '../source/position.ts';
 import type { ImagesConfig } from '../config/config.ts';
@@ -41,10 +43,6 @@ const applyOpsIndexName = encodeText('applyOpsIndex');
 /** What an operation is to be shown with. */
 const Need = { lookup: 1, before: 2, after: 4 } as const;
 
-/** There is no such document. */
-const NO_DOCUMENT = -1;
-/** The update cannot be applied to the document before it. */
-const DAMAGED = -3;
 /** The document cannot be asked for. */
 const NOT_ASKED = -4;
 
@@ -57,9 +55,9 @@ export class Images {
   /** The time that pre-images have, where it is not their entry's; its bytes. */
   #preImagesAt: Uint8Array | undefined;
   /** By operation: places, or -1. */
-  #before = new Int32Array(0);
-  #after = new Int32Array(0);
-  #lookedUp = new Int32Array(0);
+  #before: Int32Array = new Int32Array(0);
+  #after: Int32Array = new Int32Array(0);
+  #lookedUp: Int32Array = new Int32Array(0);
   /** By namespace: when it was looked at last. */
   #lookedUpAt = new Map<string, Ts>();
 
@@ -134,6 +132,14 @@ export class Images {
     return all;
   }
 
+  /** What was made of states that are kept. */
+  use({ before, after, shownBytes }: Pick<Made, 'before' | 'after' | 'shownBytes'>): void {
+    this.clear();
+    this.#before = before;
+    this.#after = after;
+    this.#shownBytes = shownBytes;
+  }
+
   /** No documents came with the batch: events go without. */
   clear(): void {
     this.#needs = new Uint8Array(0);
@@ -153,7 +159,7 @@ export class Images {
 
   /** Shows the event of this operation with the documents that it is to carry. Throws `MalformedBson` where one could not be made. */
   show(event: EventView, number: number, images: ImagesConfig): void {
-    if (images.before !== 'off') event.before = this.#before[number]!;
+    if (images.before !== 'off') event.before = this.#before[number] ?? NO_DOCUMENT;
     if (event.crud !== Crud.update || images.after === 'default') return;
     event.fullDocument = this.after(number, images);
     event.fullDocumentLimit = event.bytes.length;

@@ -21,7 +21,8 @@ export default function run(job: ThreadJob): BatchReply {
     // oxlint-disable-next-line no-unsafe-type-assertion -- what main receives is the value behind `valueSymbol`
     return move({
       get [transferableSymbol]() {
-        return [result.records.buffer, result.bodies.buffer, ...spare];
+        const states = result.states ? [result.states.documents.buffer, result.states.ends.buffer] : [];
+        return [result.records.buffer, result.bodies.buffer, ...states, ...spare];
       },
       get [valueSymbol]() {
         return reply;

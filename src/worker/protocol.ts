@@ -94,6 +94,10 @@ export interface BatchJob {
   readonly imagesRefused?: boolean;
   /** The batch holds no entries but documents of a collection; see `ChunkJob`. */
   readonly chunk?: ChunkJob;
+  /** Of a source whose one subscription keeps the last states of its documents: operations of entries up to this are in them. */
+  readonly tracks?: { readonly after: Ts };
+  /** By document of `StateQuestions`: where its last state lies, behind the batch in the same `bytes`; 0: it has none. */
+  readonly states?: Uint32Array;
   /** Collections that are being read for a snapshot: what becomes of their documents is told in `BatchResult.touched`. */
   readonly touching?: readonly string[];
 }
@@ -104,6 +108,27 @@ export interface ImageSection {
   readonly to: number;
   /** Of one collection, read at this time; left out: records of `config.system.preimages`. */
   readonly lookup?: { readonly ns: string; readonly uuid: Uint8Array | undefined; readonly at: Ts };
+}
+
+/** The documents that a batch touches whose last states are kept; each has a number. */
+export interface StateQuestions {
+  /** Under what they are kept, one behind the other; `ends` says by number where each ends. */
+  readonly keys: Uint8Array;
+  readonly ends: Uint32Array;
+  /** By number: 1 where the state before the batch matters. */
+  readonly needed: Uint8Array;
+  /** Numbers of entries: behind each a transaction of several entries takes effect. */
+  readonly commits: readonly number[];
+  /** Something happened of which nobody can tell what it changed: no state is to be trusted. */
+  readonly isUnclear: boolean;
+  /** UUIDs of collections that are gone. */
+  readonly dropped: readonly Uint8Array[];
+}
+
+/** The last states of those documents behind a batch, one behind the other; `ends` says by number where each ends. Of no length: none. */
+export interface States {
+  readonly documents: Uint8Array;
+  readonly ends: Uint32Array;
 }
 
 /** Which documents the events of a batch take. */
@@ -237,6 +262,10 @@ export interface BatchResult {
   readonly walls?: ReadonlyMap<number, string> | undefined;
   /** Of a job that asks. */
   readonly questions?: Questions | undefined;
+  /** Of a job that asks, and tracks. */
+  readonly stateQuestions?: StateQuestions | undefined;
+  /** Of a job with `states`. */
+  readonly states?: States | undefined;
   /** Nothing was made: documents take more than `mostImageBytes`. */
   readonly isTooMuch?: boolean;
   /** What transactions do in this batch beyond a single entry, in oplog order. */

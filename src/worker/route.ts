@@ -77,6 +77,8 @@ export interface Route {
   readonly targets: readonly (readonly Target[])[];
   /** Wanted by no subscription, whatever the operation. */
   readonly idle: boolean;
+  /** The last states of its documents are kept. */
+  readonly keeps: boolean;
   /** For `key: document`: the start of the hash over `_id`; otherwise unused. */
   readonly hash: number;
   /** The partition, or -1 where it hangs on `_id`. */
@@ -97,6 +99,8 @@ export class Router {
   /** For each form, how many subscriptions use it. */
   readonly formUsers: readonly number[];
   readonly wantsTransactions: boolean;
+  /** What the one subscription asks for that keeps the last states of its documents. */
+  readonly keeping: ImagesConfig | undefined;
   #partitionBy: readonly { matches: Matcher; document: boolean }[];
   #collated: ReadonlySet<string> = new Set();
   #collatedKey = '';
@@ -150,6 +154,7 @@ export class Router {
       (_, form) => this.subscriptions.filter((one) => one.form === form).length,
     );
     this.wantsTransactions = this.subscriptions.some(({ transactions }) => transactions);
+    this.keeping = this.subscriptions.find(({ images }) => images?.local !== undefined)?.images;
     this.#partitionBy = plan.partitionBy.map(({ namespaces, key }) => ({
       matches: compilePatterns(namespaces),
       document: key === 'document',
@@ -191,6 +196,12 @@ export class Router {
     return this.#learn(bytes, start, end, hash & (SLOTS - 1));
   }
 
+  /** Whether states that are kept may be of this namespace, or of what a command there holds. */
+  mayKeep(bytes: Uint8Array, start: number, end: number): boolean {
+    const { keeps, command } = this.route(bytes, start, end);
+    return keeps || (command && this.subscriptions.some(({ images }) => images?.local !== undefined));
+  }
+
   routeOf(ns: string): Route {
     const bytes = encodeText(ns);
     return this.route(bytes, 0, bytes.length);
@@ -226,6 +237,7 @@ export class Router {
       views: coll === 'system.views',
       targets,
       idle: targets.every((list) => list.length === 0),
+      keeps: wanting.some(({ images }) => images?.local !== undefined),
       hash,
       partition: byDocument ? -1 : toPartition(hash, this.partitions),
     };

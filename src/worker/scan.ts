@@ -17,7 +17,7 @@ import {
   noBytes,
   readInt64,
 } from './bson.ts';
-import type { OpTime } from '../source/position.ts';
+import type { OpTime, Ts } from '../source/position.ts';
 import { commandName } from './command-event.ts';
 import { Commands } from './commands.ts';
 import type { CommandSink } from './commands.ts';
@@ -38,6 +38,7 @@ import { Row, Rows } from './rows.ts';
 import type { DocumentRow } from './rows.ts';
 import type { CompiledSubscription, Route, Router, Target } from './route.ts';
 import { Touching } from './touching.ts';
+import { Tracked } from './tracked.ts';
 import { TransactionEvents } from './transaction-events.ts';
 
 /** `op` values that a damaged or hostile batch could make up without end. */
@@ -75,6 +76,7 @@ export class BatchScan implements CommandSink {
   #bytes: Uint8Array = new Uint8Array(0);
   #head = new EntryHead();
   #element = new EntryHead();
+  #entryNumber = 0;
   #entryStart = 0;
   #entryEnd = 0;
   #firstIndex = 0;
@@ -87,6 +89,9 @@ export class BatchScan implements CommandSink {
   readonly #commands: Commands;
   /** Where it is asked for. */
   #touching: Touching | undefined;
+  /** Of a source whose one subscription keeps the last states of its documents. */
+  readonly tracked = new Tracked();
+  #tracks: BatchJob['tracks'];
   /** Of a change stream, whose batches hold events instead of entries. */
   readonly #events: StreamEvents | undefined;
 
@@ -106,8 +111,11 @@ export class BatchScan implements CommandSink {
     wallTime,
     serverVersion,
     touching,
+    tracks,
   }: Omit<BatchJob, 'source' | 'collated'>): void {
     this.#reset(bytes, floors);
+    this.#tracks = tracks;
+    this.tracked.reset();
     this.#touching = touching && new Touching(touching);
     this.#commands.reset(bytes, { wallTime, nsType: serverVersion !== undefined && serverVersion >= NS_TYPE_SINCE });
     const expanded = this.router.source.changeStream?.expanded ?? false;
@@ -123,7 +131,7 @@ export class BatchScan implements CommandSink {
       if (bytes[at] !== BsonType.document) malformed('a batch holds something that is no document');
       const start = nameEnd(bytes, at + 1);
       const end = documentLast(bytes, start, last) + 1;
-      if (number >= from) this.#entry(start, end);
+      if (number >= from) this.#entry(start, end, number);
       at = end;
     }
     if (at > last) malformed('a batch ends in the middle of an entry');
@@ -166,9 +174,11 @@ export class BatchScan implements CommandSink {
     this.rows.addGate(lane, gate, counts);
   }
 
-  #entry(start: number, end: number): void {
+  #entry(start: number, end: number, number: number): void {
     const { filtered } = this;
     this.rows.begin();
+    this.tracked.begin();
+    this.#entryNumber = number;
     const marks = this.marks.length;
     const parkedCount = this.parking.records.length;
     this.#entryStart = start;
@@ -193,6 +203,7 @@ export class BatchScan implements CommandSink {
     } catch (error) {
       if (!(error instanceof MalformedBson)) throw error;
       this.rows.undo();
+      this.tracked.undo();
       this.filtered = filtered;
       this.marks.length = marks;
       this.parking.records.length = parkedCount;
@@ -224,8 +235,9 @@ export class BatchScan implements CommandSink {
   /** `head` is the operation's own, `entry` that of the entry it came in; they differ inside `applyOps`. */
   #crud(head: EntryHead, entry: EntryHead, index: number, transaction: boolean): void {
     if (this.#touching !== undefined) this.#touch(this.#touching, head);
-    if (head.fromMigrate) return;
     const bytes = this.#bytes;
+    const isTracked = this.#tracks !== undefined && this.#track(head, entry);
+    if (head.fromMigrate) return;
     const route = this.router.route(bytes, head.nsStart, head.nsEnd);
     if (route.idle) {
       if (!route.internal) this.filtered++;
@@ -251,6 +263,7 @@ export class BatchScan implements CommandSink {
       wanted = true;
     }
     if (!wanted) return;
+    if (isTracked) this.tracked.isGiven(number);
     const row = rows.newRow();
     const operations = rows.operations;
     operations[row + Row.type] = crud;
@@ -267,6 +280,16 @@ export class BatchScan implements CommandSink {
     operations[row + Row.entryEnd] = this.#entryEnd;
     operations[row + Row.document] = -1;
     operations[row + Row.ui] = head.ui;
+  }
+
+  /** Whether it changes a state that is kept. */
+  #track(head: EntryHead, entry: EntryHead): boolean {
+    const bytes = this.#bytes;
+    const { after } = this.#tracks!;
+    if (!isBehind(bytes, entry.ts, after) || !this.router.route(bytes, head.nsStart, head.nsEnd).keeps) return false;
+    const { count } = this.tracked;
+    this.tracked.operation(bytes, head, { type: crudOf(bytes, head), withId: documentWithId(head) });
+    return this.tracked.count > count;
   }
 
   /** What a piece hands on to the next one. */
@@ -316,6 +339,7 @@ export class BatchScan implements CommandSink {
   #command(head: EntryHead): void {
     const name = commandName(this.#bytes, head);
     this.#touching?.command(this.#bytes, head, name);
+    if (this.#tracks !== undefined) this.tracked.command(this.#bytes, head, name.name);
     if (head.fromMigrate) return;
     switch (name.name) {
       case 'applyOps':
@@ -355,6 +379,7 @@ export class BatchScan implements CommandSink {
   /** What takes effect here lies in other entries too, which only the main thread can get. */
   #commit(head: EntryHead, previous: OpTime | undefined, prepared: boolean): void {
     if (head.lsid < 0 || head.txnNumber < 0 || previous === undefined) malformed('a commit that does not say of what');
+    this.tracked.commits.push(this.#entryNumber);
     this.marks.push({
       kind: 'commit',
       session: this.#session(head),
@@ -413,6 +438,7 @@ export class BatchScan implements CommandSink {
     const bytes = this.#bytes;
     const name = commandName(bytes, element);
     this.#touching?.command(bytes, element, name);
+    if (this.#tracks !== undefined) this.tracked.command(bytes, element, name.name);
     if (element.fromMigrate) return index + 1;
     if (name.name !== 'applyOps') {
       this.#commands.command({ head: element, entry, index, transaction }, name);
@@ -438,6 +464,7 @@ export class BatchScan implements CommandSink {
     const op = decodeText(this.#bytes, head.opStart, Math.min(head.opEnd, head.opStart + 32));
     this.countUnknown(op);
     this.#touching?.unclear('');
+    this.tracked.isUnclear ||= this.router.mayKeep(this.#bytes, head.nsStart, head.nsEnd);
     if (head.fromMigrate) return;
     const route = this.router.route(this.#bytes, head.nsStart, head.nsEnd);
     if (route.internal) return;
@@ -519,6 +546,12 @@ export class BatchScan implements CommandSink {
   get lastWallMs(): number {
     return this.lastWall < 0 ? 0 : readInt64(this.#bytes, this.lastWall);
   }
+}
+
+/** Whether the `ts` that lies there is behind this. */
+function isBehind(bytes: Uint8Array, ts: number, after: Ts): boolean {
+  const seconds = tsSeconds(bytes, ts);
+  return seconds === after.seconds ? tsIncrement(bytes, ts) > after.increment : seconds > after.seconds;
 }
 
 /** Of the documents of an operation the one that surely has the `_id`; -1 where there is none. */

@@ -153,6 +153,7 @@ describe('a transaction whose beginning is gone', () => {
         batch: { bytes, entries: 1, last: at(9) },
         job: { plan: new SharedPlan(plan()), wallTime: true, collated: [] },
         torn: torn?.ts,
+        isDone: false,
         deliver: (result: BatchResult) => assert.fail(`delivered ${result.entries}`),
       },
       stop,

@@ -46,6 +46,7 @@ export const sampleStatus: StatusReport = {
       parked: 2,
       eventsPublished: 2_000_000,
       messagesConfirmed: 10_000,
+      kept: { documents: 1_000, bytes: 1_048_576, maxBytes: 10_737_418_240, memoryBytes: 500, leftOut: 3 },
       lanes: [
         { partition: 0, queued: 0, unconfirmed: 7 },
         {
@@ -66,6 +67,7 @@ export const sampleStatus: StatusReport = {
       parked: 0,
       eventsPublished: 0,
       messagesConfirmed: 0,
+      kept: null,
       lanes: [{ partition: 0, queued: 0, unconfirmed: 0 }],
     },
   },
