@@ -43,12 +43,13 @@ async function read(environment: RootDatabase, name: string): Promise<void> {
   await environment.close();
 }
 
-/** They can be many gigabytes: whether the file has all of its pages is looked at, and which subscriptions there are. */
+/** They can be many gigabytes: each record says how long the file was at least, and LMDB never makes one shorter. */
 async function readStates(environment: RootDatabase): Promise<void> {
-  const { lastPageNumber, pageSize } = environment.getStats() as { lastPageNumber: number; pageSize: number };
   const { size } = statSync(join(path, STATES, 'data.mdb'));
-  if (size < (lastPageNumber + 1) * pageSize) throw new Error('its data.mdb is shorter than it was');
-  for (const { value } of openDatabaseIfThere(environment, STATE_RECORDS)?.getRange() ?? []) void value;
+  for (const { value } of openDatabaseIfThere(environment, STATE_RECORDS)?.getRange() ?? []) {
+    const { fileBytes = 0 } = JSON.parse(Buffer.from(value).toString()) as { readonly fileBytes?: number };
+    if (size < fileBytes) throw new Error('its data.mdb is shorter than it was');
+  }
   if (mode === 'write') takeFreePages(environment);
   await environment.close();
 }

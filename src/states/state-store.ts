@@ -3,7 +3,7 @@
  * position its states are so, and the documents. What is written together becomes visible together, or not at all, with the record.
  * Invariant: one holder of a subscription's states at a time; they are exactly those of the record's position.
  */
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import { environmentDamage } from '../checkpoint/probe.ts';
@@ -36,6 +36,8 @@ export interface StatesRecord {
 }
 
 interface Opened {
+  /** LMDB's. */
+  readonly file: string;
   readonly environment: RootDatabase;
   readonly records: BinaryDatabase;
 }
@@ -69,7 +71,7 @@ export class StateStore implements AsyncDisposable {
 
   /** Once whoever had them before has let go. */
   async take(subscription: string): Promise<StoredStates> {
-    const { environment, records } = await this.#open();
+    const opened = await this.#open();
     let turns = this.#turns.get(subscription);
     if (!turns) this.#turns.set(subscription, (turns = new InTurn()));
     const inTurn = turns;
@@ -78,7 +80,7 @@ export class StateStore implements AsyncDisposable {
         .run(
           () =>
             new Promise<void>((release) => {
-              resolve(new StoredStates(environment, records, subscription, release));
+              resolve(new StoredStates(opened, subscription, release));
             }),
         )
         .catch(reject);
@@ -103,13 +105,15 @@ export class StateStore implements AsyncDisposable {
         );
       }
       const environment = openEnvironment(path, STATES, 'write');
-      return { environment, records: openDatabase(environment, STATE_RECORDS) };
+      const file = join(path, STATES, 'data.mdb');
+      return { file, environment, records: openDatabase(environment, STATE_RECORDS) };
     })();
     return this.#opened;
   }
 }
 
 export class StoredStates implements AsyncDisposable {
+  readonly #file: string;
   readonly #environment: RootDatabase;
   readonly #records: BinaryDatabase;
   readonly #subscription: string;
@@ -119,7 +123,8 @@ export class StoredStates implements AsyncDisposable {
   #isClosed = false;
 
   /** By `StateStore.take`. */
-  constructor(environment: RootDatabase, records: BinaryDatabase, subscription: string, release: () => void) {
+  constructor({ file, environment, records }: Opened, subscription: string, release: () => void) {
+    this.#file = file;
     this.#environment = environment;
     this.#records = records;
     this.#subscription = subscription;
@@ -161,7 +166,9 @@ export class StoredStates implements AsyncDisposable {
 
   /** By key, as Latin-1; undefined: there is none any more. On disk when it resolves. */
   async write(states: ReadonlyMap<string, Uint8Array | undefined>, record: StatesRecord): Promise<void> {
-    const encoded = Buffer.from(JSON.stringify({ version: VERSION, ...record }));
+    // It never becomes shorter: see `probe-child.ts`.
+    const { size: fileBytes } = await stat(this.#file);
+    const encoded = Buffer.from(JSON.stringify({ version: VERSION, ...record, fileBytes }));
     let bytes = 0;
     for (const state of states.values()) bytes += state?.length ?? 0;
     await this.#write(() => {
