@@ -43,6 +43,7 @@ export interface Status {
   readonly subscriptions: Readonly<
     Record<string, { readonly watermark: string | null; readonly state: string; readonly eventsPublished: number }>
   >;
+  readonly snapshots: readonly { readonly state: string }[];
 }
 
 const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));

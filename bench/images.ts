@@ -1,7 +1,7 @@
 /**
  * Scenario: what whole documents cost. A writer updates documents of a collection at a set rate; the engine delivers the updates without
- * documents, with looked up ones, and with exact ones out of pre-images, each way for a while and in turns. The collection that keeps
- * pre-images is another one, since they cost the writer too.
+ * documents, with looked up ones, with exact ones out of pre-images, and with exact ones out of the states that it keeps itself, each way
+ * for a while and in turns. The collection that keeps pre-images is another one, since they cost the writer too.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MongoClient } from 'mongodb';
@@ -42,6 +42,11 @@ const WAYS = {
     coll: 'kept',
     subscription: { fullDocument: 'required', fullDocumentBeforeChange: 'required' },
   },
+  local: {
+    words: 'fullDocument and fullDocumentBeforeChange: whenAvailable, images: local',
+    coll: 'plain',
+    subscription: { fullDocument: 'whenAvailable', fullDocumentBeforeChange: 'whenAvailable', images: 'local' },
+  },
 } as const;
 type Way = keyof typeof WAYS;
 
@@ -70,7 +75,8 @@ interface ImagesResult extends Environment {
 }
 
 export const images = scenario({
-  words: 'what whole documents cost: updates delivered without, with looked up and with exact documents',
+  words:
+    'what whole documents cost: updates delivered without, with looked up and with exact documents, of the server and of our own',
   minutes: 4,
   options: OPTIONS,
   run: measure,
@@ -137,7 +143,7 @@ async function stretch(way: Way, setting: Setting): Promise<Stretch> {
   const { coll, subscription } = WAYS[way];
   const engine = await EngineProcess.start({
     config: {
-      sources: { bench: { uri: mongoUri } },
+      sources: { bench: { uri: mongoUri, start: way === 'local' ? 'snapshot' : 'latest' } },
       sinks: { rabbit: { uri: amqpUri } },
       subscriptions: [
         {
@@ -153,6 +159,8 @@ async function stretch(way: Way, setting: Setting): Promise<Stretch> {
   });
   try {
     await engine.whileRunning(engine.ready());
+    if (way === 'local') await engine.whileRunning(snapshotRead(engine));
+    const { events: earlier } = await look(engine, { written: 0 });
     const writer = new Writer(client, coll, setting);
     const writing = writer.run(SETTLE_MS + seconds * 1_000);
     await engine.whileRunning(sleep(SETTLE_MS));
@@ -160,7 +168,7 @@ async function stretch(way: Way, setting: Setting): Promise<Stretch> {
     await engine.whileRunning(sleep(seconds * 1_000));
     const after = await look(engine, writer);
     await writing;
-    const drainMs = await drained(engine, writer);
+    const drainMs = await drained(engine, writer, earlier);
     const elapsed = (after.atMs - before.atMs) / 1_000;
     const events = after.events - before.events;
     return {
@@ -180,16 +188,26 @@ async function stretch(way: Way, setting: Setting): Promise<Stretch> {
   }
 }
 
-async function drained(engine: EngineProcess, writer: Writer): Promise<number> {
+/** All documents are known, and delivered. */
+async function snapshotRead(engine: EngineProcess): Promise<void> {
   const began = performance.now();
-  while ((await look(engine, writer)).events < writer.written) {
+  while (!(await engine.status()).snapshots.some(({ state }) => state === 'done')) {
+    if (performance.now() - began > DRAIN_MS) throw new Error('the snapshot was not read in time');
+    await sleep(100);
+  }
+}
+
+/** `earlier`: events that are none of the writer's. */
+async function drained(engine: EngineProcess, writer: Writer, earlier: number): Promise<number> {
+  const began = performance.now();
+  while ((await look(engine, writer)).events - earlier < writer.written) {
     if (performance.now() - began > DRAIN_MS) throw new Error('not all was delivered in time');
     await engine.whileRunning(sleep(20));
   }
   return performance.now() - began;
 }
 
-async function look(engine: EngineProcess, writer: Writer) {
+async function look(engine: EngineProcess, writer: Pick<Writer, 'written'>) {
   const { subscriptions } = await engine.status();
   const events = subscriptions['bench']!.eventsPublished;
   return { events, written: writer.written, atMs: performance.now(), cpuSeconds: cpuSeconds(engine.pid) };

@@ -145,15 +145,10 @@ export function applyToStates(
 
 function changed(out: Documents, was: number, rows: Int32Array, at: number): number {
   const o = rows[at + TrackedField.o]!;
-  switch (rows[at + TrackedField.type]) {
-    case Crud.insert:
-    case Crud.replace:
-      return o;
-    case Crud.update:
-      return was < 0 ? NO_DOCUMENT : updated(out, was, { o, limit: rows[at + TrackedField.last]! });
-    default:
-      return NO_DOCUMENT;
-  }
+  const type = rows[at + TrackedField.type]!;
+  if (type === Crud.insert || type === Crud.replace) return o;
+  if (type !== Crud.update || was < 0) return NO_DOCUMENT;
+  return updated(out, was, { o, limit: rows[at + TrackedField.last]! });
 }
 
 function updated(out: Documents, before: number, update: { readonly o: number; readonly limit: number }): number {

@@ -439,3 +439,27 @@ test('a passphrase that is no text is not shown', async () => {
   assert.deepEqual(faults.length, 1);
   assert.doesNotMatch(faults[0]!, /1234/);
 });
+
+test('images: local says what goes with it', async () => {
+  const stream = 'sources: { a: { uri: "mongodb://h/?replicaSet=r", mode: changeStream } }';
+  const whole = file([subscription('images: local, fullDocument: whenAvailable')]);
+  assert.deepEqual((await load(whole)).subscriptions[0]!.images, {
+    after: 'whenAvailable',
+    before: 'off',
+    local: { maxBytes: 10 * 2 ** 30 },
+  });
+  await assertOneFault(file([subscription('images: local')]), /images .*server, or `fullDocument: whenAvailable`/);
+  for (const [settings, expected] of [
+    ['fullDocument: required', /fullDocument .*whenAvailable or default, because `images: local` leaves out/],
+    ['fullDocument: updateLookup', /fullDocument .*whenAvailable or default/],
+    ['fullDocumentBeforeChange: required', /fullDocumentBeforeChange .*whenAvailable or off/],
+    ['fullDocument: whenAvailable, localImages: { maxSize: 1KiB }', /localImages\.maxSize/],
+  ] as const) {
+    await assertOneFault(file([subscription(`images: local, ${settings}`)]), expected);
+  }
+  const faults = await faultsOf(whole.replace(/^sources: .*$/m, stream));
+  assert.ok(
+    faults.some((fault) => /images .*`mode: oplog`/.test(fault)),
+    faults.join('\n'),
+  );
+});

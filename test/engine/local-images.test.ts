@@ -285,12 +285,16 @@ describe('images out of states that are kept', () => {
     const expected = [
       'update a a 0 1',
       'update a new 10 11',
-      ...['update a b 0 1', 'update a b 0 1', 'update a b 0 1'],
+      'update a b 0 1',
+      'update a b 0 1',
+      'update a b 0 1',
       'update c replaced -1 7',
       ...Array.from({ length: 20 }, (_, n) => `update c c ${n} ${n + 1}`),
       'delete c c 0 ',
       'update c again 99 100',
-      ...['delete c again 100 ', 'delete c replaced 7 ', 'delete c c 20 '],
+      'delete c again 100 ',
+      'delete c replaced 7 ',
+      'delete c c 20 ',
     ];
     assert.deepEqual(shown.toSorted(), expected.toSorted());
   });
