@@ -39,7 +39,8 @@ export async function checkImages(
   }
 }
 
-function needsPreImages({ after, before }: ImagesConfig): boolean {
+function needsPreImages({ after, before, local }: ImagesConfig): boolean {
+  if (local) return false;
   return before !== 'off' || after === 'whenAvailable' || after === 'required';
 }
 

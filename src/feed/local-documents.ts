@@ -4,8 +4,8 @@
  *
  *     batch ──▶ which documents? ──▶ in turn: look ──▶ encode ──▶ put ──▶ the next one's turn
  *
- * Only what lies between `look` and `put` is in turn. A transaction of several entries takes effect in the middle of a batch, so a batch
- * is cut behind each.
+ * Only what lies between `look` and `put` is in turn. A batch is cut where something takes effect in its middle that is not in its own
+ * operations (a transaction of several entries, a collection that comes or goes by its name), and around what cannot be read.
  * Invariant: states are looked at in the order of the oplog, with all that came before in them.
  */
 import { ByteBudget } from '../source/byte-budget.ts';
@@ -111,10 +111,10 @@ export class LocalDocuments implements Showing {
     return asked.length === 1 ? asked[0]?.stateQuestions : undefined;
   }
 
-  /** Behind the first transaction that is not the last entry. */
+  /** Behind the first entry that asks for it and is not the last. */
   #cutOf(asked: StateQuestions | undefined, range: Range): number | undefined {
-    const [commit] = asked?.commits ?? [];
-    return commit !== undefined && commit + 1 < range.to ? commit + 1 : undefined;
+    const [cut] = asked?.cuts ?? [];
+    return cut !== undefined && cut + 1 < range.to ? cut + 1 : undefined;
   }
 
   /** Undefined where it is too much at once. */
@@ -125,17 +125,17 @@ export class LocalDocuments implements Showing {
   ): Promise<readonly BatchResult[] | undefined> {
     const kept = this.#kept;
     const isOne = range.to - range.from === 1;
-    if (!asked && !isOne) return undefined;
+    const isClear = asked?.isUnclear === false;
+    if (!isClear && !isOne) return undefined;
     const most = isOne ? MOST_OF_ONE : MOST_BYTES;
-    const found = asked && kept?.look(batch.bytes, asked, most);
+    const found = isClear ? kept?.look(batch.bytes, asked, most) : undefined;
     const tracking = this.#tracking(job);
-    if (asked && found) {
+    if (isClear && found) {
       const states = { ...tracking, states: found.places, mostImageBytes: most };
       const results = await this.#pool.encode({ ...batch, bytes: found.bytes }, states, range);
       const [result] = results;
       if (result?.states && results.length === 1) {
         kept?.put(asked, result.states, result.last ?? batch.last!);
-        if (asked.isUnclear) kept?.forget('there is an entry that this version cannot read');
         return results;
       }
     }
@@ -144,7 +144,7 @@ export class LocalDocuments implements Showing {
     const results = await this.#pool.encode(batch, job, range);
     const position = results.at(-1)?.last ?? batch.last!;
     if (asked) kept?.put(asked, undefined, position);
-    if (!asked || asked.isUnclear) kept?.forget('there is an entry that no worker can deal with');
+    if (!isClear) kept?.forget('nobody can tell what an entry changed');
     return results;
   }
 

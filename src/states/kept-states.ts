@@ -72,6 +72,8 @@ export class KeptStates implements AsyncDisposable {
   readonly #budget = new ByteBudget(MOST_BYTES);
   readonly #layers: Layer[] = [];
   readonly #newest = new Map<string, Newest>();
+  /** Collections of which nothing that is stored counts, and the layer with which it goes. */
+  readonly #gone = new Map<string, Layer>();
   readonly #over = new AbortController();
   readonly #running: Promise<void>;
   /** Nothing that is stored counts; it is deleted with what is stored next. */
@@ -144,7 +146,14 @@ export class KeptStates implements AsyncDisposable {
       from = to;
       start = end;
     }
+    for (const uuid of dropped) this.#drop(layer, latin1Text(uuid, 0, uuid.length));
     if (this.#budget.used > MOST_OF_ONE + MOST_BYTES) this.forget('a transaction left more than there is memory for');
+  }
+
+  /** Of this collection nothing is known any more; what is stored of it goes with the layer. */
+  #drop(layer: Layer, uuid: string): void {
+    for (const key of this.#newest.keys()) if (key.startsWith(uuid)) this.#set(layer, key, undefined);
+    this.#gone.set(uuid, layer);
   }
 
   /** Documents that are so at `position`. */
@@ -205,7 +214,8 @@ export class KeptStates implements AsyncDisposable {
   #state(keys: Uint8Array, from: number, to: number): Uint8Array | undefined {
     const newest = this.#newest.get(latin1Text(keys, from, to));
     if (newest) return newest.state;
-    if (this.#isForgotten) return undefined;
+    if (this.#isForgotten || (this.#gone.size > 0 && this.#gone.has(latin1Text(keys, from, from + UUID_BYTES))))
+      return undefined;
     return this.#o.stored.get(Buffer.from(keys.buffer, keys.byteOffset + from, to - from));
   }
 
@@ -296,6 +306,8 @@ export class KeptStates implements AsyncDisposable {
       this.#isForgotten = this.#forgets > forgets;
       this.#isFull = false;
     }
+    // First: what was put behind a drop stays.
+    for (const uuid of group.flatMap(({ dropped }) => dropped)) await stored.forget(uuid);
     const all = new Map<string, Uint8Array | undefined>();
     for (const { states } of group) for (const [key, state] of states) all.set(key, state);
     await stored.write(this.#fitting(all), { ...record, position });
@@ -307,7 +319,7 @@ export class KeptStates implements AsyncDisposable {
       for (const key of layer.states.keys()) if (this.#newest.get(key)?.layer === layer) this.#newest.delete(key);
       this.#budget.give(layer.bytes);
     }
-    for (const uuid of group.flatMap(({ dropped }) => dropped)) await stored.forget(uuid);
+    for (const [uuid, layer] of this.#gone) if (layer.isStored) this.#gone.delete(uuid);
   }
 
   /** Where it is full no more documents come in; where those that are in it outgrow it they leave. */
@@ -336,5 +348,6 @@ export class KeptStates implements AsyncDisposable {
   }
 }
 
+const UUID_BYTES = 16;
 /** As `Floors` has it. */
 const WHOLE_ENTRY = 0xffff_ffff;

@@ -93,7 +93,7 @@ export function askForStates(bytes: Uint8Array, tracked: Tracked, images: Images
     keys,
     ends,
     needed: Uint8Array.from(slots.isNeeded, Number),
-    commits: tracked.commits,
+    cuts: tracked.cuts,
     isUnclear: tracked.isUnclear || slots.isUnclear,
     dropped: tracked.dropped,
   };

@@ -117,11 +117,11 @@ export interface StateQuestions {
   readonly ends: Uint32Array;
   /** By number: 1 where the state before the batch matters. */
   readonly needed: Uint8Array;
-  /** Numbers of entries: behind each a transaction of several entries takes effect. */
-  readonly commits: readonly number[];
+  /** Numbers of entries: what lies behind one of them is to be asked for once all before it has taken effect. */
+  readonly cuts: readonly number[];
   /** Something happened of which nobody can tell what it changed: no state is to be trusted. */
   readonly isUnclear: boolean;
-  /** UUIDs of collections that are gone. */
+  /** UUIDs of collections whose documents are not known from here on. */
   readonly dropped: readonly Uint8Array[];
 }
 

@@ -18,7 +18,8 @@ import {
   readInt64,
 } from './bson.ts';
 import type { OpTime, Ts } from '../source/position.ts';
-import { commandName } from './command-event.ts';
+import { commandName, readCommand } from './command-event.ts';
+import type { CommandName } from './command-event.ts';
 import { Commands } from './commands.ts';
 import type { CommandSink } from './commands.ts';
 import { EntryHead, Op, readEntry, readPrevious, tsIncrement, tsSeconds } from './entry.ts';
@@ -292,6 +293,23 @@ export class BatchScan implements CommandSink {
     return this.tracked.count > count;
   }
 
+  /** Of a collection that comes or goes by a rename, nobody knows what was done to it under the other name. */
+  #trackCommand(head: EntryHead, name: CommandName): void {
+    const bytes = this.#bytes;
+    const { tracked, router } = this;
+    if (name.name === 'drop') tracked.isGone(bytes, head);
+    else if (name.name === 'renameCollection') {
+      const command = readCommand(bytes, head, name);
+      const { db, coll, to } = typeof command === 'string' ? malformed('a rename that does not say of what') : command;
+      const keeps = (one: { readonly db: string; readonly coll: string } | undefined): boolean =>
+        one !== undefined && router.routeOf(`${one.db}.${one.coll}`).keeps;
+      tracked.renamedOver(bytes, head);
+      if (keeps({ db, coll }) === keeps(to)) return;
+      tracked.isGone(bytes, head);
+      tracked.cuts.push(this.#entryNumber);
+    }
+  }
+
   /** What a piece hands on to the next one. */
   get tally(): TransactionTally | undefined {
     return this.router.wantsTransactions && this.#piece?.last === false ? this.#transaction.tally : undefined;
@@ -339,7 +357,7 @@ export class BatchScan implements CommandSink {
   #command(head: EntryHead): void {
     const name = commandName(this.#bytes, head);
     this.#touching?.command(this.#bytes, head, name);
-    if (this.#tracks !== undefined) this.tracked.command(this.#bytes, head, name.name);
+    if (this.#tracks !== undefined) this.#trackCommand(head, name);
     if (head.fromMigrate) return;
     switch (name.name) {
       case 'applyOps':
@@ -379,7 +397,7 @@ export class BatchScan implements CommandSink {
   /** What takes effect here lies in other entries too, which only the main thread can get. */
   #commit(head: EntryHead, previous: OpTime | undefined, prepared: boolean): void {
     if (head.lsid < 0 || head.txnNumber < 0 || previous === undefined) malformed('a commit that does not say of what');
-    this.tracked.commits.push(this.#entryNumber);
+    this.tracked.cuts.push(this.#entryNumber);
     this.marks.push({
       kind: 'commit',
       session: this.#session(head),
@@ -438,7 +456,7 @@ export class BatchScan implements CommandSink {
     const bytes = this.#bytes;
     const name = commandName(bytes, element);
     this.#touching?.command(bytes, element, name);
-    if (this.#tracks !== undefined) this.tracked.command(bytes, element, name.name);
+    if (this.#tracks !== undefined) this.#trackCommand(element, name);
     if (element.fromMigrate) return index + 1;
     if (name.name !== 'applyOps') {
       this.#commands.command({ head: element, entry, index, transaction }, name);

@@ -3,7 +3,7 @@
  * given, since each of them changes a state.
  * Invariant: what cannot be told of an operation makes the batch `isUnclear`: then no state that is kept may be trusted.
  */
-import { BsonType, encodeText, findElement, readInt32 } from './bson.ts';
+import { BsonType, encodeText, findElement, nameEnd, readInt32 } from './bson.ts';
 import type { EntryHead } from './entry.ts';
 
 /** Offsets in one row of `Tracked.rows`; places in the batch. */
@@ -24,16 +24,16 @@ export const TRACKED_FIELDS = 6;
 
 const UUID_SUBTYPE = 4;
 const UUID_BYTES = 16;
-const uuidName = encodeText('dropTarget');
+const dropTargetName = encodeText('dropTarget');
 
 export class Tracked {
   rows = new Int32Array(1024 * TRACKED_FIELDS);
   count = 0;
   isUnclear = false;
-  /** UUIDs of collections that are gone. */
+  /** UUIDs of collections that are gone, or were changed unseen. */
   dropped: Uint8Array[] = [];
-  /** Numbers of entries, behind which a transaction of several entries takes effect. */
-  commits: number[] = [];
+  /** Numbers of entries: see `StateQuestions`. */
+  cuts: number[] = [];
   #before = 0;
   #droppedBefore = 0;
 
@@ -41,7 +41,7 @@ export class Tracked {
     this.count = 0;
     this.isUnclear = false;
     this.dropped = [];
-    this.commits = [];
+    this.cuts = [];
   }
 
   /** An entry begins. */
@@ -84,15 +84,15 @@ export class Tracked {
     this.rows[(this.count - 1) * TRACKED_FIELDS + TrackedField.number] = number;
   }
 
-  /** A command; what its collection held is gone, and what it was renamed over. */
-  command(bytes: Uint8Array, head: EntryHead, name: string): void {
-    if (name === 'drop') this.#drop(bytes, uuidAt(bytes, head.ui));
-    else if (name === 'renameCollection') {
-      const over = findElement(bytes, head.o, head.last, uuidName);
-      if (over >= 0 && bytes[over] === BsonType.binary) {
-        this.#drop(bytes, uuidAt(bytes, over + 1 + uuidName.length + 1));
-      }
-    }
+  /** Its collection is gone, or no longer what was known of it. */
+  isGone(bytes: Uint8Array, head: EntryHead): void {
+    this.#drop(bytes, uuidAt(bytes, head.ui));
+  }
+
+  /** So is the one that was renamed over. */
+  renamedOver(bytes: Uint8Array, head: EntryHead): void {
+    const over = findElement(bytes, head.o, head.last, dropTargetName);
+    if (over >= 0 && bytes[over] === BsonType.binary) this.#drop(bytes, uuidAt(bytes, nameEnd(bytes, over + 1)));
   }
 
   #drop(bytes: Uint8Array, uuid: number): void {

@@ -241,9 +241,10 @@ describe('images out of states that are kept', () => {
   test('drops, renames, operations that nobody is given, and large transactions', async (t) => {
     const db = 'commands';
     const of = (coll: string) => client.db(db).collection<{ _id: number | string; n?: number; is?: string }>(coll);
-    for (const coll of ['a', 'b', 'c']) await of(coll).insertMany([1, 2, 3].map((_id) => ({ _id, n: 0, is: coll })));
+    for (const coll of ['a', 'b', 'c', 'm', 'out_n'])
+      await of(coll).insertMany([1, 2, 3].map((_id) => ({ _id, n: 0, is: coll })));
     await using place = await EngineFolder.create(
-      configuration([`${db}.*`], {
+      configuration([`${db}.*`, `!${db}.out*`], {
         operations: ['update', 'delete'],
         where: { any: [{ field: 'fullDocument.n', gte: 0 }, { operation: 'delete' }] },
         whenUnknown: 'skip',
@@ -269,6 +270,13 @@ describe('images out of states that are kept', () => {
       });
     });
     await of('c').updateOne({ _id: 1 }, { $inc: { n: 1 } });
+    // What was done to it under a name that is not followed is not known.
+    await of('m').rename('out_m');
+    await of('out_m').updateOne({ _id: 2 }, { $inc: { n: 40 } });
+    await of('out_m').rename('m');
+    await of('m').updateMany({}, { $inc: { n: 1 } });
+    await of('m').replaceOne({ _id: 2 }, { n: 50, is: 'm' });
+    await of('m').updateMany({}, { $inc: { n: 1 } });
     await of('c').deleteMany({});
     await untilAllIsThere(engine, db);
     assert.equal(await engine.terminate(), 0, engine.log());
@@ -291,6 +299,7 @@ describe('images out of states that are kept', () => {
       'update c replaced -1 7',
       ...Array.from({ length: 20 }, (_, n) => `update c c ${n} ${n + 1}`),
       'delete c c 0 ',
+      'update m m 50 51',
       'update c again 99 100',
       'delete c again 100 ',
       'delete c replaced 7 ',
