@@ -191,9 +191,11 @@ export class KeptStates implements AsyncDisposable {
   /** Resolves once what was put until now is stored; or `stop` fires. */
   async stored(stop: AbortSignal): Promise<void> {
     const last = this.#layers.at(-1);
+    if (!last) return;
+    const isOver = (): boolean => last.isStored || stop.aborted || this.#over.signal.aborted;
     this.#waiting += 1;
     try {
-      while (last && !last.isStored && !stop.aborted && !this.#over.signal.aborted) {
+      while (!isOver()) {
         this.#wake();
         await sleep(WAITING_MS, stop);
       }
@@ -289,11 +291,16 @@ export class KeptStates implements AsyncDisposable {
   #due(ts: Ts, whole: boolean): readonly Layer[] {
     let count = 0;
     let documents = 0;
+    let before: Ts | undefined;
     for (const { position, states } of this.#layers) {
       const order = compareTs(position.ts, ts);
-      if (order > 0 || (order === 0 && !whole) || (count > 0 && documents + states.size > MOST_AT_A_TIME)) break;
+      if (order > 0 || (order === 0 && !whole)) break;
+      // What is of one position is stored together, or the record would say more than there is.
+      const isOther = before !== undefined && compareTs(position.ts, before) !== 0;
+      if (isOther && documents + states.size > MOST_AT_A_TIME) break;
       documents += states.size;
       count += 1;
+      before = position.ts;
     }
     return this.#layers.slice(0, count);
   }

@@ -184,6 +184,7 @@ export class StoredStates implements AsyncDisposable {
   /** None are left. */
   async clear(record: StatesRecord): Promise<void> {
     await this.#writes.run(async () => this.#documents.clearAsync());
+    this.#readAnew();
     await this.write(new Map(), record);
   }
 
@@ -211,6 +212,13 @@ export class StoredStates implements AsyncDisposable {
 
   async #write(write: () => void, bytes = 0): Promise<void> {
     await this.#writes.run(async () => inOneTransaction(this.#environment, write, bytes));
+    this.#readAnew();
+  }
+
+  /** Reads of one turn of the event loop share a transaction, which may be older than what was just written. */
+  #readAnew(): void {
+    // oxlint-disable-next-line no-unsafe-type-assertion -- lmdb has no types for it
+    (this.#environment as unknown as { resetReadTxn(): void }).resetReadTxn();
   }
 }
 
