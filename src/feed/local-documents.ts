@@ -99,6 +99,8 @@ export class LocalDocuments implements Showing {
           continue;
         }
         yield* results;
+        // A transaction at its end has taken effect by now.
+        if (!isInside) this.#kept?.whole();
       }
     } finally {
       leave();
@@ -119,7 +121,7 @@ export class LocalDocuments implements Showing {
 
   /** Undefined where it is too much at once. */
   async #part(
-    { batch, job }: Work,
+    { batch, job, isInside = false }: Work,
     range: Range,
     asked: StateQuestions | undefined,
   ): Promise<readonly BatchResult[] | undefined> {
@@ -130,12 +132,13 @@ export class LocalDocuments implements Showing {
     const most = isOne ? MOST_OF_ONE : MOST_BYTES;
     const found = isClear ? kept?.look(batch.bytes, asked, most) : undefined;
     const tracking = this.#tracking(job);
+    const isOpen = isInside || (asked?.cuts.length ?? 0) > 0;
     if (isClear && found) {
       const states = { ...tracking, states: found.places, mostImageBytes: most };
       const results = await this.#pool.encode({ ...batch, bytes: found.bytes }, states, range);
       const [result] = results;
       if (result?.states && results.length === 1) {
-        kept?.put(asked, result.states, result.last ?? batch.last!);
+        kept?.put(asked, result.states, { position: result.last ?? batch.last!, isOpen });
         return results;
       }
     }
@@ -143,7 +146,7 @@ export class LocalDocuments implements Showing {
     // Without documents, and nothing is known of those that it touches.
     const results = await this.#pool.encode(batch, job, range);
     const position = results.at(-1)?.last ?? batch.last!;
-    if (asked) kept?.put(asked, undefined, position);
+    if (asked) kept?.put(asked, undefined, { position, isOpen });
     if (!isClear) kept?.forget('nobody can tell what an entry changed');
     return results;
   }

@@ -6,7 +6,8 @@
  *
  * Invariants:
  * - What is stored is never ahead of a checkpoint that is on disk: at a start everything that may come again finds the states before it.
- * - It is the states of one position: a layer is stored as a whole, and in order.
+ * - It is the states of one position: a layer is stored as a whole, and in order, and none that is of a position that goes on. What is
+ *   read again at a start lies behind a checkpoint at once.
  * - What is not known is left out, and what might not be so any more is not known.
  */
 import { floorOf } from '../lanes/floors.ts';
@@ -52,6 +53,8 @@ interface Layer {
   readonly states: Map<string, Uint8Array | undefined>;
   readonly dropped: readonly Uint8Array[];
   bytes: number;
+  /** There is more of its position to come. */
+  isOpen: boolean;
   isStored: boolean;
 }
 
@@ -135,9 +138,17 @@ export class KeptStates implements AsyncDisposable {
     return { bytes: found.bytes.subarray(0, found.length), places };
   }
 
-  /** What a batch, or a part of it that ends at `position`, left of the documents that it touched; without `states` nothing is known of them. */
-  put({ keys, ends, dropped }: StateQuestions, states: States | undefined, position: OpTime): void {
+  /**
+   * What a batch, or a part of it that ends at `position`, left of the documents that it touched; without `states` nothing is known of
+   * them. `isOpen`: more takes effect at that position, until `whole`.
+   */
+  put(
+    { keys, ends, dropped }: StateQuestions,
+    states: States | undefined,
+    { position, isOpen }: { readonly position: OpTime; readonly isOpen: boolean },
+  ): void {
     const layer = this.#layer(position, dropped, ends.length * STATE_COST + (states?.documents.length ?? 0));
+    layer.isOpen ||= isOpen;
     let from = 0;
     let start = 0;
     for (const [number, to] of ends.entries()) {
@@ -154,6 +165,11 @@ export class KeptStates implements AsyncDisposable {
   #drop(layer: Layer, uuid: string): void {
     for (const key of this.#newest.keys()) if (key.startsWith(uuid)) this.#set(layer, key, undefined);
     this.#gone.set(uuid, layer);
+  }
+
+  /** All that takes effect at the positions until now has been put. */
+  whole(): void {
+    for (const layer of this.#layers) layer.isOpen = false;
   }
 
   /** Documents that are so at `position`. */
@@ -224,11 +240,11 @@ export class KeptStates implements AsyncDisposable {
   #layer(position: OpTime, dropped: readonly Uint8Array[], bytes: number): Layer {
     const last = this.#layers.at(-1);
     // What nothing happened in needs none of its own.
-    if (last && bytes === 0 && dropped.length === 0 && last.bytes === 0 && last.dropped.length === 0) {
+    if (last && bytes === 0 && dropped.length === 0 && last.bytes === 0 && last.dropped.length === 0 && !last.isOpen) {
       last.position = position;
       return last;
     }
-    const layer: Layer = { position, states: new Map(), dropped, bytes, isStored: false };
+    const layer: Layer = { position, states: new Map(), dropped, bytes, isOpen: false, isStored: false };
     this.#layers.push(layer);
     this.#budget.take(bytes);
     return layer;
@@ -292,9 +308,9 @@ export class KeptStates implements AsyncDisposable {
     let count = 0;
     let documents = 0;
     let before: Ts | undefined;
-    for (const { position, states } of this.#layers) {
+    for (const { position, states, isOpen } of this.#layers) {
       const order = compareTs(position.ts, ts);
-      if (order > 0 || (order === 0 && !whole)) break;
+      if (isOpen || order > 0 || (order === 0 && !whole)) break;
       // What is of one position is stored together, or the record would say more than there is.
       const isOther = before !== undefined && compareTs(position.ts, before) !== 0;
       if (isOther && documents + states.size > MOST_AT_A_TIME) break;
