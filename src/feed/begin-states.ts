@@ -7,6 +7,7 @@ import { PositionLostError } from '../errors.ts';
 import { compareTs } from '../source/position.ts';
 import { floorOf } from '../lanes/floors.ts';
 import { KeptStates } from '../states/kept-states.ts';
+import { placeOf } from '../states/place.ts';
 import type { LocalImagesConfig } from '../config/config.ts';
 import type { Log } from '../observe/log.ts';
 import type { OpTime, ResumePoint } from '../source/position.ts';
@@ -90,15 +91,6 @@ async function whyNot(
 function isWider(before: readonly string[], now: readonly string[]): boolean {
   const excludes = (list: readonly string[]): string[] => list.filter((one) => one.startsWith('!'));
   return before.every((one) => now.includes(one)) && excludes(now).every((one) => before.includes(one));
-}
-
-/** The last entry that is done, where it stands. */
-function placeOf({ resume, watermark }: Standing): OpTime {
-  const { ts } = floorOf({ resume, watermark });
-  const known = [watermark, resume.kind === 'after' ? resume : undefined].find(
-    (one) => one !== undefined && compareTs(one.ts, ts) === 0,
-  );
-  return { ts, t: known?.t ?? -1 };
 }
 
 /** Of one whose term is not known, that very entry is read as well. */

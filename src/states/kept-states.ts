@@ -16,6 +16,7 @@ import { compareTs } from '../source/position.ts';
 import { latin1Text } from '../worker/bson.ts';
 import { Documents } from '../worker/documents.ts';
 import { sleep } from '../waits.ts';
+import { placeOf } from './place.ts';
 import type { Log } from '../observe/log.ts';
 import type { OpTime, Ts } from '../source/position.ts';
 import type { Checkpoints } from '../feed/route.ts';
@@ -31,8 +32,8 @@ const MOST_AT_A_TIME = 2_000;
 /** Besides its bytes, of a state in memory. */
 const STATE_COST = 150;
 const WAITING_MS = 20;
-/** A position that nothing was written for. */
-const IDLE_MS = 10_000;
+/** So many intervals may pass before a position is stored that nothing was written for. */
+const IDLE_INTERVALS = 20;
 const RETRY_MS = 1_000;
 
 export interface KeptStatesOptions {
@@ -84,6 +85,10 @@ export class KeptStates implements AsyncDisposable {
   #forgets = 0;
   /** What is stored is of this position. */
   #position: OpTime;
+  /** All that takes effect up to here has been put. */
+  #reached: OpTime;
+  /** The last of which something was put. */
+  #last: OpTime;
   #storedAt = performance.now();
   #waiting = 0;
   #wake: () => void = () => undefined;
@@ -95,6 +100,8 @@ export class KeptStates implements AsyncDisposable {
   constructor(options: KeptStatesOptions, position: OpTime) {
     this.#o = options;
     this.#position = position;
+    this.#reached = position;
+    this.#last = position;
     this.#running = this.#run();
   }
 
@@ -147,8 +154,12 @@ export class KeptStates implements AsyncDisposable {
     states: States | undefined,
     { position, isOpen }: { readonly position: OpTime; readonly isOpen: boolean },
   ): void {
+    this.#last = position;
+    if (!isOpen) this.reach(position);
+    // What nothing happened in needs no layer, and holds up nobody.
+    if (ends.length === 0 && dropped.length === 0) return;
     const layer = this.#layer(position, dropped, ends.length * STATE_COST + (states?.documents.length ?? 0));
-    layer.isOpen ||= isOpen;
+    layer.isOpen = isOpen;
     let from = 0;
     let start = 0;
     for (const [number, to] of ends.entries()) {
@@ -170,6 +181,7 @@ export class KeptStates implements AsyncDisposable {
   /** All that takes effect at the positions until now has been put. */
   whole(): void {
     for (const layer of this.#layers) layer.isOpen = false;
+    this.reach(this.#last);
   }
 
   /** Documents that are so at `position`. */
@@ -181,8 +193,8 @@ export class KeptStates implements AsyncDisposable {
 
   /** Up to here nothing more happens. */
   reach(position: OpTime): void {
-    const last = this.#layers.at(-1)?.position ?? this.#position;
-    if (compareTs(position.ts, last.ts) > 0) this.#layer(position, [], 0);
+    this.#last = position;
+    if (compareTs(position.ts, this.#reached.ts) > 0) this.#reached = position;
   }
 
   /** Nobody can tell what the documents are now. */
@@ -238,12 +250,6 @@ export class KeptStates implements AsyncDisposable {
   }
 
   #layer(position: OpTime, dropped: readonly Uint8Array[], bytes: number): Layer {
-    const last = this.#layers.at(-1);
-    // What nothing happened in needs none of its own.
-    if (last && bytes === 0 && dropped.length === 0 && last.bytes === 0 && last.dropped.length === 0 && !last.isOpen) {
-      last.position = position;
-      return last;
-    }
     const layer: Layer = { position, states: new Map(), dropped, bytes, isOpen: false, isStored: false };
     this.#layers.push(layer);
     this.#budget.take(bytes);
@@ -291,16 +297,25 @@ export class KeptStates implements AsyncDisposable {
     const record = this.#o.checkpoints.durable(this.#o.subscription);
     if (!record) return;
     const floor = floorOf(record);
+    const isWhole = floor.index === WHOLE_ENTRY;
     for (;;) {
-      const group = this.#due(floor.ts, floor.index === WHOLE_ENTRY);
+      const group = this.#due(floor.ts, isWhole);
       const [last] = group.slice(-1);
-      if (!last) return;
-      // A position alone can wait.
-      const isEmpty = group.every(({ bytes, dropped }) => bytes === 0 && dropped.length === 0);
-      const isSoon = performance.now() - this.#storedAt < IDLE_MS && !this.#over.signal.aborted && this.#waiting === 0;
-      if (isEmpty && isSoon && !this.#isForgotten) return;
-      await this.#storeLayers(group, last);
+      if (!last) break;
+      await this.#storeLayers(group, last.position);
     }
+    const place = placeOf(record);
+    // What is read again lies behind a checkpoint that is far ahead of it.
+    const position = compareTs(place.ts, this.#reached.ts) > 0 ? this.#reached : place;
+    if (isWhole && this.#isDue(position)) await this.#storeLayers([], position);
+  }
+
+  /** Of a position that nothing is written for: it can wait, but not for ever, or much would be read again at a start. */
+  #isDue({ ts }: OpTime): boolean {
+    const [next] = this.#layers;
+    if (compareTs(ts, this.#position.ts) <= 0 || (next && compareTs(next.position.ts, ts) <= 0)) return false;
+    const isSoon = performance.now() - this.#storedAt < this.#o.intervalMs * IDLE_INTERVALS;
+    return this.#isForgotten || this.#over.signal.aborted || !isSoon;
   }
 
   /** Layers from the first on. */
@@ -321,8 +336,11 @@ export class KeptStates implements AsyncDisposable {
     return this.#layers.slice(0, count);
   }
 
-  async #storeLayers(group: readonly Layer[], { position }: Layer): Promise<void> {
+  async #storeLayers(group: readonly Layer[], position: OpTime): Promise<void> {
     const { stored, record } = this.#o;
+    // As they are now: what is forgotten meanwhile is deleted with what is stored next.
+    const all = new Map<string, Uint8Array | undefined>();
+    for (const { states } of group) for (const [key, state] of states) all.set(key, state);
     if (this.#isForgotten) {
       const forgets = this.#forgets;
       await stored.clear({ ...record, position });
@@ -331,8 +349,6 @@ export class KeptStates implements AsyncDisposable {
     }
     // First: what was put behind a drop stays.
     for (const uuid of group.flatMap(({ dropped }) => dropped)) await stored.forget(uuid);
-    const all = new Map<string, Uint8Array | undefined>();
-    for (const { states } of group) for (const [key, state] of states) all.set(key, state);
     await stored.write(this.#fitting(all), { ...record, position });
     this.#position = position;
     this.#storedAt = performance.now();

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../harness/engine-process.ts';
 import { KeptStates } from '../../src/states/kept-states.ts';
 import { StateStore } from '../../src/states/state-store.ts';
 import { noLog } from '../../src/library/no-log.ts';
@@ -21,6 +22,7 @@ const asked = (dropped: readonly Uint8Array[] = []): StateQuestions => ({
   isUnclear: false,
   dropped,
 });
+const nothing = (): StateQuestions => ({ ...asked(), keys: new Uint8Array(), ends: new Uint32Array() });
 /** Of one document, which is its number alone. */
 const state = (n: number): States => ({ documents: Uint8Array.of(6, 0, 0, 0, n, 0), ends: Uint32Array.of(6) });
 const looked = (kept: KeptStates): number | undefined => {
@@ -103,5 +105,36 @@ test('nothing is known of a collection that is gone, on disk or in memory; what 
     assert.equal(looked(kept), 3);
     kept.forget('a test');
     assert.equal(looked(kept), undefined);
+  });
+});
+
+test('what happens elsewhere keeps nothing from being stored, nor the position where it is', async () => {
+  await withStates(async (kept, floor, stored) => {
+    kept.putDocuments([[KEY, Uint8Array.of(6, 0, 0, 0, 1, 0)]], at(1));
+    // Always ahead of the checkpoint on disk.
+    let read = 1;
+    const elsewhere = setInterval(() => {
+      read += 1;
+      floor.increment = Math.max(0, read - 5);
+      kept.put(nothing(), undefined, { position: at(read), isOpen: false });
+    }, 5);
+    try {
+      await sleep(30);
+      const soon = AbortSignal.timeout(10_000);
+      await kept.stored(soon);
+      assert.ok(!soon.aborted, 'what was put is not stored');
+      await until('the position moves on', () => stored() > 20);
+      assert.ok(stored() <= floor.increment);
+      // Of a transaction that goes on, nothing is done yet.
+      clearInterval(elsewhere);
+      kept.put(nothing(), undefined, { position: at(read + 10), isOpen: true });
+      floor.increment = read + 10;
+      await sleep(300);
+      assert.equal(stored(), read);
+      kept.whole();
+      await until('the position moves on', () => stored() === read + 10);
+    } finally {
+      clearInterval(elsewhere);
+    }
   });
 });
