@@ -162,17 +162,23 @@ function updated(out: Documents, before: number, update: { readonly o: number; r
   }
 }
 
-/** A replacement may write the same number as another type: then it is known by another `_id` from there on. */
+/** A replacement, or an update by a pipeline, may write the same number as another type: then it has another `_id` from there on. */
 function isOf(bytes: Uint8Array, rows: Int32Array, at: number, document: number): boolean {
   if (document < 0) return false;
   const withId = rows[at + TrackedField.withId]!;
-  if (rows[at + TrackedField.type] !== Crud.replace || withId === document) return true;
+  if (withId === document) return true;
   const limit = rows[at + TrackedField.last]!;
-  const [a, b] = [findElement(bytes, withId, limit, idName), findElement(bytes, document, limit, idName)];
-  if (a < 0 || b < 0) return false;
-  const endOf = (id: number, start: number): number =>
-    valueEnd(bytes, bytes[id]!, nameEnd(bytes, id + 1), documentLast(bytes, start, limit));
-  return Buffer.compare(bytes.subarray(a, endOf(a, withId)), bytes.subarray(b, endOf(b, document))) === 0;
+  // What was made lies behind all operations.
+  const [was, is] = [idAt(bytes, withId, limit), idAt(bytes, document, bytes.length)];
+  return was !== undefined && is !== undefined && Buffer.compare(was, is) === 0;
+}
+
+/** The element as it lies there. */
+function idAt(bytes: Uint8Array, document: number, limit: number): Uint8Array | undefined {
+  const id = findElement(bytes, document, limit, idName);
+  if (id < 0) return undefined;
+  const end = valueEnd(bytes, bytes[id]!, nameEnd(bytes, id + 1), documentLast(bytes, document, limit));
+  return bytes.subarray(id, end);
 }
 
 /** Copies of the last ones. */

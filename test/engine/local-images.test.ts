@@ -4,7 +4,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BSON, MongoClient } from 'mongodb';
+import { BSON, Double, Int32, Long, MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
 import { untilReading } from '../harness/waiting.ts';
@@ -308,6 +308,36 @@ describe('images out of states that are kept', () => {
       'delete c c 20 ',
     ];
     assert.deepEqual(shown.toSorted(), expected.toSorted());
+  });
+
+  test('an `_id` that becomes the same number of another type, and back, leaves nothing behind', async (t) => {
+    const db = 'types';
+    const documents = client.db(db).collection<{ _id: string | Int32 | Long | Double; n?: number; is?: string }>('c');
+    await documents.insertMany([{ _id: new Int32(1) }, { _id: new Int32(2) }]);
+    await using place = await EngineFolder.create(configuration([`${db}.*`]));
+    const engine = place.start();
+    await untilSnapshotIsOver(engine);
+    const fill = 'x'.repeat(300);
+    for (const [was, is] of [
+      [new Int32(1), new Long(1)],
+      [new Int32(2), new Double(2)],
+    ] as const) {
+      // So long that the server writes no replacement for the ones that follow.
+      await documents.updateOne({ _id: was }, { $set: { is: `before ${fill}` } });
+      await documents.updateOne({ _id: was }, [{ $set: { _id: is, n: 1 } }]);
+      await documents.updateOne({ _id: is }, [{ $set: { _id: was, n: 2 } }]);
+      await documents.updateOne({ _id: was }, { $set: { n: 3 } });
+      await documents.replaceOne({ _id: was }, { n: 4 });
+      await documents.updateOne({ _id: was }, { $set: { n: 5 } });
+      await documents.deleteOne({ _id: was });
+    }
+    await untilAllIsThere(engine, db);
+    assert.equal(await engine.terminate(), 0, engine.log());
+    const { first, ...counts } = await compare(await eventsOf(place));
+    t.diagnostic(JSON.stringify(counts));
+    assert.equal(counts.differing, 0, JSON.stringify(first));
+    // It is known again from the replacement on.
+    assert.ok(counts.compared >= 2 * 6, JSON.stringify(counts));
   });
 
   test('what does not fit is left out and never stale; a subscription that is set back begins with none', async () => {
