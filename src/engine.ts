@@ -316,9 +316,11 @@ export class Engine {
   /** Of those who are not there any more, or do not keep any; in its own time, as what ends may still write some. */
   #forgetStates(): void {
     const { stores, log } = this.#o;
-    stores.states?.keepOnly(keepingStates(this.#config)).catch((error: unknown) => {
-      log.error({ code: 'states-failing', err: error }, 'Documents kept for `images: local` could not be deleted.');
-    });
+    stores.states
+      ?.keepOnly(() => keepingStates(this.#config))
+      .catch((error: unknown) => {
+        log.error({ code: 'states-failing', err: error }, 'Documents kept for `images: local` could not be deleted.');
+      });
   }
 
   async #reach(config: SourceConfig): Promise<void> {

@@ -36,7 +36,7 @@ export async function beginStates(options: BeginStates, stop: AbortSignal): Prom
   const { name: subscription, namespaces } = route.config;
   // Whoever had them before lets go.
   await local.close();
-  const stored = await store.take(subscription);
+  const stored = await store.take(subscription, stop);
   try {
     const record = { replicaSetId, namespaces };
     let position = stored.record?.position;

@@ -75,7 +75,7 @@ export async function createEngine(options: CreateEngineOptions): Promise<Embedd
       checkpoints.definitions.all.length > 1;
     const states = new StateStore({ path, log });
     opened.push(states);
-    await states.keepOnly(keepingStates(config));
+    await states.keepOnly(() => keepingStates(config));
     const stores = { checkpoints, parking, states };
     const { Engine } = await loading;
     const engine = new Engine({ config, starts, stores, log, version: VERSION, repartition, failFast });

@@ -15,6 +15,8 @@ import { ByteBudget } from '../source/byte-budget.ts';
 import { compareTs } from '../source/position.ts';
 import { latin1Text } from '../worker/bson.ts';
 import { Documents } from '../worker/documents.ts';
+import { AnyOf } from '../source/any-of.ts';
+import { UUID_BYTES } from '../worker/state-keys.ts';
 import { sleep } from '../waits.ts';
 import { placeOf } from './place.ts';
 import type { Log } from '../observe/log.ts';
@@ -49,10 +51,13 @@ export interface KeptStatesOptions {
 }
 
 interface Layer {
-  position: OpTime;
+  /** Later ones have higher ones. */
+  readonly number: number;
+  readonly position: OpTime;
   /** By key as Latin-1; undefined: there is none. */
   readonly states: Map<string, Uint8Array | undefined>;
-  readonly dropped: readonly Uint8Array[];
+  /** UUIDs as Latin-1: what is of these in it, and in all before it, counts no more. */
+  readonly dropped: readonly string[];
   bytes: number;
   /** There is more of its position to come. */
   isOpen: boolean;
@@ -75,8 +80,10 @@ export class KeptStates implements AsyncDisposable {
   readonly #o: KeptStatesOptions;
   readonly #budget = new ByteBudget(MOST_BYTES);
   readonly #layers: Layer[] = [];
+  /** Layers, until now. */
+  #made = 0;
   readonly #newest = new Map<string, Newest>();
-  /** Collections of which nothing that is stored counts, and the layer with which it goes. */
+  /** Collections of which nothing counts up to this layer; until that is stored. */
   readonly #gone = new Map<string, Layer>();
   readonly #over = new AbortController();
   readonly #running: Promise<void>;
@@ -103,6 +110,10 @@ export class KeptStates implements AsyncDisposable {
     this.#reached = position;
     this.#last = position;
     this.#running = this.#run();
+  }
+
+  get subscription(): string {
+    return this.#o.subscription;
   }
 
   get size() {
@@ -158,7 +169,8 @@ export class KeptStates implements AsyncDisposable {
     if (!isOpen) this.reach(position);
     // What nothing happened in needs no layer, and holds up nobody.
     if (ends.length === 0 && dropped.length === 0) return;
-    const layer = this.#layer(position, dropped, ends.length * STATE_COST + (states?.documents.length ?? 0));
+    const uuids = dropped.map((uuid) => latin1Text(uuid, 0, uuid.length));
+    const layer = this.#layer(position, uuids, ends.length * STATE_COST + (states?.documents.length ?? 0));
     layer.isOpen = isOpen;
     let from = 0;
     let start = 0;
@@ -168,14 +180,15 @@ export class KeptStates implements AsyncDisposable {
       from = to;
       start = end;
     }
-    for (const uuid of dropped) this.#drop(layer, latin1Text(uuid, 0, uuid.length));
-    if (this.#budget.used > MOST_OF_ONE + MOST_BYTES) this.forget('a transaction left more than there is memory for');
+    for (const uuid of uuids) this.#gone.set(uuid, layer);
+    if (this.#bytesOfOne() > MOST_OF_ONE) this.forget('a transaction left more than there is memory for');
   }
 
-  /** Of this collection nothing is known any more; what is stored of it goes with the layer. */
-  #drop(layer: Layer, uuid: string): void {
-    for (const key of this.#newest.keys()) if (key.startsWith(uuid)) this.#set(layer, key, undefined);
-    this.#gone.set(uuid, layer);
+  /** Of what goes on. */
+  #bytesOfOne(): number {
+    let bytes = 0;
+    for (let n = this.#layers.length - 1; n >= 0 && this.#layers[n]!.isOpen; n--) bytes += this.#layers[n]!.bytes;
+    return bytes;
   }
 
   /** All that takes effect at the positions until now has been put. */
@@ -243,14 +256,15 @@ export class KeptStates implements AsyncDisposable {
 
   #state(keys: Uint8Array, from: number, to: number): Uint8Array | undefined {
     const newest = this.#newest.get(latin1Text(keys, from, to));
-    if (newest) return newest.state;
-    if (this.#isForgotten || (this.#gone.size > 0 && this.#gone.has(latin1Text(keys, from, from + UUID_BYTES))))
-      return undefined;
+    const gone = this.#gone.size > 0 ? this.#gone.get(latin1Text(keys, from, from + UUID_BYTES)) : undefined;
+    if (newest && newest.layer.number > (gone?.number ?? -1)) return newest.state;
+    if (gone || this.#isForgotten) return undefined;
     return this.#o.stored.get(Buffer.from(keys.buffer, keys.byteOffset + from, to - from));
   }
 
-  #layer(position: OpTime, dropped: readonly Uint8Array[], bytes: number): Layer {
-    const layer: Layer = { position, states: new Map(), dropped, bytes, isOpen: false, isStored: false };
+  #layer(position: OpTime, dropped: readonly string[], bytes: number): Layer {
+    const number = this.#made++;
+    const layer: Layer = { number, position, states: new Map(), dropped, bytes, isOpen: false, isStored: false };
     this.#layers.push(layer);
     this.#budget.take(bytes);
     return layer;
@@ -263,9 +277,9 @@ export class KeptStates implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { signal } = this.#over;
-    const { intervalMs, log, subscription } = this.#o;
+    const { log, subscription } = this.#o;
     while (!signal.aborted) {
-      await this.#pause(this.#isFailing ? RETRY_MS : this.#waiting > 0 ? WAITING_MS : intervalMs, signal);
+      await this.#pause(signal);
       if (signal.aborted) return;
       try {
         if (this.#waiting > 0) await this.#o.checkpoints.flushed();
@@ -284,12 +298,14 @@ export class KeptStates implements AsyncDisposable {
     }
   }
 
-  async #pause(ms: number, stop: AbortSignal): Promise<void> {
-    const soon = new AbortController();
-    this.#wake = () => soon.abort();
-    await sleep(Math.min(ms, WAITING_MS), stop);
+  async #pause(stop: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    using either = new AnyOf([stop, woken.signal]);
+    this.#wake = () => woken.abort();
     // Nobody may make it go round faster than that.
-    if (ms > WAITING_MS && this.#waiting === 0) await sleep(ms - WAITING_MS, AbortSignal.any([stop, soon.signal]));
+    await sleep(WAITING_MS, stop);
+    if (this.#isFailing) await sleep(RETRY_MS, stop);
+    else if (this.#waiting === 0) await sleep(this.#o.intervalMs - WAITING_MS, either.signal);
   }
 
   /** All that the checkpoint on disk is behind of. */
@@ -339,17 +355,15 @@ export class KeptStates implements AsyncDisposable {
   async #storeLayers(group: readonly Layer[], position: OpTime): Promise<void> {
     const { stored, record } = this.#o;
     // As they are now: what is forgotten meanwhile is deleted with what is stored next.
-    const all = new Map<string, Uint8Array | undefined>();
-    for (const { states } of group) for (const [key, state] of states) all.set(key, state);
+    const all = statesOf(group);
+    const dropped = group.flatMap((layer) => layer.dropped);
     if (this.#isForgotten) {
       const forgets = this.#forgets;
       await stored.clear({ ...record, position });
       this.#isForgotten = this.#forgets > forgets;
       this.#isFull = false;
     }
-    // First: what was put behind a drop stays.
-    for (const uuid of group.flatMap(({ dropped }) => dropped)) await stored.forget(uuid);
-    await stored.write(this.#fitting(all), { ...record, position });
+    await stored.write(this.#fitting(all), { ...record, position, dropped, stop: this.#over.signal });
     this.#position = position;
     this.#storedAt = performance.now();
     this.#layers.splice(0, group.length);
@@ -387,6 +401,18 @@ export class KeptStates implements AsyncDisposable {
   }
 }
 
-const UUID_BYTES = 16;
 /** As `Floors` has it. */
 const WHOLE_ENTRY = 0xffff_ffff;
+
+/** The newest of each document, but for those of collections that went behind them. */
+function statesOf(group: readonly Layer[]): Map<string, Uint8Array | undefined> {
+  const gone = new Map<string, number>();
+  for (const { number, dropped } of group) for (const uuid of dropped) gone.set(uuid, number);
+  const all = new Map<string, Uint8Array | undefined>();
+  for (const { number, states } of group) {
+    for (const [key, state] of states) {
+      if (gone.size === 0 || number > (gone.get(key.slice(0, UUID_BYTES)) ?? -1)) all.set(key, state);
+    }
+  }
+  return all;
+}

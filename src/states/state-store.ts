@@ -19,7 +19,8 @@ import {
 } from '../checkpoint/data-folder.ts';
 import type { BinaryDatabase } from '../checkpoint/data-folder.ts';
 import { InTurn } from '../in-turn.ts';
-import { keysOf } from '../worker/state-keys.ts';
+import { settled } from '../waits.ts';
+import { keysOf, UUID_BYTES } from '../worker/state-keys.ts';
 import type { Log } from '../observe/log.ts';
 import type { OpTime } from '../source/position.ts';
 
@@ -33,6 +34,13 @@ export interface StatesRecord {
   readonly replicaSetId: string;
   /** The subscription's patterns. */
   readonly namespaces: readonly string[];
+}
+
+/** As it is stored. */
+interface Stored extends StatesRecord {
+  readonly version: number;
+  /** UUIDs of collections of which nothing counts, and not all is deleted yet. */
+  readonly gone?: readonly string[];
 }
 
 interface Opened {
@@ -58,33 +66,50 @@ export class StateStore implements AsyncDisposable {
     this.#o = options;
   }
 
-  /** Those of others are deleted. */
-  async keepOnly(subscriptions: ReadonlySet<string>): Promise<void> {
+  /** Those of others are deleted; who keeps any is asked once they are at hand. */
+  async keepOnly(subscriptions: () => ReadonlySet<string>): Promise<void> {
     if (!this.#opened && !environmentExists(this.#o.path, STATES)) return;
     const { records } = await this.#open();
     for (const name of [...records.getKeys()].map(String)) {
-      if (subscriptions.has(name)) continue;
+      if (subscriptions().has(name)) continue;
       await using states = await this.take(name);
-      await states.delete();
+      if (!subscriptions().has(name)) await states.delete();
     }
   }
 
-  /** Once whoever had them before has let go. */
-  async take(subscription: string): Promise<StoredStates> {
+  /** Once whoever had them before has let go; rejects when `stop` fires before that. */
+  async take(subscription: string, stop?: AbortSignal): Promise<StoredStates> {
     const opened = await this.#open();
     let turns = this.#turns.get(subscription);
     if (!turns) this.#turns.set(subscription, (turns = new InTurn()));
     const inTurn = turns;
-    return await new Promise((resolve, reject) => {
+    let isOver = false;
+    const taken = new Promise<StoredStates>((resolve, reject) => {
       void inTurn
-        .run(
-          () =>
-            new Promise<void>((release) => {
-              resolve(new StoredStates(opened, subscription, release));
-            }),
-        )
+        .run(async () => {
+          if (isOver) return;
+          await new Promise<void>((release) => {
+            resolve(new StoredStates(opened, { subscription, release, log: this.#o.log }));
+          });
+        })
         .catch(reject);
     });
+    if (!stop) return await taken;
+    await settled(
+      taken.then(
+        () => undefined,
+        () => undefined,
+      ),
+      stop,
+    );
+    if (!stop.aborted) return await taken;
+    isOver = true;
+    // It may have come in the same breath.
+    void taken.then(
+      async (states) => states[Symbol.asyncDispose](),
+      () => undefined,
+    );
+    throw stop.reason;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,24 +144,38 @@ export class StoredStates implements AsyncDisposable {
   readonly #subscription: string;
   readonly #documents: Database<Buffer, Buffer>;
   readonly #release: () => void;
+  readonly #log: Log;
   readonly #writes = new InTurn();
+  /** Collections, by UUID as Latin-1, of which nothing counts that is stored; it is deleted bit by bit, beside all else. */
+  readonly #gone = new Set<string>();
+  #sweeping: Promise<void> | undefined;
   #isClosed = false;
 
   /** By `StateStore.take`. */
-  constructor({ file, environment, records }: Opened, subscription: string, release: () => void) {
+  constructor(
+    { file, environment, records }: Opened,
+    { subscription, release, log }: { readonly subscription: string; readonly release: () => void; readonly log: Log },
+  ) {
     this.#file = file;
     this.#environment = environment;
     this.#records = records;
     this.#subscription = subscription;
     this.#documents = openDocuments(environment, DOCUMENTS_PREFIX + subscription);
     this.#release = release;
+    this.#log = log;
+    for (const uuid of this.#stored?.gone ?? []) this.#gone.add(Buffer.from(uuid, 'hex').toString('latin1'));
+    this.#sweep();
   }
 
   get record(): StatesRecord | undefined {
+    return this.#stored;
+  }
+
+  get #stored(): Stored | undefined {
     const bytes = this.#records.get(this.#subscription);
     if (!bytes) return undefined;
     // oxlint-disable-next-line no-unsafe-type-assertion -- `write` wrote it
-    const stored = JSON.parse(Buffer.from(bytes).toString()) as StatesRecord & { readonly version: number };
+    const stored = JSON.parse(Buffer.from(bytes).toString()) as Stored;
     return stored.version === VERSION ? stored : undefined;
   }
 
@@ -157,19 +196,43 @@ export class StoredStates implements AsyncDisposable {
 
   /** Good until the next one is asked for. */
   get(key: Buffer): Buffer | undefined {
-    return this.#documents.getBinaryFast(key);
+    return this.#isGone(key) ? undefined : this.#documents.getBinaryFast(key);
   }
 
   has(key: Buffer): boolean {
-    return this.#documents.doesExist(key);
+    return !this.#isGone(key) && this.#documents.doesExist(key);
   }
 
-  /** By key, as Latin-1; undefined: there is none any more. On disk when it resolves. */
-  async write(states: ReadonlyMap<string, Uint8Array | undefined>, record: StatesRecord): Promise<void> {
+  #isGone(key: Buffer): boolean {
+    return this.#gone.size > 0 && this.#gone.has(key.toString('latin1', 0, UUID_BYTES));
+  }
+
+  /**
+   * By key, as Latin-1; undefined: there is none any more. Before that, all goes that is stored of the collections `dropped`: it counts
+   * no more from here on, and is deleted beside what is written later; but for one of which there are states again. On disk when it
+   * resolves; where `stop` fires before, nothing is written.
+   */
+  async write(
+    states: ReadonlyMap<string, Uint8Array | undefined>,
+    { dropped = [], stop, ...record }: StatesRecord & { dropped?: readonly string[]; stop?: AbortSignal },
+  ): Promise<void> {
+    if (this.#gone.size > 0 || dropped.length > 0) {
+      const there = new Set<string>();
+      for (const [key, state] of states) if (state) there.add(key.slice(0, UUID_BYTES));
+      for (const uuid of new Set([...dropped, ...this.#gone])) {
+        if (there.has(uuid)) {
+          if (!(await this.#delete(uuid, () => stop?.aborted !== true))) throw new Error('it is not waited for');
+          this.#gone.delete(uuid);
+        } else if (this.#firstOf(uuid).length > 0) this.#gone.add(uuid);
+      }
+    }
     // It never becomes shorter: see `probe-child.ts`.
     const { size: fileBytes } = await stat(this.#file);
-    const encoded = Buffer.from(JSON.stringify({ version: VERSION, ...record, fileBytes }));
-    let bytes = 0;
+    const gone = [...this.#gone].map((uuid) => Buffer.from(uuid, 'latin1').toString('hex'));
+    const encoded = Buffer.from(
+      JSON.stringify({ version: VERSION, ...record, fileBytes, ...(gone.length > 0 && { gone }) }),
+    );
+    let bytes = encoded.length;
     for (const state of states.values()) bytes += state?.length ?? 0;
     await this.#write(() => {
       for (const [name, state] of states) {
@@ -179,33 +242,64 @@ export class StoredStates implements AsyncDisposable {
       }
       void this.#records.put(this.#subscription, encoded);
     }, bytes);
+    this.#sweep();
   }
 
   /** None are left. */
   async clear(record: StatesRecord): Promise<void> {
     await this.#writes.run(async () => this.#documents.clearAsync());
     this.#readAnew();
+    this.#gone.clear();
     await this.write(new Map(), record);
   }
 
   async delete(): Promise<void> {
+    this.#gone.clear();
+    await this.#sweeping;
     await this.#writes.run(async () => this.#documents.drop());
     await this.#write(() => void this.#records.remove(this.#subscription));
   }
 
-  /** What a collection left that is gone, bit by bit. */
-  async forget(uuid: Uint8Array): Promise<void> {
-    for (;;) {
-      const keys = [...this.#documents.getKeys({ ...keysOf(uuid), limit: SLICE })];
-      if (keys.length === 0 || this.#isClosed) return;
+  /** What gone collections left. */
+  #sweep(): void {
+    if (this.#gone.size === 0 || this.#sweeping) return;
+    this.#sweeping = this.#deleteGone()
+      .catch((error: unknown) => {
+        // With the next write it is tried again.
+        this.#log.warn(
+          { code: 'states-failing', subscription: this.#subscription, err: error },
+          'What was kept for `images: local` of a collection that is gone could not be deleted.',
+        );
+      })
+      .finally(() => (this.#sweeping = undefined));
+  }
+
+  async #deleteGone(): Promise<void> {
+    for (const uuid of this.#gone) {
+      // The record says so with the next write; until then there is nothing to be found.
+      if (await this.#delete(uuid, () => !this.#isClosed && this.#gone.has(uuid))) this.#gone.delete(uuid);
+    }
+  }
+
+  /** Bit by bit, so that others come in between. Whether it came to the end. */
+  async #delete(uuid: string, isWanted: () => boolean): Promise<boolean> {
+    while (isWanted()) {
+      const keys = this.#firstOf(uuid, SLICE);
+      if (keys.length === 0) return true;
       await this.#write(() => {
         for (const key of keys) void this.#documents.remove(key);
       });
     }
+    return false;
+  }
+
+  #firstOf(uuid: string, limit = 1): Buffer[] {
+    return [...this.#documents.getKeys({ ...keysOf(Buffer.from(uuid, 'latin1')), limit })];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    await this.#sweeping;
     await this.#writes.settled();
     this.#release();
   }

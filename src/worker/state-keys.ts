@@ -4,7 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 
-const UUID_BYTES = 16;
+/** With which each key begins. */
+export const UUID_BYTES = 16;
 /** Longer ones are hashed; no key may be longer than LMDB takes. */
 const MOST_BYTES = 200;
 /** In the place of a BSON type, and none: what follows is a hash. */

@@ -138,3 +138,19 @@ test('what happens elsewhere keeps nothing from being stored, nor the position w
     }
   });
 });
+
+test('a transaction may leave 256 MiB of states, whatever else is in memory', async () => {
+  await withStates(async (kept) => {
+    const size = 32 * 2 ** 20 - 1_024;
+    const documents = new Uint8Array(size);
+    const large = { documents, ends: Uint32Array.of(size) };
+    kept.put(asked(), large, { position: at(1), isOpen: false });
+    for (let n = 0; n < 8; n++) {
+      kept.put(asked(), large, { position: at(2), isOpen: true });
+      assert.equal(kept.size.memoryBytes > size, true);
+    }
+    const key = Uint8Array.from(KEY, (byte) => byte + 1);
+    kept.put({ ...asked(), keys: key }, large, { position: at(2), isOpen: true });
+    assert.equal(kept.size.memoryBytes, 0);
+  });
+});
