@@ -169,9 +169,13 @@ async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
   const { size } = await stat(join(folder, 'data.mdb'));
   const trial = await openFile(join(folder, TRIAL), 'w', OWNER_ONLY_FILE);
   try {
-    const pages = bytes === 0 ? PAGES : Buffer.alloc(PAGES.length + 2 * bytes);
-    const { bytesWritten } = await trial.write(pages, 0, pages.length, size);
-    if (bytesWritten < pages.length) throw new Error(`no space left on the disk of ${folder}`);
+    const end = size + PAGES.length + 2 * bytes;
+    for (let at = size; at < end;) {
+      // Zeros, and always the same ones: what is to be stored may be as large as a transaction.
+      const { bytesWritten } = await trial.write(PAGES, 0, Math.min(PAGES.length, end - at), at);
+      if (bytesWritten === 0) throw new Error(`no space left on the disk of ${folder}`);
+      at += bytesWritten;
+    }
   } finally {
     await trial.truncate(0);
     await trial.close();

@@ -3,7 +3,14 @@ import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { makeFolder, removeStores, unmakeFolder } from '../../src/checkpoint/data-folder.ts';
+import {
+  inOneTransaction,
+  makeFolder,
+  openEnvironment,
+  removeStores,
+  STATES,
+  unmakeFolder,
+} from '../../src/checkpoint/data-folder.ts';
 import { lockFolder } from '../../src/checkpoint/folder-lock.ts';
 import { ParkingStore } from '../../src/checkpoint/parking.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
@@ -69,4 +76,18 @@ test('a folder that was made for nothing goes again, with the folders around it,
   }
   assert.equal(await makeFolder(inner), undefined);
   await assert.rejects(makeFolder(join(inner, 'notes')), { code: 'EEXIST' });
+});
+
+test('whether the disk has room for much is tried without as much memory', async (t) => {
+  const environment = openEnvironment(await temporaryFolder(t), STATES, 'write');
+  t.after(async () => environment.close());
+  const before = process.memoryUsage().arrayBuffers;
+  let most = 0;
+  const looking = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers - before)), 1);
+  try {
+    await inOneTransaction(environment, () => undefined, 100e6);
+  } finally {
+    clearInterval(looking);
+  }
+  assert.ok(most < 20e6, `${most} bytes`);
 });
