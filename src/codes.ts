@@ -62,6 +62,8 @@ export const NOTICE_CODES = [
   'states-failing',
   'states-forgotten',
   'states-full',
+  'states-too-large',
+  'states-unknown',
   'stream-commands-missing',
   'stream-event-too-large',
   'stream-stuck',

@@ -9,7 +9,9 @@
  * Invariant: states are looked at in the order of the oplog, with all that came before in them.
  */
 import { ByteBudget } from '../source/byte-budget.ts';
+import { compareTs, formatTs } from '../source/position.ts';
 import { settled } from '../waits.ts';
+import type { Log } from '../observe/log.ts';
 import type { KeptStates } from '../states/kept-states.ts';
 import type { OpTime, Ts } from '../source/position.ts';
 import type { JobOptions, WorkerPool } from '../worker/pool.ts';
@@ -27,13 +29,15 @@ export class LocalDocuments implements Showing {
   readonly budget = new ByteBudget(BUDGET_BYTES);
   readonly trouble = undefined;
   readonly #pool: WorkerPool;
+  readonly #log: Log;
   #kept: KeptStates | undefined;
   #after: Ts = { seconds: 0, increment: 0 };
   /** All that was taken until now has been put. */
   #turn: Promise<void> = Promise.resolve();
 
-  constructor({ pool }: { readonly pool: WorkerPool }) {
+  constructor({ pool, log }: { readonly pool: WorkerPool; readonly log: Log }) {
     this.#pool = pool;
+    this.#log = log;
   }
 
   get kept(): KeptStates | undefined {
@@ -63,9 +67,14 @@ export class LocalDocuments implements Showing {
     this.#kept?.reach(position);
   }
 
-  /** Operations of this subscription's collections are not known. */
-  unknown(reason: string): void {
-    this.#kept?.forget(reason);
+  /** Whether what took effect at this time was in the states when they were begun. */
+  has(ts: Ts): boolean {
+    return compareTs(ts, this.#after) <= 0;
+  }
+
+  /** What took effect then is not known. */
+  unknown(reason: string, ts: Ts): void {
+    if (!this.has(ts)) this.#kept?.forget(reason);
   }
 
   async close(): Promise<void> {
@@ -146,6 +155,17 @@ export class LocalDocuments implements Showing {
     // Without documents, and nothing is known of those that it touches.
     const results = await this.#pool.encode(batch, job, range);
     const position = results.at(-1)?.last ?? batch.last!;
+    if (isClear && kept) {
+      this.#log.warn(
+        {
+          code: 'states-too-large',
+          subscription: kept.subscription,
+          at: formatTs(position.ts),
+          documents: asked.ends.length,
+        },
+        'A transaction shows more of documents than there is memory for: its events go without `images: local`, and its documents are not known from there on.',
+      );
+    }
     if (asked) kept?.put(asked, undefined, { position, isOpen });
     if (!isClear) kept?.forget('nobody can tell what an entry changed');
     return results;

@@ -238,7 +238,7 @@ export class Sequence {
   async #commit(commit: TransactionCommit, batch: RawBatch, job: JobOptions): Promise<void> {
     const { transactions, standings, local } = this.#o;
     const isDone = hasAll(commit.at.ts, job.floors);
-    if (isDone && !local) {
+    if (isDone && (!local || local.has(commit.at.ts))) {
       this.#settleAt(commit.at);
       return;
     }

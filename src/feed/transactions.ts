@@ -66,7 +66,7 @@ export class Transactions {
   async deliver({ commit, batch, job, torn, isDone, deliver }: Committed, stop: AbortSignal): Promise<void> {
     const { source, pool, documents, local } = this.#o;
     const gone = async (what: Gone): Promise<void> => {
-      local?.unknown('a transaction is not in the oplog any more');
+      local?.unknown('a transaction is not in the oplog any more', commit.at.ts);
       if (!isDone) await this.#gone(what, commit, torn);
     };
     const { history } = source;
@@ -98,7 +98,7 @@ export class Transactions {
       }
     } catch (error) {
       if (error instanceof DamagedPartError) {
-        local?.unknown('a transaction is damaged');
+        local?.unknown('a transaction is damaged', commit.at.ts);
         if (!isDone) deliver(this.#damaged(error, commit, entry));
         else if (job.touching) deliver(nobodyKnows);
       } else if (error instanceof EntryGoneError) {

@@ -177,9 +177,16 @@ export class Reading {
 
   /** Asked now that its commands are told: one that makes it another ends this reading. Whether there was an answer. */
   async #identify(): Promise<boolean> {
-    const { way, progress } = this.#o;
+    const { way, progress, log } = this.#o;
     try {
-      this.#identity = await way.reads?.identify(this.ns, this.#held.signal);
+      const identity = await way.reads?.identify(this.ns, this.#held.signal);
+      if (identity !== 'not allowed') this.#identity = identity;
+      else {
+        log.warn(
+          { code: 'states-unknown', ...this.#names(), ns: this.ns },
+          'The documents of a snapshot do not become known to `images: local`: the user may not list collections. Grant it `listCollections` on the database.',
+        );
+      }
       return true;
     } catch (error) {
       if (!this.#held.signal.aborted) progress.trouble(this.#run, reasonOf(error));

@@ -65,8 +65,8 @@ export interface Identity {
 }
 
 export interface CollectionReads {
-  /** Undefined where there is none, or the user may not ask. */
-  identify(ns: string, stop: AbortSignal): Promise<Identity | undefined>;
+  /** Undefined where there is none. */
+  identify(ns: string, stop: AbortSignal): Promise<Identity | 'not allowed' | undefined>;
   list(sought: Sought, stop: AbortSignal): Promise<FoundCollections & { readonly at: Ts | undefined }>;
   /** About how many documents it holds. */
   count(ns: string, stop: AbortSignal): Promise<number>;
@@ -137,15 +137,16 @@ export class MemberCollections implements CollectionReads {
     }, stop);
   }
 
-  async identify(ns: string, stop: AbortSignal): Promise<Identity | undefined> {
+  async identify(ns: string, stop: AbortSignal): Promise<Identity | 'not allowed' | undefined> {
     const { db, coll } = split(ns);
     return this.#use(async ({ member: { client } }, signal) => {
       const reply = await identityReply(
         client.db(db).command({ listCollections: 1, filter: { name: coll } }, { signal }),
       );
-      const { firstBatch = [] } = (reply?.['cursor'] ?? {}) as { readonly firstBatch?: readonly Document[] };
+      if (!reply) return 'not allowed';
+      const { firstBatch = [] } = (reply['cursor'] ?? {}) as { readonly firstBatch?: readonly Document[] };
       const uuid: unknown = (firstBatch[0]?.['info'] as Document | undefined)?.['uuid'];
-      const at = reply && operationTimeOf(reply);
+      const at = operationTimeOf(reply);
       return uuid instanceof Binary && at ? { uuid: new Uint8Array(uuid.buffer.subarray(0, 16)), at } : undefined;
     }, stop);
   }

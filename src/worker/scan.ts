@@ -204,7 +204,7 @@ export class BatchScan implements CommandSink {
     } catch (error) {
       if (!(error instanceof MalformedBson)) throw error;
       this.rows.undo();
-      this.tracked.undo();
+      this.tracked.undo(this.#mattersToStates(head));
       this.filtered = filtered;
       this.marks.length = marks;
       this.parking.records.length = parkedCount;
@@ -293,17 +293,29 @@ export class BatchScan implements CommandSink {
     return this.tracked.count > count;
   }
 
+  /** Of an entry that cannot be read: whether it may change a state that is kept. */
+  #mattersToStates({ ts, op, nsStart, nsEnd }: EntryHead): boolean {
+    if (this.#tracks === undefined) return false;
+    if (ts >= 0 && !isBehind(this.#bytes, ts, this.#tracks.after)) return false;
+    const isOfDocument = op === Op.insert || op === Op.update || op === Op.delete;
+    return !isOfDocument || nsStart < 0 || this.router.route(this.#bytes, nsStart, nsEnd).keeps;
+  }
+
   /** Of a collection that comes or goes by a rename, nobody knows what was done to it under the other name. */
   #trackCommand(head: EntryHead, name: CommandName): void {
     const bytes = this.#bytes;
     const { tracked, router } = this;
-    if (name.name === 'drop') tracked.isGone(bytes, head);
-    else if (name.name === 'renameCollection') {
-      const command = readCommand(bytes, head, name);
-      const { db, coll, to } = typeof command === 'string' ? malformed('a rename that does not say of what') : command;
-      const keeps = (one: { readonly db: string; readonly coll: string } | undefined): boolean =>
-        one !== undefined && router.routeOf(`${one.db}.${one.coll}`).keeps;
-      tracked.renamedOver(bytes, head);
+    const isRename = name.name === 'renameCollection';
+    if (!(isRename || name.name === 'drop') || !isBehind(bytes, head.ts, this.#tracks!.after)) return;
+    const command = readCommand(bytes, head, name);
+    const { db, coll, to } = typeof command === 'string' ? malformed('a command that does not say of what') : command;
+    const keeps = (one: { readonly db: string; readonly coll: string } | undefined): boolean =>
+      one !== undefined && router.routeOf(`${one.db}.${one.coll}`).keeps;
+    if (!isRename) {
+      // Under another name there are no states: they went with the rename.
+      if (keeps({ db, coll })) tracked.isGone(bytes, head);
+    } else {
+      if (keeps(to)) tracked.renamedOver(bytes, head);
       if (keeps({ db, coll }) === keeps(to)) return;
       tracked.isGone(bytes, head);
       tracked.cuts.push(this.#entryNumber);

@@ -50,11 +50,11 @@ export class Tracked {
     this.#droppedBefore = this.dropped.length;
   }
 
-  /** It is damaged: nobody knows what it does. */
-  undo(): void {
+  /** It is damaged; `matters`: it may have changed a state, and nobody knows how. */
+  undo(matters: boolean): void {
     this.count = this.#before;
     this.dropped.length = this.#droppedBefore;
-    this.isUnclear = true;
+    this.isUnclear ||= matters;
   }
 
   operation(bytes: Uint8Array, head: EntryHead, { type, withId }: { type: number; withId: number }): void {

@@ -75,6 +75,7 @@ describe('with the rights that the documentation names', () => {
     readonly granted?: Permissions | undefined;
     readonly declare?: boolean;
     readonly to?: object;
+    readonly namespaces?: readonly string[];
     /** Of the subscription. */
     readonly more?: object;
   }
@@ -88,6 +89,7 @@ describe('with the rights that the documentation names', () => {
     granted,
     declare = true,
     to = ORDERS,
+    namespaces = ['shop.*'],
     more,
   }: Setup): Promise<EngineFolder> {
     await rabbit.ctl(['set_permissions', '-p', '/', 'tailrace', ...(granted ?? ['.*', '.*', '.*'])]);
@@ -104,7 +106,7 @@ describe('with the rights that the documentation names', () => {
     return EngineFolder.create({
       sources: { src: { uri: mongoUri(user), ...source } },
       sinks: { mq: { uri: rabbit.uri.replace('://', `://tailrace:${PASSWORD}@`), declare } },
-      subscriptions: [{ name: 'orders', namespaces: ['shop.*'], to, ...more }],
+      subscriptions: [{ name: 'orders', namespaces, to, ...more }],
       pipeline: { partitionBy: [{ namespaces: ['shop.*'], key: 'document' }] },
     });
   }
@@ -119,11 +121,11 @@ describe('with the rights that the documentation names', () => {
       .map(({ msg }) => msg);
 
   /** Delivers a change, and returns what was logged beyond `info`. */
-  async function delivers(setup: Setup): Promise<string[]> {
-    await using place = await setUp(setup);
+  async function delivers(setup: Setup, snapshotOf?: string): Promise<string[]> {
+    await using place = await setUp({ ...setup, ...(snapshotOf && { namespaces: [`shop.${snapshotOf}`] }) });
     const engine = place.start();
     await until('it is ready', async () => (await engine.ready()).ok);
-    await root.db('shop').collection('orders').insertOne({});
+    if (snapshotOf === undefined) await root.db('shop').collection('orders').insertOne({});
     await until('it is delivered', async () => (await countMessages(rabbit.uri, 'orders')) === 1);
     assert.equal(await engine.terminate(), 0);
     return warnings(engine);
@@ -236,6 +238,23 @@ describe('with the rights that the documentation names', () => {
     assert.doesNotMatch((await place.command('check')).stdout, /FAULT/);
     await root.db('admin').command({ revokePrivilegesFromRole: 'tailrace', privileges: [find] });
     await documents.drop();
+  });
+
+  test('without `listCollections` a snapshot makes nothing known to `images: local`, and says so', async () => {
+    const find = { resource: { db: 'shop', collection: '' }, actions: ['find'] };
+    const user = await makeUser('tailraceUnlisted', [...roles[0]!.privileges.slice(0, -1), find]);
+    const local = { fullDocument: 'whenAvailable', images: 'local' };
+    const allowed = await makeUser('tailraceListed', [...roles[0]!.privileges, find]);
+    await root.db('shop').collection<{ _id: number }>('known').insertOne({ _id: 1 });
+    const logged = async (who: string): Promise<string[]> =>
+      delivers({ user: who, source: { start: 'snapshot' }, granted: permissions[0]!, more: local }, 'known');
+    const unlisted = await logged(user);
+    assert.ok(
+      unlisted.some((line) => /do not become known.*listCollections/.test(line)),
+      unlisted.join('\n'),
+    );
+    onlyCollated(await logged(allowed));
+    await root.db('shop').collection('known').drop();
   });
 
   test('without one of the permissions in RabbitMQ it says which', async () => {
