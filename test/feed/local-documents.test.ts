@@ -36,7 +36,7 @@ test('a batch that is done sooner than the one before it still sees what that on
   const its = plan([{ images }]);
   // The sooner a batch is, the longer it takes.
   const pool = {
-    encode: async ({ bytes, last }: RawBatch, { plan: _, ...job }: JobOptions) => {
+    encode: async ({ bytes, last }: RawBatch, job: JobOptions) => {
       await sleep((4 - last!.ts.increment) * 100);
       return [run(its, bytes, job)];
     },
