@@ -24,10 +24,9 @@ import { AnyOf } from './source/any-of.ts';
 import { ByteBudget } from './source/byte-budget.ts';
 import { contentTypeOf } from './sinks/amqp-port.ts';
 import { Destinations } from './sinks/destinations.ts';
-import { MOST_ACTIVE, SnapshotBook, isActive } from './snapshot/runs.ts';
-import { refuseSnapshot } from './snapshot/refused.ts';
+import { SnapshotBook } from './snapshot/runs.ts';
+import { SnapshotOrders } from './snapshot/orders.ts';
 import { keepingStates } from './states/keeping.ts';
-import { snapshotId } from './snapshot/shown.ts';
 import { Watchers } from './watch/watchers.ts';
 import { SharedPlan } from './worker/plan.ts';
 import { WorkerPool } from './worker/pool.ts';
@@ -77,16 +76,10 @@ export interface Moving {
   readonly checkpoints: Pick<CheckpointStore, 'get' | 'set' | 'addGap'>;
 }
 
-export interface AskedSnapshot {
-  /** Patterns; undefined: all that the subscription follows. */
-  readonly namespaces?: readonly string[] | undefined;
-  /** A query, as Extended JSON. */
-  readonly filter?: string | undefined;
-}
-
 export class Engine {
   readonly metrics: Metrics;
   readonly watchers = new Watchers();
+  readonly snapshots: SnapshotOrders;
   readonly #book = new SnapshotBook();
   readonly #o: EngineOptions;
   #config: Config;
@@ -138,6 +131,14 @@ export class Engine {
       );
     });
     this.#sources = new FeedGroups(groups);
+    this.snapshots = new SnapshotOrders({
+      book: this.#book,
+      checkpoints: stores.checkpoints,
+      changes: this.#changes,
+      log,
+      find: (subscription) => this.#found(subscription),
+      stop: this.#over.signal,
+    });
   }
 
   /** What it runs with now. */
@@ -189,8 +190,8 @@ export class Engine {
   }
 
   async #pause(subscription: string): Promise<void> {
-    const { group, isRead } = this.#found(subscription);
-    if (!isRead) return;
+    const { group, isPaused } = this.#found(subscription);
+    if (isPaused) return;
     if (!(await group.remove(subscription, (record) => ({ ...record, pausedAt: Date.now() })))) {
       throw new NotNowError(
         `subscription "${subscription}" cannot be paused yet: where it begins is stored only once its source has been reached.`,
@@ -200,58 +201,10 @@ export class Engine {
   }
 
   async #resume(subscription: string): Promise<void> {
-    const { group, config, isRead } = this.#found(subscription);
-    if (isRead) return;
+    const { group, config, isPaused } = this.#found(subscription);
+    if (!isPaused) return;
     await group.add(this.#route(config));
     this.#o.log.info({ subscription }, 'Resumed.');
-  }
-
-  /** Resolves with its id once it is stored. Throws `NotNowError` and `UserError`. */
-  async addSnapshot(subscription: string, asked: AskedSnapshot): Promise<string> {
-    const { feed, config } = this.#reading(subscription);
-    await refuseSnapshot({ source: feed.source, config, ...asked }, this.#over.signal);
-    return await this.#changes.run(async () => {
-      const { feed: now, number } = this.#reading(subscription);
-      const runs = this.#book.of(subscription);
-      if (runs.records.filter(isActive).length >= MOST_ACTIVE) {
-        throw new NotNowError(`Subscription "${subscription}" has ${MOST_ACTIVE} snapshots already that are not over.`);
-      }
-      const { run } = runs.add({ cause: 'asked', ...asked });
-      now.snapshotAdded(number);
-      await this.#storeSnapshots(now.snapshot());
-      return snapshotId(subscription, run);
-    });
-  }
-
-  /** Throws `NotNowError`. */
-  async setSnapshot(subscription: string, run: string, state: 'running' | 'paused' | 'cancelled'): Promise<void> {
-    await this.#changes.run(async () => {
-      const stored = this.#found(subscription).isRead ? undefined : this.#o.stores.checkpoints.get(subscription);
-      const reading = stored ? undefined : this.#reading(subscription);
-      if (stored) this.#book.load(subscription, stored.snapshots);
-      const runs = this.#book.of(subscription);
-      if (!runs.setState(run, state)) throw new NotNowError('That snapshot is over.');
-      reading?.feed.snapshotAdded(reading.number);
-      await this.#storeSnapshots(stored ? [{ ...stored, snapshots: runs.records }] : reading!.feed.snapshot());
-      this.#o.log.info({ subscription, run, state }, 'A snapshot was changed.');
-    });
-  }
-
-  async #storeSnapshots(records: CheckpointRecord[]): Promise<void> {
-    await this.#o.stores.checkpoints.put(records);
-    await this.#o.stores.checkpoints.flushed();
-  }
-
-  /** Where it is read for. */
-  #reading(subscription: string) {
-    const { group, config } = this.#found(subscription);
-    for (const feed of group.feeds) {
-      const member = feed.members.find(({ route }) => route.config.name === subscription);
-      if (member && feed.started) return { feed, number: member.number, config };
-    }
-    throw new NotNowError(
-      `Subscription "${subscription}" is not read for now: it is paused, or its source has not been reached.`,
-    );
   }
 
   /** Into the file or the standard output that it goes to, beside its lanes. */
@@ -265,8 +218,7 @@ export class Engine {
    */
   async move(subscription: string, { planned, checkpoints }: Moving): Promise<Move> {
     return await this.#changes.run(async () => {
-      const { group, config, isRead } = this.#found(subscription);
-      const isPaused = !isRead;
+      const { group, config, isPaused } = this.#found(subscription);
       if (!isPaused && !(await group.remove(subscription, (record) => record))) {
         throw new NotNowError(
           `subscription "${subscription}" cannot be moved yet: where it begins is stored only once its source has been reached.`,
@@ -341,8 +293,11 @@ export class Engine {
     const config = this.#config.subscriptions.find(({ name }) => name === subscription);
     const group = this.#sources.get(config?.source ?? '');
     if (!config || !group) throw new NotNowError(`There is no subscription "${subscription}" any more.`);
-    const isRead = group.feeds.some(({ members }) => members.some(({ route }) => route.config.name === subscription));
-    return { group, config, isRead };
+    const its = group.feeds.flatMap((feed) => {
+      const member = feed.members.find(({ route }) => route.config.name === subscription);
+      return member ? [{ feed, number: member.number }] : [];
+    });
+    return { group, config, isPaused: its.length === 0, reading: its.find(({ feed }) => feed.started) };
   }
 
   /** Waits for what is under way, at most `shutdownTimeout`; then lets everything go. */

@@ -4,26 +4,23 @@
  * it all is in `standings.ts`.
  * Invariant: nothing is published before every start is stored.
  */
-import { createHash } from 'node:crypto';
 import { PositionLostError } from '../errors.ts';
 import { allBefore, doneBy, Floors } from '../lanes/floors.ts';
 import { Ledger } from '../lanes/ledger.ts';
 import { endsWithin, settled } from '../waits.ts';
 import { AnyOf } from '../source/any-of.ts';
 import { compareTs, formatTs, pointAfter } from '../source/position.ts';
-import { hasWallTime, versionNumber } from '../source/server-version.ts';
 import { costOf, isSmall } from '../source/source.ts';
-import { compilePatterns } from '../worker/pattern.ts';
 import { LaneSet } from './lane-set.ts';
 import { Members } from './members.ts';
 import { Pause } from './pause.ts';
+import { Reached } from './reached.ts';
 import { Sequence } from './sequence.ts';
 import { FeedSnapshots } from './snapshots.ts';
 import { SnapshotBook } from '../snapshot/runs.ts';
 import { SetAside } from './set-aside.ts';
 import { Standings } from './standings.ts';
 import { Starts } from './starts.ts';
-import { wantsExpanded } from '../source/make-source.ts';
 import { refuseTimeSeries } from './time-series.ts';
 import { Transactions } from './transactions.ts';
 import { WholeDocuments, refuseImages } from './whole-documents.ts';
@@ -32,13 +29,13 @@ import { LocalDocuments } from './local-documents.ts';
 import type { Showing } from './whole-documents.ts';
 import type { KeptStates } from '../states/kept-states.ts';
 import type { StateStore } from '../states/state-store.ts';
-import type { PipelineConfig, SourceConfig } from '../config/config.ts';
-import type { CheckpointRecord, ParkedOrigin } from '../checkpoint/record.ts';
+import type { PipelineConfig, SourceConfig, SubscriptionConfig } from '../config/config.ts';
+import type { CheckpointRecord } from '../checkpoint/record.ts';
 import type { SourceMeter } from '../observe/metrics.ts';
 import type { Log } from '../observe/log.ts';
 import { ByteBudget } from '../source/byte-budget.ts';
 import type { OpTime, ResumePoint, Ts } from '../source/position.ts';
-import type { RawBatch, Source, SourceIdentity } from '../source/source.ts';
+import type { RawBatch, Source } from '../source/source.ts';
 import type { Lane } from '../lanes/lane.ts';
 import type { Watchers } from '../watch/watchers.ts';
 import type { SharedPlan } from '../worker/plan.ts';
@@ -102,9 +99,9 @@ export class Feed {
   /** Ends the cursor, so that another is opened where it was. */
   #reopen = new AbortController();
   #pause: Pause | undefined;
-  #identity: SourceIdentity | undefined;
+  /** Known once it has started. */
+  #reached: Reached | undefined;
   #floors: Floors | undefined;
-  #collated: readonly string[] = [];
   #position: OpTime | undefined;
   /** Numbers of those that another feed still delivers for. */
   readonly #admitted = new Set<number>();
@@ -121,7 +118,7 @@ export class Feed {
     const members = this.#members;
     const { partitions } = options.pipeline;
     this.#starts = new Starts({ ...options, members });
-    this.#setAside = new SetAside({ ...options, members, reading: () => this.#reading() });
+    this.#setAside = new SetAside({ ...options, members, reading: () => this.#known.origin(this.#configs) });
     const local = options.routes.some(keepsStates) ? new LocalDocuments(options) : undefined;
     const documents = local ?? new WholeDocuments({ ...options, members });
     this.#local = local;
@@ -199,7 +196,7 @@ export class Feed {
 
   /** Known once it has started. */
   get replicaSetId(): string {
-    return this.#identity?.replicaSetId ?? '';
+    return this.#reached?.identity.replicaSetId ?? '';
   }
 
   /** Every position is verified, and every start stored. */
@@ -231,15 +228,13 @@ export class Feed {
   async start(stop: AbortSignal): Promise<void> {
     const { source, log } = this.#o;
     const identity = await source.connect(stop);
-    this.#identity = identity;
     await refuseTimeSeries({ source, members: this.#members, log }, stop);
-    const configs = this.members.map(({ route }) => route.config);
-    refuseImages(this.name, identity.serverVersion, configs);
-    this.#warnOfOldServer();
-    this.#collated = await this.#collatedNamespaces(stop);
+    refuseImages(this.name, identity.serverVersion, this.#configs);
+    const reached = await Reached.of(identity, this.#o, this.#configs, stop);
+    this.#reached = reached;
     try {
-      const standings = await this.#starts.find({ identity, routing: (route) => this.#routing(route) }, stop);
-      for (const { name } of configs) this.#book.load(name, this.#o.checkpoints.get(name)?.snapshots);
+      const standings = await this.#starts.find({ identity, routing: (route) => reached.routing(route) }, stop);
+      for (const { name } of this.#configs) this.#book.load(name, this.#o.checkpoints.get(name)?.snapshots);
       this.#stand(await this.#withStates(standings, stop));
     } catch (error) {
       if (error instanceof PositionLostError) this.#lost = error;
@@ -248,7 +243,7 @@ export class Feed {
     await this.#store();
     this.#started = true;
     this.#snapshots.start(this.members);
-    log.info({ source: this.name, ...this.#identity, from: formatTs(this.#standings.start.ts) }, 'Reading begins.');
+    log.info({ source: this.name, ...identity, from: formatTs(this.#standings.start.ts) }, 'Reading begins.');
   }
 
   /** Reads until `stop`, or until it is closed; rejects with `PositionLostError` where the policy is to stop. */
@@ -317,10 +312,7 @@ export class Feed {
 
   /** Whether the two make the same of an entry, so that one can go on where the other was. */
   readsAs(other: Feed): boolean {
-    return (
-      this.replicaSetId === other.replicaSetId &&
-      this.#collated.toSorted().join('\n') === other.#collated.toSorted().join('\n')
-    );
+    return other.#reached !== undefined && this.#reached?.readsAs(other.#reached) === true;
   }
 
   /**
@@ -389,7 +381,7 @@ export class Feed {
     const { places } = this.#members;
     this.#plan = this.#o.planOf(places);
     before.end();
-    const configs = this.members.map(({ route }) => route.config);
+    const configs = this.#configs;
     if (configs.length > 0 && this.source.adapt(configs)) this.#reopen.abort(new Error('something else is to be read'));
   }
 
@@ -435,7 +427,7 @@ export class Feed {
   }
 
   #stand(standings: ReadonlyMap<number, Standing>): void {
-    const { sharded = false } = this.#identity ?? {};
+    const { sharded = false } = this.#known.identity;
     const begun = sharded
       ? [...standings].map(
           ([number, one]) => [number, { ...one, lanes: one.lanes.map((lane) => lane && allBefore(lane)) }] as const,
@@ -486,38 +478,15 @@ export class Feed {
 
   /** Of all subscriptions, at this moment. */
   snapshot(): CheckpointRecord[] {
-    if (!this.#identity) return [];
-    const { replicaSetId } = this.#identity;
-    return this.#standings.snapshot({ replicaSetId, routing: (route) => this.#routing(route) });
+    const reached = this.#reached;
+    if (!reached) return [];
+    const { replicaSetId } = reached.identity;
+    return this.#standings.snapshot({ replicaSetId, routing: (route) => reached.routing(route) });
   }
 
   #newLedger(): Ledger {
     const { budget } = this.#o;
     return new Ledger({ subscriptions: this.#members.size, release: (bytes) => budget.give(bytes) });
-  }
-
-  /** Which collections have a collation decides lanes too, and is known only here. */
-  #routing({ routing }: Route): string {
-    if (this.#collated.length === 0) return routing;
-    return createHash('sha256')
-      .update([routing, ...this.#collated.toSorted()].join('\n'))
-      .digest('hex')
-      .slice(0, routing.length);
-  }
-
-  async #collatedNamespaces(stop: AbortSignal): Promise<readonly string[]> {
-    const patterns = this.#o.pipeline.partitionBy
-      .filter((rule) => rule.key === 'document')
-      .flatMap((it) => it.namespaces);
-    if (patterns.length === 0) return [];
-    const collated = await this.source.collatedNamespaces(compilePatterns(patterns), stop);
-    if (collated.length > 0) {
-      this.#o.log.warn(
-        { code: 'collation-by-namespace', source: this.name, namespaces: collated },
-        'These collections have a default collation, under which different `_id`s can be equal: partitioned by namespace.',
-      );
-    }
-    return collated;
   }
 
   #take(batch: RawBatch): void {
@@ -538,12 +507,7 @@ export class Feed {
   }
 
   #job(): JobOptions {
-    return {
-      plan: this.#plan,
-      wallTime: hasWallTime(this.#serverVersion()),
-      serverVersion: this.#serverVersion(),
-      collated: this.#collated,
-    };
+    return { plan: this.#plan, ...this.#known.job };
   }
 
   /**
@@ -565,30 +529,13 @@ export class Feed {
     this.#sequence.moveOn(last);
   }
 
-  #warnOfOldServer(): void {
-    const { config, log } = this.#o;
-    if (config.changeStream === undefined || hasWallTime(this.#serverVersion()) || !this.#wantsExpanded()) return;
-    log.warn(
-      { code: 'stream-commands-missing', source: this.name, serverVersion: this.#identity?.serverVersion },
-      'Change streams tell of create, createIndexes, dropIndexes and modify, and what `expanded` adds, from MongoDB 6.0 on: none of it comes from this server. `mode: oplog` tells of them.',
-    );
+  get #known(): Reached {
+    if (!this.#reached) throw new Error('the source has not been reached yet');
+    return this.#reached;
   }
 
-  #wantsExpanded(): boolean {
-    return wantsExpanded(this.members.map(({ route }) => route.config));
-  }
-
-  #reading(): Pick<ParkedOrigin, 'serverVersion' | 'collated' | 'stream'> {
-    const expanded = this.#wantsExpanded();
-    return {
-      serverVersion: this.#serverVersion(),
-      ...(this.#collated.length > 0 && { collated: this.#collated }),
-      ...(this.#o.config.changeStream && { stream: expanded ? 'expanded' : 'plain' }),
-    };
-  }
-
-  #serverVersion(): number {
-    return versionNumber(this.#identity?.serverVersion ?? '6.0');
+  get #configs(): readonly SubscriptionConfig[] {
+    return this.members.map(({ route }) => route.config);
   }
 }
 
