@@ -205,7 +205,7 @@ describe('a snapshot of', () => {
     const ended = await place.command('snapshot', 'cancel', String(second['id']), '--url', url);
     assert.match(ended.stdout, /cancelled/);
     const list = await place.command('snapshot', 'list', '--url', url);
-    assert.match(list.stdout, new RegExp(`${id} +done +1,?000 `));
+    assert.match(list.stdout, new RegExp(`${id} +done +- +1,?000 `));
     assert.equal(await engine.terminate(), 0, engine.log());
   });
 
