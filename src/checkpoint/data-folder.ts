@@ -15,7 +15,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, open as openFile, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, open as openFile, readdir, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { open } from 'lmdb';
 import type { Database, Key, RootDatabase } from 'lmdb';
@@ -144,10 +144,14 @@ export function openDatabaseIfThere(environment: RootDatabase, name: string): Bi
 
 /**
  * Everything that `write` puts and removes becomes visible together, or not at all. Rejects where the disk has no room for some
- * pages and `bytes` more.
+ * pages and `bytes` more, or less left than `atWorst`, which is only asked for.
  */
-export async function inOneTransaction(environment: RootDatabase, write: () => void, bytes = 0): Promise<void> {
-  await refuseFullDisk(folders.get(environment)!, bytes);
+export async function inOneTransaction(
+  environment: RootDatabase,
+  write: () => void,
+  { bytes = 0, atWorst = 0 }: { readonly bytes?: number; readonly atWorst?: number } = {},
+): Promise<void> {
+  await refuseFullDisk(folders.get(environment)!, bytes, atWorst);
   try {
     await environment.batch(write);
   } catch (error) {
@@ -165,7 +169,11 @@ const TRIAL = 'room';
  * A write that fails inside LMDB can end the process: lmdb (3.5.6) describes it in a buffer of 100 bytes, which is too short for
  * what it says, and the heap is damaged. So a file beside it is written first, as far out as the store would grow to, and given back.
  */
-async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
+async function refuseFullDisk(folder: string, bytes: number, atWorst: number): Promise<void> {
+  if (atWorst > 0) {
+    const { bavail, bsize } = await statfs(folder);
+    if (bavail * bsize < atWorst) throw new Error(`no space left on the disk of ${folder}`);
+  }
   const { size } = await stat(join(folder, 'data.mdb'));
   const trial = await openFile(join(folder, TRIAL), 'w', OWNER_ONLY_FILE);
   try {

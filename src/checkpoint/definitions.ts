@@ -66,7 +66,7 @@ export class DefinitionStore {
         void this.#database.put(number, bytes);
         for (const one of outdated) void this.#database.remove(one);
       },
-      bytes.length,
+      { bytes: bytes.length },
     );
     this.#versions.set(number, whole);
     for (const one of outdated) this.#versions.delete(one);

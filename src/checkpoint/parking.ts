@@ -292,7 +292,7 @@ export class ParkingStore implements AsyncDisposable {
               void this.#payloads.put(key, payload);
             }
           },
-          bytes,
+          { bytes },
         );
       } catch (error) {
         this.#queue = [...entries, ...this.#queue];

@@ -114,17 +114,19 @@ export class Sequence {
     const first = parts.next();
     first.catch(() => undefined);
     this.#next(async (before) => {
-      await first;
-      await before;
-      for (let part = await first; part.done !== true; part = await parts.next()) {
-        if (this.#over) {
-          await parts.return();
-          return;
+      try {
+        await first;
+        await before;
+        for (let part = await first; part.done !== true; part = await parts.next()) {
+          if (this.#over) return;
+          this.#observe([part.value], readAt, performance.now());
+          await this.#put(part.value, batch, job, documents.budget);
+          if (this.#over) return;
+          touch();
         }
-        this.#observe([part.value], readAt, performance.now());
-        await this.#put(part.value, batch, job, documents.budget);
-        if (this.#over) return;
-        touch();
+      } finally {
+        // Whoever comes next may wait for its turn.
+        await parts.return();
       }
       budget.give(costOf(batch));
       batch.letGo?.();

@@ -25,6 +25,9 @@ import type { Log } from '../observe/log.ts';
 import type { OpTime } from '../source/position.ts';
 
 const VERSION = 1;
+const PAGE_BYTES = 4096;
+/** Of pages that become free LMDB keeps a list: eight bytes for each, and as much again while it is written anew. */
+const PAGES_TO_LISTED = 256;
 /** Removed in one go, of a collection that is gone. */
 const SLICE = 2_000;
 
@@ -132,7 +135,11 @@ export class StateStore implements AsyncDisposable {
       const environment = openEnvironment(path, STATES, 'write');
       const file = join(path, STATES, 'data.mdb');
       return { file, environment, records: openDatabase(environment, STATE_RECORDS) };
-    })();
+    })().catch((error: unknown) => {
+      // Whoever comes next tries again.
+      this.#opened = undefined;
+      throw error;
+    });
     return this.#opened;
   }
 }
@@ -234,21 +241,24 @@ export class StoredStates implements AsyncDisposable {
     );
     let bytes = encoded.length;
     for (const state of states.values()) bytes += state?.length ?? 0;
-    await this.#write(() => {
-      for (const [name, state] of states) {
-        const key = Buffer.from(name, 'latin1');
-        if (state) void this.#documents.put(key, bufferOf(state));
-        else void this.#documents.remove(key);
-      }
-      void this.#records.put(this.#subscription, encoded);
-    }, bytes);
+    await this.#write(
+      () => {
+        for (const [name, state] of states) {
+          const key = Buffer.from(name, 'latin1');
+          if (state) void this.#documents.put(key, bufferOf(state));
+          else void this.#documents.remove(key);
+        }
+        void this.#records.put(this.#subscription, encoded);
+      },
+      // Each may lie on a page of its own, which is copied.
+      { bytes, atWorst: 2 * bytes + states.size * PAGE_BYTES },
+    );
     this.#sweep();
   }
 
   /** None are left. */
   async clear(record: StatesRecord): Promise<void> {
-    await this.#writes.run(async () => this.#documents.clearAsync());
-    this.#readAnew();
+    await this.#write(() => void this.#documents.clearAsync(), { atWorst: this.bytes / PAGES_TO_LISTED });
     this.#gone.clear();
     await this.write(new Map(), record);
   }
@@ -256,7 +266,7 @@ export class StoredStates implements AsyncDisposable {
   async delete(): Promise<void> {
     this.#gone.clear();
     await this.#sweeping;
-    await this.#writes.run(async () => this.#documents.drop());
+    await this.#write(() => void this.#documents.drop(), { atWorst: this.bytes / PAGES_TO_LISTED });
     await this.#write(() => void this.#records.remove(this.#subscription));
   }
 
@@ -304,8 +314,8 @@ export class StoredStates implements AsyncDisposable {
     this.#release();
   }
 
-  async #write(write: () => void, bytes = 0): Promise<void> {
-    await this.#writes.run(async () => inOneTransaction(this.#environment, write, bytes));
+  async #write(write: () => void, room: Parameters<typeof inOneTransaction>[2] = {}): Promise<void> {
+    await this.#writes.run(async () => inOneTransaction(this.#environment, write, room));
     this.#readAnew();
   }
 

@@ -302,11 +302,11 @@ export class BatchScan implements CommandSink {
   }
 
   /** Of a collection that comes or goes by a rename, nobody knows what was done to it under the other name. */
-  #trackCommand(head: EntryHead, name: CommandName): void {
+  #trackCommand(head: EntryHead, entry: EntryHead, name: CommandName): void {
     const bytes = this.#bytes;
     const { tracked, router } = this;
     const isRename = name.name === 'renameCollection';
-    if (!(isRename || name.name === 'drop') || !isBehind(bytes, head.ts, this.#tracks!.after)) return;
+    if (!(isRename || name.name === 'drop') || !isBehind(bytes, entry.ts, this.#tracks!.after)) return;
     const command = readCommand(bytes, head, name);
     const { db, coll, to } = typeof command === 'string' ? malformed('a command that does not say of what') : command;
     const keeps = (one: { readonly db: string; readonly coll: string } | undefined): boolean =>
@@ -369,7 +369,7 @@ export class BatchScan implements CommandSink {
   #command(head: EntryHead): void {
     const name = commandName(this.#bytes, head);
     this.#touching?.command(this.#bytes, head, name);
-    if (this.#tracks !== undefined) this.#trackCommand(head, name);
+    if (this.#tracks !== undefined) this.#trackCommand(head, head, name);
     if (head.fromMigrate) return;
     switch (name.name) {
       case 'applyOps':
@@ -468,7 +468,7 @@ export class BatchScan implements CommandSink {
     const bytes = this.#bytes;
     const name = commandName(bytes, element);
     this.#touching?.command(bytes, element, name);
-    if (this.#tracks !== undefined) this.#trackCommand(element, name);
+    if (this.#tracks !== undefined) this.#trackCommand(element, entry, name);
     if (element.fromMigrate) return index + 1;
     if (name.name !== 'applyOps') {
       this.#commands.command({ head: element, entry, index, transaction }, name);

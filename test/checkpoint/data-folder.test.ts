@@ -85,7 +85,7 @@ test('whether the disk has room for much is tried without as much memory', async
   let most = 0;
   const looking = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers - before)), 1);
   try {
-    await inOneTransaction(environment, () => undefined, 100e6);
+    await inOneTransaction(environment, () => undefined, { bytes: 100e6 });
   } finally {
     clearInterval(looking);
   }
