@@ -73,6 +73,13 @@ test('every expression of the dashboards and the rules has data from an engine u
         namespaces: [`${db}.*`],
         to: { sink: 'mq', exchange: 'kept', queues: [{ name: 'kept', bind: '#' }] },
       },
+      {
+        name: 'states',
+        namespaces: [`${db}.c1`],
+        fullDocument: 'whenAvailable',
+        images: 'local',
+        to: { sink: 'mq', queue: 'states' },
+      },
       // Held from its first message on: what is there in trouble only has data too.
       { name: 'held', namespaces: [`${db}.c0`], to: { sink: 'mq', exchange: 'nowhere' } },
     ],
