@@ -73,7 +73,7 @@ interface Read {
   readonly at: Ts;
 }
 
-type Asked = Pick<PieceRequest, 'after' | 'ids' | 'most'>;
+type Asked = Pick<PieceRequest, 'after' | 'until' | 'ids' | 'isLast' | 'most'>;
 
 /** To be read again. */
 interface Again {
@@ -200,6 +200,10 @@ export class Reading {
     const { signal } = this.#held;
     const stored = openOf(runs.get(this.#run)!, this.ns)?.last;
     let after = stored === undefined ? undefined : Buffer.from(stored, 'base64');
+    // What is inserted from here on comes as a change: whoever read that as well would run behind it.
+    const end = await this.#piece({ ...(after && { after }), isLast: true, most: 1 }, () => this.#isRunning());
+    end?.since[Symbol.dispose]();
+    const until = end?.piece.last && Buffer.from(end.piece.last);
     let bytesEach: number | undefined;
     let isAtEnd = false;
     let looks = 0;
@@ -213,7 +217,7 @@ export class Reading {
       await pace.allowed(signal);
       const most = pace.documents(bytesEach);
       const read = await this.#roomFor(most * (bytesEach ?? 0), async () =>
-        this.#piece({ ...(after && { after }), most }, () => this.#isRunning()),
+        this.#piece({ ...(after && { after }), ...(until && { until }), most }, () => this.#isRunning()),
       );
       if (!read) break;
       const { piece } = read;

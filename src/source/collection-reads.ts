@@ -32,8 +32,12 @@ export interface PieceRequest {
   readonly capped: boolean;
   /** Behind this one: BSON with an `_id`. */
   readonly after?: Uint8Array | undefined;
+  /** Nothing behind this one, likewise. */
+  readonly until?: Uint8Array | undefined;
   /** These alone, likewise. */
   readonly ids?: readonly Uint8Array[] | undefined;
+  /** Not these but the last `_id` that there is. */
+  readonly isLast?: boolean | undefined;
   /** Documents at most. */
   readonly most: number;
   readonly filter?: Document | undefined;
@@ -167,8 +171,9 @@ export class MemberCollections implements CollectionReads {
   }
 
   async read(request: PieceRequest, stop: AbortSignal): Promise<Piece> {
-    // Nothing lies behind it, and the server does not take it for a bound.
-    if (request.after && isMaxKey(request.after)) return nothing(request.at);
+    const { after, until = MAX_KEY, at } = request;
+    // Nothing lies behind it, and the server does not take the two for bounds.
+    if (after && isSame(after, until)) return nothing(at);
     return this.#use(async (beside, signal) => {
       const session = beside.sessions.pop() ?? beside.member.client.startSession({ causalConsistency: false });
       try {
@@ -284,8 +289,8 @@ async function identityReply(asked: Promise<Document>): Promise<Document | undef
 
 const MAX_KEY = BSON.serialize({ _id: new MaxKey() });
 
-function isMaxKey(id: Uint8Array): boolean {
-  return Buffer.compare(id, MAX_KEY) === 0;
+function isSame(id: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(id, other) === 0;
 }
 
 function split(ns: string): { readonly db: string; readonly coll: string } {
@@ -298,10 +303,13 @@ export class UnaskableIdError extends Error {
   override readonly name = 'UnaskableIdError';
 }
 
+function mayBeAsked(id: Uint8Array): boolean {
+  return isAskable(id, { type: id[4]!, value: nameEnd(id, 5), end: id.length - 1 });
+}
+
 /** The `_id`, of exactly the type that it has. Throws `UnaskableIdError`. */
 function valueOf(id: Uint8Array): unknown {
-  const value = nameEnd(id, 5);
-  if (!isAskable(id, { type: id[4]!, value, end: id.length - 1 })) {
+  if (!mayBeAsked(id)) {
     throw new UnaskableIdError(
       'an `_id` that MongoDB cannot be asked for: a text that is not UTF-8, or a date beyond the year 275760',
     );
@@ -310,8 +318,12 @@ function valueOf(id: Uint8Array): unknown {
 }
 
 /** The first ones behind a document; it is left out by name, since an index bound takes it in. */
-function behind({ after, most }: Pick<PieceRequest, 'after' | 'most'>): Document {
-  return { ...boundOf(after), limit: most, batchSize: most };
+function behind({ after, until, most }: Pick<PieceRequest, 'after' | 'until' | 'most'>): Document {
+  return { ...boundOf(after), ...(until && { max: { _id: valueOf(until) } }), limit: most, batchSize: most };
+}
+
+function lastBehind(after: Uint8Array | undefined): Document {
+  return { ...boundOf(after), sort: { _id: -1 }, projection: { _id: 1 }, limit: 1 };
 }
 
 function byIds({ after, filter = {} }: PieceRequest, ids: readonly Uint8Array[]): Document {
@@ -325,29 +337,35 @@ function boundOf(after: Uint8Array | undefined): { readonly min?: Document; read
 }
 
 async function read(request: PieceRequest, ask: (command: Document) => Promise<Answer>): Promise<Piece> {
-  const { after, ids, filter } = request;
+  const { after, until = MAX_KEY, ids, isLast, filter } = request;
+  if (isLast) {
+    const piece = pieceOf(await ask(lastBehind(after)));
+    return piece.last && mayBeAsked(piece.last) ? piece : { ...piece, last: undefined };
+  }
   const piece = ids
     ? pieceOf(await ask(byIds(request, ids)), ids)
     : filter === undefined
       ? pieceOf(await ask(behind(request)))
       : await filtered(request, filter, ask);
-  if (piece.documents > 0 || !(piece.isEnd || ids) || !after) return piece;
-  // The key that no bound reaches.
-  const isAsked = ids?.some(isMaxKey) ?? true;
-  return isAsked ? pieceOf(await ask(byIds({ ...request, after: undefined }, [MAX_KEY])), ids) : piece;
+  if (piece.documents > 0 || !(piece.isEnd || ids)) return piece;
+  // The key that no bound takes in.
+  const isAsked = ids?.some((id) => after && isSame(id, MAX_KEY)) ?? true;
+  const alone = { ...request, after: undefined };
+  return isAsked ? pieceOf(await ask(byIds(alone, [ids ? MAX_KEY : until])), ids) : piece;
 }
 
 /** Of so many documents those that match: the server would look for as many that do for as long as it takes. */
 async function filtered(
-  { after, most }: PieceRequest,
+  { after, until, most }: PieceRequest,
   filter: Document,
   ask: (command: Document) => Promise<Answer>,
 ): Promise<Piece> {
-  const keys = await ask({ ...behind({ after, most: 2 }), skip: most - 1, projection: { _id: 1 } });
+  const keys = await ask({ ...behind({ after, until, most: 2 }), skip: most - 1, projection: { _id: 1 } });
   const last = keys.entries > 0 ? idOf(documentAt(keys.batch, 0)) : undefined;
   const next = keys.entries > 1 && keys.last ? idOf(keys.last) : undefined;
   const { filter: others = {}, min } = boundOf(after);
-  const bounds = { ...(min && { min }), ...(next && { max: { _id: valueOf(next) } }) };
+  const end = next ?? until;
+  const bounds = { ...(min && { min }), ...(end && { max: { _id: valueOf(end) } }) };
   // Between the two there may be more by now, where they are not of one time.
   const answer = await ask({
     ...bounds,
