@@ -8,7 +8,7 @@ import type { Definitions, Difference, Version, VersionDetail } from '../types.t
 import { Confirm } from '../ui/confirm.tsx';
 import { useLoaded } from '../ui/loaded.ts';
 import { changedBy } from '../ui/managed.tsx';
-import { Dialog, Empty, Failure, Json, Loading, Scroll, Title } from '../ui/parts.tsx';
+import { Dialog, Empty, Failure, Heads, Json, Loading, Scroll, Title, numeric, unseen } from '../ui/parts.tsx';
 
 export function Changes(): JSX.Element {
   const { value, error, again } = useLoaded<{ versions: Version[] }>('/definitions/versions');
@@ -30,19 +30,7 @@ export function Changes(): JSX.Element {
       {value && value.versions.length > 0 && (
         <Scroll label="Versions">
           <table>
-            <thead>
-              <tr>
-                <th scope="col" class="n">
-                  Version
-                </th>
-                <th scope="col">When</th>
-                <th scope="col">Who</th>
-                <th scope="col">What</th>
-                <th scope="col">
-                  <span class="hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
+            <Heads of={[numeric('Version'), 'When', 'Who', 'What', unseen('Actions')]} />
             <tbody>
               {value.versions.map(({ number, at, by, cause, from, changes }) => (
                 <tr key={number}>

@@ -6,7 +6,7 @@ import { href } from '../router.ts';
 import type { Checkpoint, Gap } from '../types.ts';
 import { useLoaded } from '../ui/loaded.ts';
 import { Move } from './move.tsx';
-import { Card, Dialog, Empty, Failure, Loading, Scroll, Title } from '../ui/parts.tsx';
+import { Card, Dialog, Empty, Failure, Heads, Loading, Scroll, Title, numeric, unseen } from '../ui/parts.tsx';
 
 interface Answer {
   readonly subscriptions: readonly Checkpoint[];
@@ -30,21 +30,17 @@ export function CheckpointPage(): JSX.Element {
       {value && value.subscriptions.length > 0 && (
         <Scroll label="Positions">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Subscription</th>
-                <th scope="col">Source</th>
-                <th scope="col">Confirmed to</th>
-                <th scope="col">Reads on from</th>
-                <th scope="col" class="n">
-                  Lanes
-                </th>
-                <th scope="col">Stored at</th>
-                <th scope="col">
-                  <span class="hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
+            <Heads
+              of={[
+                'Subscription',
+                'Source',
+                'Confirmed to',
+                'Reads on from',
+                numeric('Lanes'),
+                'Stored at',
+                unseen('Actions'),
+              ]}
+            />
             <tbody>
               {value.subscriptions.map((one) => (
                 <tr key={one.name}>
@@ -106,15 +102,7 @@ function Gaps({ gaps, onRecord }: { gaps: readonly Gap[]; onRecord: number }): J
       ) : (
         <Scroll label="Gaps">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Subscription</th>
-                <th scope="col">From</th>
-                <th scope="col">To</th>
-                <th scope="col">Reason</th>
-                <th scope="col">Noticed</th>
-              </tr>
-            </thead>
+            <Heads of={['Subscription', 'From', 'To', 'Reason', 'Noticed']} />
             <tbody>
               {gaps.toReversed().map((gap) => (
                 <tr key={`${gap.subscription} ${gap.from} ${gap.at}`}>
@@ -145,17 +133,7 @@ function Lanes({ of, close }: { of: Checkpoint; close: () => void }): JSX.Elemen
       ) : (
         <Scroll label="Lanes">
           <table>
-            <thead>
-              <tr>
-                <th scope="col" class="n">
-                  Partition
-                </th>
-                <th scope="col">Confirmed to</th>
-                <th scope="col" class="n">
-                  Index
-                </th>
-              </tr>
-            </thead>
+            <Heads of={[numeric('Partition'), 'Confirmed to', numeric('Index')]} />
             <tbody>
               {of.lanes.map(({ partition, position, index }) => (
                 <tr key={partition}>

@@ -11,7 +11,7 @@ import { href, place, search } from '../router.ts';
 import { connection, status } from '../state.ts';
 import type { WatchedEvent } from '../types.ts';
 import { EventReader } from '../ui/event-reader.ts';
-import { Empty, Failure, Json, Scroll, Title } from '../ui/parts.tsx';
+import { Empty, Failure, Heads, Json, Scroll, Title, numeric } from '../ui/parts.tsx';
 
 const MOST_KEPT = 500;
 /** More would be drawn than anybody sees. */
@@ -81,19 +81,7 @@ export function Events(): JSX.Element {
         <div class={chosen ? 'split' : ''}>
           <Scroll label="Events">
             <table>
-              <thead>
-                <tr>
-                  <th scope="col">Seen</th>
-                  <th scope="col">Event</th>
-                  <th scope="col">Operation</th>
-                  <th scope="col">Namespace</th>
-                  <th scope="col">Subscription</th>
-                  <th scope="col">Routing key</th>
-                  <th scope="col" class="n">
-                    Size
-                  </th>
-                </tr>
-              </thead>
+              <Heads of={['Seen', 'Event', 'Operation', 'Namespace', 'Subscription', 'Routing key', numeric('Size')]} />
               <tbody>
                 {seen.map((one) => (
                   <tr key={one.key} class={one.key === chosen?.key ? 'chosen' : ''}>

@@ -9,7 +9,7 @@ import { askNow, connection, status } from '../state.ts';
 import type { Parked, ParkedDetail } from '../types.ts';
 import { Confirm } from '../ui/confirm.tsx';
 import { useLoaded } from '../ui/loaded.ts';
-import { Dialog, Empty, Failure, Json, Loading, Scroll, Title } from '../ui/parts.tsx';
+import { Dialog, Empty, Failure, Heads, Json, Loading, Scroll, Title, numeric, unseen } from '../ui/parts.tsx';
 
 const A_PAGE = 50;
 
@@ -106,22 +106,18 @@ function List({ filter, asked }: { filter: Filter; asked: string }): JSX.Element
       {all.length > 0 && (
         <Scroll label="Parked events">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">
-                  <span class="hidden">Chosen</span>
-                </th>
-                <th scope="col">Event</th>
-                <th scope="col">Subscription</th>
-                <th scope="col">Namespace</th>
-                <th scope="col">Reason</th>
-                <th scope="col">Detail</th>
-                <th scope="col">Parked at</th>
-                <th scope="col" class="n">
-                  Size
-                </th>
-              </tr>
-            </thead>
+            <Heads
+              of={[
+                unseen('Chosen'),
+                'Event',
+                'Subscription',
+                'Namespace',
+                'Reason',
+                'Detail',
+                'Parked at',
+                numeric('Size'),
+              ]}
+            />
             <tbody>
               {all.map((one) => (
                 <tr key={one.id}>

@@ -6,7 +6,20 @@ import { rates, status } from '../state.ts';
 import type { Sink } from '../types.ts';
 import { useLoaded } from '../ui/loaded.ts';
 import { AddButton, ChangeButtons } from '../ui/managed.tsx';
-import { Badge, Card, Empty, Failure, Json, Loading, Names, Scroll, Stat, Title } from '../ui/parts.tsx';
+import {
+  Badge,
+  Card,
+  Empty,
+  Failure,
+  Heads,
+  Json,
+  Loading,
+  Names,
+  Scroll,
+  Stat,
+  Title,
+  numeric,
+} from '../ui/parts.tsx';
 
 export function Sinks(): JSX.Element {
   const { value, error, again } = useLoaded<{ sinks: Sink[] }>('/sinks');
@@ -21,16 +34,7 @@ export function Sinks(): JSX.Element {
       {value && value.sinks.length > 0 && (
         <Scroll label="Sinks">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">State</th>
-                <th scope="col" class="n">
-                  Messages confirmed
-                </th>
-                <th scope="col">Subscriptions</th>
-              </tr>
-            </thead>
+            <Heads of={['Name', 'State', numeric('Messages confirmed'), 'Subscriptions']} />
             <tbody>
               {value.sinks.map((sink) => (
                 <tr key={sink.name}>

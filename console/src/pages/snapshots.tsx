@@ -7,7 +7,7 @@ import { href } from '../router.ts';
 import { askNow, status } from '../state.ts';
 import type { SnapshotStatus } from '../types.ts';
 import { Confirm } from '../ui/confirm.tsx';
-import { Badge, Card, Empty, Failure, Loading, Scroll, Title, toneOf } from '../ui/parts.tsx';
+import { Badge, Card, Empty, Failure, Heads, Loading, Scroll, Title, toneOf, unseen } from '../ui/parts.tsx';
 import { AddSnapshot } from './snapshot-add.tsx';
 
 const CAUSES: Readonly<Record<SnapshotStatus['cause'], string>> = {
@@ -76,17 +76,7 @@ function List({ snapshots }: { snapshots: readonly SnapshotStatus[] }): JSX.Elem
       {error && <Failure error={error} />}
       <Scroll label="Snapshots">
         <table>
-          <thead>
-            <tr>
-              <th scope="col">Snapshot</th>
-              <th scope="col">Of</th>
-              <th scope="col">State</th>
-              <th scope="col">Progress</th>
-              <th scope="col">
-                <span class="hidden">Actions</span>
-              </th>
-            </tr>
-          </thead>
+          <Heads of={['Snapshot', 'Of', 'State', 'Progress', unseen('Actions')]} />
           <tbody>
             {[...snapshots.filter((one) => !isOver(one)), ...snapshots.filter(isOver).toReversed()].map((one) => (
               <Row key={one.id} of={one} waits={waitsFor(one, snapshots)} set={set} cancel={cancel} />

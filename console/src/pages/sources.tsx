@@ -7,7 +7,20 @@ import type { Source } from '../types.ts';
 import { Chart } from '../ui/chart.tsx';
 import { useLoaded } from '../ui/loaded.ts';
 import { AddButton, ChangeButtons } from '../ui/managed.tsx';
-import { Badge, Card, Empty, Failure, Json, Loading, Names, Scroll, Stat, Title } from '../ui/parts.tsx';
+import {
+  Badge,
+  Card,
+  Empty,
+  Failure,
+  Heads,
+  Json,
+  Loading,
+  Names,
+  Scroll,
+  Stat,
+  Title,
+  numeric,
+} from '../ui/parts.tsx';
 
 export function Sources(): JSX.Element {
   const { value, error, again } = useLoaded<{ sources: Source[] }>('/sources');
@@ -21,32 +34,20 @@ export function Sources(): JSX.Element {
       {value && value.sources.length > 0 && (
         <Scroll label="Sources">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">State</th>
-                <th scope="col">Member</th>
-                <th scope="col" class="n">
-                  Lag
-                </th>
-                <th scope="col" class="n">
-                  Headroom
-                </th>
-                <th scope="col" class="n">
-                  Oplog
-                </th>
-                <th scope="col" class="n">
-                  Entries
-                </th>
-                <th scope="col" class="n">
-                  Bytes
-                </th>
-                <th scope="col" class="n">
-                  In flight
-                </th>
-                <th scope="col">Subscriptions</th>
-              </tr>
-            </thead>
+            <Heads
+              of={[
+                'Name',
+                'State',
+                'Member',
+                numeric('Lag'),
+                numeric('Headroom'),
+                numeric('Oplog'),
+                numeric('Entries'),
+                numeric('Bytes'),
+                numeric('In flight'),
+                'Subscriptions',
+              ]}
+            />
             <tbody>
               {value.sources.map(({ name, subscriptions }) => {
                 const one = live[name];

@@ -8,7 +8,7 @@ import type { SubscriptionDetail } from '../types.ts';
 import { Chart } from '../ui/chart.tsx';
 import { useLoaded } from '../ui/loaded.ts';
 import { ChangeButtons } from '../ui/managed.tsx';
-import { Badge, Card, Empty, Failure, Json, Loading, Scroll, Stat, Title } from '../ui/parts.tsx';
+import { Badge, Card, Empty, Failure, Heads, Json, Loading, Scroll, Stat, Title, numeric } from '../ui/parts.tsx';
 import { ReasonList } from '../ui/reasons.tsx';
 import { PauseButton } from './pause.tsx';
 import { AddSnapshot } from './snapshot-add.tsx';
@@ -145,20 +145,7 @@ function Lanes({ lanes }: { lanes: SubscriptionDetail['status']['lanes'] }): JSX
       ) : (
         <Scroll label="Lanes">
           <table>
-            <thead>
-              <tr>
-                <th scope="col" class="n">
-                  Partition
-                </th>
-                <th scope="col" class="n">
-                  Queued
-                </th>
-                <th scope="col" class="n">
-                  Unconfirmed
-                </th>
-                <th scope="col">Held</th>
-              </tr>
-            </thead>
+            <Heads of={[numeric('Partition'), numeric('Queued'), numeric('Unconfirmed'), 'Held']} />
             <tbody>
               {shown.map(({ partition, queued, unconfirmed, held }) => (
                 <tr key={partition}>

@@ -5,7 +5,7 @@ import { count, perSecond, seconds } from '../format.ts';
 import { href } from '../router.ts';
 import { rates, status } from '../state.ts';
 import { AddButton } from '../ui/managed.tsx';
-import { Badge, Empty, Loading, Scroll, Title } from '../ui/parts.tsx';
+import { Badge, Empty, Heads, Loading, Scroll, Title, numeric, unseen } from '../ui/parts.tsx';
 import { summed } from './holds.ts';
 import { PauseButton } from './pause.tsx';
 
@@ -55,37 +55,21 @@ export function Subscriptions(): JSX.Element {
       ) : (
         <Scroll label="Subscriptions">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">State</th>
-                <th scope="col">Source</th>
-                <th scope="col" class="n">
-                  Lag
-                </th>
-                <th scope="col" class="n">
-                  Headroom
-                </th>
-                <th scope="col" class="n">
-                  Events
-                </th>
-                <th scope="col" class="n">
-                  Confirmed
-                </th>
-                <th scope="col" class="n">
-                  Queued
-                </th>
-                <th scope="col" class="n">
-                  Unconfirmed
-                </th>
-                <th scope="col" class="n">
-                  Parked
-                </th>
-                <th scope="col">
-                  <span class="hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
+            <Heads
+              of={[
+                'Name',
+                'State',
+                'Source',
+                numeric('Lag'),
+                numeric('Headroom'),
+                numeric('Events'),
+                numeric('Confirmed'),
+                numeric('Queued'),
+                numeric('Unconfirmed'),
+                numeric('Parked'),
+                unseen('Actions'),
+              ]}
+            />
             <tbody>
               {shown.map(([name, one]) => {
                 const { queued, unconfirmed, held } = summed(one.lanes);

@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { api, AskError } from '../api.ts';
 import { bytes, count, plural, positionTime } from '../format.ts';
 import type { Finding, Kind, SampleMessage } from '../types.ts';
-import { Card, Empty, Failure, Scroll } from '../ui/parts.tsx';
+import { Card, Empty, Failure, Heads, Scroll, numeric } from '../ui/parts.tsx';
 import type { Mapping } from '../ui/settings.ts';
 
 interface Preview {
@@ -110,15 +110,7 @@ function Matches({
       ) : (
         <Scroll label="What it would match">
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Namespace</th>
-                <th scope="col">Operation</th>
-                <th scope="col" class="n">
-                  Events
-                </th>
-              </tr>
-            </thead>
+            <Heads of={['Namespace', 'Operation', numeric('Events')]} />
             <tbody>
               {counts.map(({ ns, operation, events }) => (
                 <tr key={`${ns} ${operation}`}>

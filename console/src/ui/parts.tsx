@@ -199,3 +199,36 @@ export function Names({ page, names }: { page: string; names: readonly string[] 
     </>
   );
 }
+
+/** Of a column: its head, of numbers to the right, or for a screen reader alone. */
+export interface Head {
+  readonly text: string;
+  readonly kind: 'number' | 'unseen';
+}
+
+export function numeric(text: string): Head {
+  return { text, kind: 'number' };
+}
+
+export function unseen(text: string): Head {
+  return { text, kind: 'unseen' };
+}
+
+/** A table's first row. */
+export function Heads({ of }: { of: readonly (string | Head)[] }): JSX.Element {
+  return (
+    <thead>
+      <tr>
+        {of.map((one) => {
+          const text = typeof one === 'string' ? one : one.text;
+          const kind = typeof one === 'string' ? undefined : one.kind;
+          return (
+            <th key={text} scope="col" class={kind === 'number' ? 'n' : undefined}>
+              {kind === 'unseen' ? <span class="hidden">{text}</span> : text}
+            </th>
+          );
+        })}
+      </tr>
+    </thead>
+  );
+}
