@@ -9,7 +9,7 @@ import { ApiUnderTest } from '../api/fixtures.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
-import { Writers, applied, differences, eventsIn } from './snapshot-state.ts';
+import { Writers, applied, differences, eventsIn, isComplete, snapshotConfig } from './snapshot-state.ts';
 
 describe('a snapshot of', () => {
   let mongo: MongoServer;
@@ -25,22 +25,15 @@ describe('a snapshot of', () => {
     await mongo.stop();
   });
 
-  const config = (db: string, { start = 'snapshot', more = {} }: { start?: string; more?: object } = {}): object => ({
-    sources: { src: { uri: mongo.uri, start } },
-    subscriptions: [
-      { name: 'all', namespaces: [`${db}.*`], format: 'json-canonical', to: { file: 'out.jsonl' }, ...more },
-    ],
-    pipeline: { partitions: 4, partitionBy: [{ namespaces: ['*'], key: 'document' }] },
-  });
+  const config = (db: string, subscription: object = {}, start = 'snapshot'): object =>
+    snapshotConfig(db, { uri: mongo.uri, start, subscription });
 
   /** Until the snapshot is complete; what was delivered then. */
   async function whole(place: EngineFolder): Promise<{ readonly all: readonly Document[]; readonly log: string }> {
     const engine = place.start();
-    await until('the snapshot is complete', () => engine.log().includes('A snapshot is complete'), 60_000).catch(
-      (error: unknown) => {
-        throw new Error(engine.log(), { cause: error });
-      },
-    );
+    await until('the snapshot is complete', () => isComplete(engine), 60_000).catch((error: unknown) => {
+      throw new Error(engine.log(), { cause: error });
+    });
     assert.equal(await engine.terminate(), 0, engine.log());
     return { all: await eventsIn(place), log: engine.log() };
   }
@@ -71,7 +64,7 @@ describe('a snapshot of', () => {
     await collection.insertMany(plain);
     // The driver puts an `_id` of its own where there is null.
     await client.db(db).command({ insert: 'c', documents: ids.map((_id) => ({ _id })) });
-    await using place = await EngineFolder.create(config(db, { more: { snapshot: { maxRate: 2_000 } } }));
+    await using place = await EngineFolder.create(config(db, { snapshot: { maxRate: 2_000 } }));
     const { all } = await whole(place);
     assert.equal(all.length, plain.length + ids.length);
     assert.equal(new Set(all.map(({ _id }) => _id)).size, all.length);
@@ -113,7 +106,7 @@ describe('a snapshot of', () => {
       operations: ['insert', 'update', 'replace', 'delete', 'drop', 'rename'],
       snapshot: { maxRate: 3_000, parallel: 1 },
     };
-    await using place = await EngineFolder.create(config(db, { more }));
+    await using place = await EngineFolder.create(config(db, more));
     const engine = place.start();
     await until('it has begun', async () =>
       (await eventsIn(place)).some(({ operationType }) => operationType === 'snapshot'),
@@ -127,7 +120,7 @@ describe('a snapshot of', () => {
       .db('admin')
       .command({ renameCollection: 'elsewhere.source', to: `${db}.d_replaced`, dropTarget: true });
     await client.db(db).collection<{ _id: number }>('f_made').insertOne({ _id: 1 });
-    await until('the snapshot is complete', () => engine.log().includes('A snapshot is complete'), 60_000);
+    await until('the snapshot is complete', () => isComplete(engine), 60_000);
     assert.equal(await engine.terminate(), 0, engine.log());
     const all = await eventsIn(place);
     const dropped = all.findIndex(({ operationType, ns }) => operationType === 'drop' && ns.coll === 'b_dropped');
@@ -143,9 +136,7 @@ describe('a snapshot of', () => {
       await client.db(db).collection<{ _id: number; open: boolean }>(coll).insertMany(documents);
     }
     await client.db(db).createCollection('view', { viewOn: 'one', pipeline: [] });
-    await using place = await EngineFolder.create(
-      config(db, { start: 'latest', more: { snapshot: { maxRate: 400 } } }),
-    );
+    await using place = await EngineFolder.create(config(db, { snapshot: { maxRate: 400 } }, 'latest'));
     const engine = place.start();
     await until('it reads', () => engine.log().includes('Reading begins'));
     const api = await ApiUnderTest.of(engine);
@@ -215,7 +206,7 @@ describe('a snapshot of', () => {
       const documents = Array.from({ length: 4_000 }, (_, n) => ({ _id: n, n: 0, list: [1] }));
       await client.db(db).collection<{ _id: number; n: number }>(coll).insertMany(documents);
     }
-    const whole = config(db, { more: { snapshot: { maxRate: 1_500 } } }) as { subscriptions: object[] };
+    const whole = config(db, { snapshot: { maxRate: 1_500 } }) as { subscriptions: object[] };
     const another = { name: 'other', namespaces: [`${db}.*`], to: { file: 'other.jsonl' } };
     await using place = await EngineFolder.create({ ...whole, subscriptions: [...whole.subscriptions, another] });
     const writers = new Writers(client, { db, collections: 2, ids: 4_200, seed: 5 });
@@ -249,7 +240,7 @@ describe('a snapshot of', () => {
     try {
       const db = 'healed';
       const collection = writer.db(db).collection<{ _id: number; n: number }>('c');
-      const given = config(db, { start: 'latest' }) as { sources: object };
+      const given = config(db, {}, 'latest') as { sources: object };
       await using place = await EngineFolder.create({
         ...given,
         sources: { src: { uri: small.uri, onPositionLost: 'snapshot' } },
@@ -276,7 +267,7 @@ describe('a snapshot of', () => {
         60_000,
       );
       const second = place.start();
-      await until('the snapshot is complete', () => second.log().includes('A snapshot is complete'), 60_000);
+      await until('the snapshot is complete', () => isComplete(second), 60_000);
       await collection.insertOne({ _id: 501, n: 6 });
       await until('the last write has arrived', async () =>
         (await eventsIn(place)).some(({ documentKey }) => Number(documentKey._id) === 501),

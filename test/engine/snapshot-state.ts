@@ -1,9 +1,11 @@
 /** Who writes at random, who applies events as a consumer does, and who compares. */
+import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BSON } from 'mongodb';
 import type { ClientSession, Db, Document, MongoClient } from 'mongodb';
-import type { EngineFolder } from '../harness/engine-process.ts';
+import { until } from '../harness/engine-process.ts';
+import type { EngineFolder, EngineProcess } from '../harness/engine-process.ts';
 
 export interface WritersOptions {
   readonly db: string;
@@ -106,6 +108,38 @@ function randomOf(seed: number): (below: number) => number {
     state ^= state << 5;
     return (state >>> 0) % below;
   };
+}
+
+/** A whole database into a file, partitioned by document. */
+export function snapshotConfig(
+  db: string,
+  { uri, start = 'snapshot', subscription = {} }: { uri: string; start?: string; subscription?: object },
+): object {
+  return {
+    sources: { src: { uri, start } },
+    subscriptions: [
+      { name: 'all', namespaces: [`${db}.*`], format: 'json-canonical', to: { file: 'out.jsonl' }, ...subscription },
+    ],
+    pipeline: { partitions: 4, partitionBy: [{ namespaces: ['*'], key: 'document' }] },
+  };
+}
+
+export function isComplete(engine: EngineProcess): boolean {
+  return engine.log().includes('A snapshot is complete');
+}
+
+/** Once everything has arrived, and the engine has ended, the consumer's state is the collections'. Resolves with what came. */
+export async function assertSame(
+  client: MongoClient,
+  { place, engine, db }: { place: EngineFolder; engine: EngineProcess; db: string },
+): Promise<Document[]> {
+  await client.db(db).collection<{ _id: string }>('edge').insertOne({ _id: 'after' });
+  const out = join(place.folder, 'out.jsonl');
+  await until('the last write has arrived', async () => (await readFile(out, 'utf8')).includes('"after"'), 60_000);
+  assert.equal(await engine.terminate(), 0, engine.log());
+  const all = await eventsIn(place);
+  assert.deepEqual(await differences(client.db(db), applied(all)), []);
+  return all;
 }
 
 /** What a subscription has written into this file, in its order. */

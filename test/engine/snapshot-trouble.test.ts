@@ -1,17 +1,15 @@
 /** Snapshots where something is in their way: writes of everything at once, renames, rights, members, ids that nobody can ask for. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Long, MongoClient } from 'mongodb';
 import type { Document } from 'mongodb';
 import { ApiUnderTest } from '../api/fixtures.ts';
 import { EngineFolder, until } from '../harness/engine-process.ts';
-import type { EngineProcess } from '../harness/engine-process.ts';
+
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
-import { applied, differences, eventsIn } from './snapshot-state.ts';
+import { assertSame, eventsIn, isComplete, snapshotConfig } from './snapshot-state.ts';
 
 interface Numbered {
   _id: number | string;
@@ -45,24 +43,8 @@ describe('a snapshot, where', () => {
     }
   }
 
-  const config = (db: string, more: object = {}, { uri = mongo.uri, start = 'snapshot' } = {}): object => ({
-    sources: { src: { uri, start } },
-    subscriptions: [
-      { name: 'all', namespaces: [`${db}.*`], format: 'json-canonical', to: { file: 'out.jsonl' }, ...more },
-    ],
-    pipeline: { partitions: 4, partitionBy: [{ namespaces: ['*'], key: 'document' }] },
-  });
-
-  const isComplete = (engine: EngineProcess): boolean => engine.log().includes('A snapshot is complete');
-
-  /** Once everything has arrived, the consumer's state is the collections'. */
-  async function assertSame(place: EngineFolder, engine: EngineProcess, db: string): Promise<void> {
-    await client.db(db).collection<Numbered>('edge').insertOne({ _id: 'after' });
-    const out = join(place.folder, 'out.jsonl');
-    await until('the last write has arrived', async () => (await readFile(out, 'utf8')).includes('"after"'), 60_000);
-    assert.equal(await engine.terminate(), 0, engine.log());
-    assert.deepEqual(await differences(client.db(db), applied(await eventsIn(place))), []);
-  }
+  const config = (db: string, subscription: object = {}, other: { uri?: string; start?: string } = {}): object =>
+    snapshotConfig(db, { uri: mongo.uri, subscription, ...other });
 
   test('a rename brings in a name behind others that nobody has begun leaves none of those out', async () => {
     const db = 'jumped';
@@ -76,7 +58,7 @@ describe('a snapshot, where', () => {
     await until('it has begun', async () => (await eventsIn(place)).length > 0);
     await client.db('admin').command({ renameCollection: `${db}.source`, to: `${db}.z` });
     await until('it is complete', () => isComplete(engine), COMPLETE_MS);
-    await assertSame(place, engine, db);
+    await assertSame(client, { place, engine, db });
     const given = await eventsIn(place);
     assert.ok(given.some(({ operationType, ns }) => operationType === 'snapshot' && ns.coll === 'z'));
   });
@@ -102,7 +84,7 @@ describe('a snapshot, where', () => {
     await until('it is read by now', async () => (await of('z')).length > 0, COMPLETE_MS);
     await rename('a');
     await until('it is complete', () => isComplete(engine), COMPLETE_MS);
-    await assertSame(place, engine, db);
+    await assertSame(client, { place, engine, db });
     const shown = new Map<string, unknown>();
     let repeated = 0;
     for (const { _id, fullDocument } of await events()) {
@@ -152,7 +134,7 @@ describe('a snapshot, where', () => {
     const engine = place.start();
     await until('it is complete', () => isComplete(engine), COMPLETE_MS).finally(() => stop.abort());
     await writing;
-    await assertSame(place, engine, db);
+    await assertSame(client, { place, engine, db });
     const given = (await eventsIn(place)).filter(({ operationType }) => operationType === 'snapshot');
     assert.equal(new Set(given.map(({ _id }) => _id)).size, 600);
   });
@@ -178,7 +160,7 @@ describe('a snapshot, where', () => {
     const before = written;
     await until('it is complete', () => isComplete(engine), 60_000).finally(() => stop.abort());
     await writing;
-    await assertSame(place, engine, db);
+    await assertSame(client, { place, engine, db });
     const given = (await eventsIn(place)).filter(({ operationType }) => operationType === 'snapshot').length;
     const since = written - before;
     t.diagnostic(`${given - 20_000 - before} of ${since} documents were read that were written meanwhile`);
