@@ -3,22 +3,11 @@
  * The checkpoint has to move on with those, or the position would leave the oplog: a run in which it does not is void.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { build } from '../test/build.ts';
-import { startMongo, startRabbit } from '../test/servers/index.ts';
+import { bringUp } from './bring-up.ts';
 import { EngineProcess, removeFolder } from './engine-process.ts';
 import { cpuSeconds, threadCosts } from './process-cost.ts';
 import type { ThreadCost } from './process-cost.ts';
-import {
-  atMost,
-  environment,
-  judged,
-  mebibytes,
-  printHead,
-  printTable,
-  seconds,
-  spreadOf,
-  withSpread,
-} from './report.ts';
+import { atMost, judged, mebibytes, printHead, printTable, seconds, spreadOf, withSpread } from './report.ts';
 import type { Environment, Spread } from './report.ts';
 import { scenario } from './scenario.ts';
 import type { Values } from './scenario.ts';
@@ -59,12 +48,7 @@ async function measure({ seconds: watched, rounds, against, profile }: Values<ty
   const closers: (() => Promise<unknown>)[] = [];
   const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   try {
-    await build();
-    const mongo = await startMongo();
-    closers.push(async () => mongo.stop());
-    const rabbit = await startRabbit();
-    closers.push(async () => rabbit.stop());
-    const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
+    const { mongo, rabbit, env } = await bringUp(closers);
     printHead('An engine with nothing to do.', env, {
       Engine: 'the built command with its defaults; one subscription, a topic exchange, one classic queue',
       Watched: `${watched} s, ${SETTLE_MS / 1_000} s after it is ready`,

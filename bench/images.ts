@@ -5,23 +5,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MongoClient } from 'mongodb';
-import { build } from '../test/build.ts';
-import { startMongo, startRabbit } from '../test/servers/index.ts';
+import { bringUp } from './bring-up.ts';
 import { EngineProcess, removeFolder } from './engine-process.ts';
 import { cpuSeconds } from './process-cost.ts';
 import { deleteQueues } from './queues.ts';
-import {
-  atLeast,
-  decimals,
-  environment,
-  judged,
-  micros,
-  printHead,
-  printTable,
-  spreadOf,
-  thousands,
-  withSpread,
-} from './report.ts';
+import { atLeast, decimals, judged, micros, printHead, printTable, spreadOf, thousands, withSpread } from './report.ts';
 import type { Environment } from './report.ts';
 import { scenario } from './scenario.ts';
 import type { Values } from './scenario.ts';
@@ -85,14 +73,9 @@ export const images = scenario({
 async function measure(options: Values<typeof OPTIONS>): Promise<ImagesResult> {
   const closers: (() => Promise<unknown>)[] = [];
   try {
-    await build();
-    const mongo = await startMongo({ fresh: false });
-    closers.push(async () => mongo.stop());
-    const rabbit = await startRabbit({ fresh: false });
-    closers.push(async () => rabbit.stop());
+    const { mongo, rabbit, env } = await bringUp(closers, { fresh: false });
     const client = await MongoClient.connect(mongo.uri);
     closers.push(async () => client.close());
-    const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
     const { rounds, seconds, rate, documents, bytes } = options;
     printHead('With whole documents and without.', env, {
       Load: `${thousands(rate)} updates a second of ${thousands(documents)} documents of ${bytes} B, in bulk writes of ${BATCH}, from this process`,

@@ -8,8 +8,7 @@ import { connect } from 'amqplib';
 import type { ConsumeMessage } from 'amqplib';
 import { MongoClient } from 'mongodb';
 import type { Timestamp } from 'mongodb';
-import { build } from '../test/build.ts';
-import { startMongo, startRabbit } from '../test/servers/index.ts';
+import { bringUp } from './bring-up.ts';
 import type { RabbitServer } from '../test/servers/index.ts';
 import { EngineProcess, removeFolder } from './engine-process.ts';
 import type { MemorySample } from './engine-process.ts';
@@ -171,12 +170,7 @@ async function withServers(
 ): Promise<Environment> {
   const closers: (() => Promise<unknown>)[] = [];
   try {
-    await build();
-    const mongo = await startMongo({ args: ['--oplogSize', '8000'] });
-    closers.push(async () => mongo.stop());
-    const rabbit = await startRabbit();
-    closers.push(async () => rabbit.stop());
-    const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
+    const { mongo, rabbit, env } = await bringUp(closers, { args: ['--oplogSize', '8000'] });
     printHead('What the engine holds in memory.', env, {
       Engine: `the built command with its defaults (inFlight 64 MiB), ${PARTITIONS} partitions`,
       Load: `${thousands(entries)} entries of 530 B; ${count} documents of 16 MB`,

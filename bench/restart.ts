@@ -8,21 +8,10 @@ import { join } from 'node:path';
 import { connect } from 'amqplib';
 import type { Channel } from 'amqplib';
 import { MongoClient } from 'mongodb';
-import { build } from '../test/build.ts';
-import { startMongo, startRabbit } from '../test/servers/index.ts';
+import { bringUp } from './bring-up.ts';
 import { EngineProcess, engineFolder, removeFolder } from './engine-process.ts';
 import { untilIdle } from './process-cost.ts';
-import {
-  atMost,
-  environment,
-  judged,
-  printHead,
-  printTable,
-  seconds,
-  spreadOf,
-  thousands,
-  withSpread,
-} from './report.ts';
+import { atMost, judged, printHead, printTable, seconds, spreadOf, thousands, withSpread } from './report.ts';
 import type { Environment, Spread } from './report.ts';
 import { scenario } from './scenario.ts';
 import type { Values } from './scenario.ts';
@@ -75,13 +64,8 @@ async function measure({ entries, rounds, against, profile }: Values<typeof opti
   const closers: (() => Promise<unknown>)[] = [];
   const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   try {
-    await build();
     const progress = (line: string): void => console.log(line);
-    const mongo = await startMongo({ args: ['--oplogSize', '4000'], progress });
-    closers.push(async () => mongo.stop());
-    const rabbit = await startRabbit({ progress });
-    closers.push(async () => rabbit.stop());
-    const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
+    const { mongo, rabbit, env } = await bringUp(closers, { args: ['--oplogSize', '4000'], progress });
     printHead('From the start of the process to the first message at a consumer.', env, {
       Engine: 'the built command with its defaults; one subscription, a topic exchange, one classic queue',
       Load: `${thousands(entries)} inserts behind the checkpoint`,

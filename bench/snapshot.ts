@@ -7,24 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import type { Channel } from 'amqplib';
 import { MongoClient } from 'mongodb';
-import { build } from '../test/build.ts';
-import { startMongo, startRabbit } from '../test/servers/index.ts';
+import { bringUp } from './bring-up.ts';
 import { debeziumSnapshot } from './debezium.ts';
 import { debeziumBinary } from './debezium-binary.ts';
 import { EngineProcess, engineFolder, removeFolder } from './engine-process.ts';
 import { untilIdle } from './process-cost.ts';
-import {
-  atLeast,
-  atMost,
-  decimals,
-  environment,
-  judged,
-  mebibytes,
-  printHead,
-  printTable,
-  thousands,
-  times,
-} from './report.ts';
+import { atLeast, atMost, decimals, judged, mebibytes, printHead, printTable, thousands, times } from './report.ts';
 import { scenario } from './scenario.ts';
 import type { Result, Values } from './scenario.ts';
 import type { SnapshotStatus } from '../src/observe/status.ts';
@@ -69,13 +57,8 @@ async function measure({
   const closers: (() => Promise<unknown>)[] = [];
   const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   try {
-    await build();
     const progress = (line: string): void => console.log(line);
-    const mongo = await startMongo({ args: ['--oplogSize', '4000'], progress });
-    closers.push(async () => mongo.stop());
-    const rabbit = await startRabbit({ progress });
-    closers.push(async () => rabbit.stop());
-    const env = await environment({ mongoUri: mongo.uri, amqpUri: rabbit.uri });
+    const { mongo, rabbit, env } = await bringUp(closers, { args: ['--oplogSize', '4000'], progress });
     const client = await MongoClient.connect(mongo.uri, { writeConcern: { w: 1, journal: false } });
     closers.push(async () => client.close());
     const broker = await connect(rabbit.uri);
