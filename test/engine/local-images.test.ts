@@ -1,12 +1,13 @@
 /** `images: local`: what events show, held against what the server itself says that the documents were at those times. */
 import assert from 'node:assert/strict';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BSON, Double, Int32, Long, MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
+import { linesIn } from '../harness/lines-in.ts';
 import { untilReading } from '../harness/waiting.ts';
 import { Performer } from '../equality/perform.ts';
 import { DATABASES, stepsOf } from '../equality/steps.ts';
@@ -100,10 +101,7 @@ describe('images out of states that are kept', () => {
     );
 
   const eventsOf = async (place: EngineFolder): Promise<Event[]> =>
-    (await readFile(join(place.folder, 'all'), 'utf8'))
-      .split('\n')
-      .filter((line) => line.endsWith('}') && line.includes('"documentKey":'))
-      .map(eventOf);
+    (await linesIn(join(place.folder, 'all'))).filter((line) => line.includes('"documentKey":')).map(eventOf);
 
   /** Every document that an event shows, against the server. Of those that show none, how many there are. */
   async function compare(events: readonly Event[]) {

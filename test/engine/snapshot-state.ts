@@ -6,6 +6,7 @@ import { BSON } from 'mongodb';
 import type { ClientSession, Db, Document, MongoClient } from 'mongodb';
 import { until } from '../harness/engine-process.ts';
 import type { EngineFolder, EngineProcess } from '../harness/engine-process.ts';
+import { linesIn } from '../harness/lines-in.ts';
 
 export interface WritersOptions {
   readonly db: string;
@@ -144,11 +145,8 @@ export async function assertSame(
 
 /** What a subscription has written into this file, in its order. */
 export async function eventsIn({ folder }: EngineFolder, file = 'out.jsonl'): Promise<Document[]> {
-  const text = await readFile(join(folder, file), 'utf8').catch(() => '');
-  return text
-    .split('\n')
-    .filter((line) => line.endsWith('}'))
-    .map((line): Document => BSON.EJSON.parse(line, { relaxed: false }));
+  const lines = await linesIn(join(folder, file));
+  return lines.map((line): Document => BSON.EJSON.parse(line, { relaxed: false }));
 }
 
 /** By "coll" and `_id`: what a consumer has that applied all of these in order. Throws where an event makes no sense. */

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { MongoClient } from 'mongodb';
 import type { ClientSession, Document, Timestamp } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
+import { linesIn } from '../harness/lines-in.ts';
 import { startMongo } from '../servers/index.ts';
 import type { MongoServer } from '../servers/index.ts';
 
@@ -70,11 +71,7 @@ describe('a transaction that spans several entries', () => {
   }
 
   async function delivered({ folder }: EngineFolder): Promise<Document[]> {
-    const text = await readFile(join(folder, 'out.jsonl'), 'utf8').catch(() => '');
-    return text
-      .split('\n')
-      .filter((line) => line.endsWith('}'))
-      .map((line): Document => JSON.parse(line));
+    return (await linesIn(join(folder, 'out.jsonl'))).map((line): Document => JSON.parse(line));
   }
 
   /** The engine runs until the last write has arrived. */

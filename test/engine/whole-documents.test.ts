@@ -1,12 +1,12 @@
 /** Events that carry whole documents, held against the server's own change stream and against the collections. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Binary, Long, serialize } from 'bson';
 import { MongoClient } from 'mongodb';
 import { EngineFolder, until } from '../harness/engine-process.ts';
 import type { EngineProcess } from '../harness/engine-process.ts';
+import { linesIn } from '../harness/lines-in.ts';
 import { insertRaw } from '../harness/raw-insert.ts';
 import { untilReading } from '../harness/waiting.ts';
 import { Performer } from '../equality/perform.ts';
@@ -40,10 +40,7 @@ describe('whole documents', () => {
     await mongo?.stop();
   });
 
-  const linesOf = async (place: EngineFolder, file: string): Promise<string[]> => {
-    const text = await readFile(join(place.folder, file), 'utf8').catch(() => '');
-    return text.split('\n').filter((line) => line !== '');
-  };
+  const linesOf = async ({ folder }: EngineFolder, file: string): Promise<string[]> => linesIn(join(folder, file));
 
   /** Each subscription has come as far as a document that is written now. */
   async function untilAllIsThere(engine: EngineProcess, db: string): Promise<void> {
