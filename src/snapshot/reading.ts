@@ -525,7 +525,7 @@ export class Reading {
           return snapshotId(prefix, id, 4, id.length - 1);
         };
         const cut = cutOut(result, touched, { isDivisible: subscription.compression === undefined, idOf: idText });
-        for (const number of cut.out) again.push(idOfNumber(number));
+        for (const number of cut.out.toSorted((a, b) => a - b)) again.push(idOfNumber(number));
         let over: (confirmed: boolean) => void = () => undefined;
         waits.push(new Promise((resolve) => (over = resolve)));
         const uuid = this.#identity?.uuid;

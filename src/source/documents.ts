@@ -4,6 +4,7 @@
  */
 import { UUID } from 'mongodb';
 import type { ClientSession, Document } from 'mongodb';
+import type { Clustered } from './clustered.ts';
 import { endCursor, rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
 import { codeOf, reasonOf } from './failures.ts';
@@ -21,6 +22,8 @@ export interface Wanted {
   /** A BSON array. */
   readonly ids: Uint8Array;
   readonly count: number;
+  /** The ids are in the collection's order, and all that lies between them is wanted, or next to all. */
+  readonly isRising?: boolean;
   /** Not as they were before this. */
   readonly notBefore: Ts;
   /** So many bytes are left to all that are asked for together; below zero it is too much. */
@@ -49,16 +52,20 @@ const COLLECTION_UUID_MISMATCH = 361;
 const UUID_SINCE = 600;
 export const PRE_IMAGES = { db: 'config', coll: 'system.preimages' } as const;
 
+/** Where they are read. */
+interface Place {
+  readonly member: Member;
+  readonly version: number;
+  readonly clustered: Clustered;
+}
+
 /**
  * By a majority, not at one time: that cannot be had of capped collections. Nothing is thrown, and nothing that goes wrong here says
  * anything of the member: who tails it notices by itself when it is gone.
  */
-export async function findDocuments(
-  { member, version }: { readonly member: Member; readonly version: number },
-  wanted: Wanted,
-  signal: AbortSignal,
-): Promise<FoundDocuments> {
-  const { db, coll, notBefore, room } = wanted;
+export async function findDocuments(place: Place, wanted: Wanted, signal: AbortSignal): Promise<FoundDocuments> {
+  const { member, version, clustered } = place;
+  const { db, coll, notBefore, room, isRising } = wanted;
   const client = member.reader;
   const batches: Uint8Array[] = [];
   let session: ClientSession | undefined;
@@ -66,16 +73,19 @@ export async function findDocuments(
   try {
     session = client.startSession({ causalConsistency: false });
     let at = notBefore;
-    let command = findCommand(wanted, version);
-    while (room.bytes >= 0) {
-      const reply = await client.db(db).command(command, { session, signal, raw: true });
-      const { cursorId, batch } = readStreamReply(rawCursor(reply));
-      id = cursorId;
-      room.bytes -= batch.byteLength;
-      batches.push(batch);
-      at = operationTimeOf(reply) ?? at;
-      if (id === 0n) break;
-      command = { getMore: id, collection: coll };
+    const oneByOne = isRising !== true && (await clustered.has(client, version, wanted, signal));
+    for (const filter of filtersFor(wanted, oneByOne)) {
+      let command = findCommand(wanted, filter, version);
+      while (room.bytes >= 0) {
+        const reply = await client.db(db).command(command, { session, signal, raw: true });
+        const { cursorId, batch } = readStreamReply(rawCursor(reply));
+        id = cursorId;
+        room.bytes -= batch.byteLength;
+        batches.push(batch);
+        at = operationTimeOf(reply) ?? at;
+        if (id === 0n) break;
+        command = { getMore: id, collection: coll };
+      }
     }
     return { kind: 'found', batches, at };
   } catch (error) {
@@ -87,7 +97,7 @@ export async function findDocuments(
     }
     if (code === UNAUTHORIZED && wanted.uuid && version < UUID_SINCE) {
       // By its UUID takes a right of its own, `useUUID`.
-      return await findDocuments({ member, version }, { ...wanted, uuid: undefined }, signal);
+      return await findDocuments(place, { ...wanted, uuid: undefined }, signal);
     }
     return { kind: 'failed', isRefusal: code === UNAUTHORIZED, reason: reasonOf(error) };
   } finally {
@@ -95,11 +105,19 @@ export async function findDocuments(
   }
 }
 
-function findCommand({ coll, uuid, ids, count, notBefore }: Wanted, version: number): Document {
+/** One after the other they find all. */
+function filtersFor({ ids, isRising }: Wanted, oneByOne: boolean): readonly Document[] {
+  const values = exactValues(ids);
+  if (oneByOne) return values.map((value) => ({ _id: { $eq: value } }));
+  // Pre-images lie in a clustered collection: by `$in` alone 6.0.5 would look at every one that there is.
+  return [{ _id: { $in: values, ...(isRising && { $gte: values[0], $lte: values.at(-1) }) } }];
+}
+
+function findCommand({ coll, uuid, count, notBefore }: Wanted, filter: Document, version: number): Document {
   return {
     // Older servers find a collection by either.
     find: uuid && version < UUID_SINCE ? new UUID(uuid) : coll,
-    filter: { _id: { $in: exactValues(ids) } },
+    filter,
     // One more than there can be: the cursor is closed with the first reply, if that holds all.
     batchSize: count + 1,
     readConcern: { level: 'majority', afterClusterTime: toTimestamp(notBefore) },

@@ -11,6 +11,7 @@ import type { SourceConfig, Start, SubscriptionConfig } from '../config/config.t
 import type { Log } from '../observe/log.ts';
 import { BatchSize } from './batch-size.ts';
 import type { ByteBudget } from './byte-budget.ts';
+import { Clustered } from './clustered.ts';
 import { collatedNamespaces } from './collations.ts';
 import { findDocuments } from './documents.ts';
 import type { DocumentReader } from './documents.ts';
@@ -65,6 +66,7 @@ export class OplogSource implements Source {
   readonly #batchSize = new BatchSize();
   readonly #buffers = new SpareBuffers(SPARE_BYTES);
   readonly #collections: MemberCollections;
+  readonly #clustered = new Clustered();
   #warned = false;
   /** The server's. */
   #version = 0;
@@ -166,7 +168,7 @@ export class OplogSource implements Source {
         // What becomes of the question is no fault of the member's.
         const member = await this.#reader.withMember((reached) => Promise.resolve(reached), stop);
         using near = new AnyOf([stop, member.left]);
-        return await findDocuments({ member, version: this.#version }, wanted, near.signal);
+        return await findDocuments({ member, version: this.#version, clustered: this.#clustered }, wanted, near.signal);
       },
     };
   }

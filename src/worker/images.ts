@@ -70,19 +70,22 @@ export class Images {
   ask(bytes: Uint8Array, rows: Rows, preImagesAt?: Ts): Questions | undefined {
     this.#look(rows, preImagesAt);
     const lookups = new Map<string, Asked>();
-    const preImages = new IdLists();
+    const preImages = new Map<string, IdLists>();
     for (let number = 0; number < rows.operationCount; number++) {
       const need = this.#needs[number]!;
       const row = number * ROW_FIELDS;
       if ((need & Need.lookup) !== 0) this.#askFor(bytes, rows, row, lookups);
       if ((need & (Need.before | Need.after)) !== 0 && rows.operations[row + Row.ui]! >= 0) {
-        putPreImageId(preImages.next(BsonType.document), bytes, rows.operations, row, this.#timeOf(bytes, rows, row));
+        const uuid = uuidOf(bytes, rows.operations, row);
+        const lists = preImages.get(uuid) ?? new IdLists();
+        preImages.set(uuid, lists);
+        putPreImageId(lists.next(BsonType.document), bytes, rows.operations, row, this.#timeOf(bytes, rows, row));
       }
     }
     const asked = [...lookups.values()].flatMap(({ place, lists }) =>
       lists.finish().map((ids) => ({ ...place, ...ids })),
     );
-    const images = preImages.finish();
+    const images = [...preImages.values()].flatMap((lists) => lists.finish());
     return asked.length + images.length === 0 ? undefined : { lookups: asked, preImages: images };
   }
 

@@ -134,7 +134,7 @@ export interface States {
 /** Which documents the events of a batch take. */
 export interface Questions {
   readonly lookups: readonly Lookup[];
-  /** `_id`s of `config.system.preimages`. */
+  /** `_id`s of `config.system.preimages`: of one collection at a time, rising. */
   readonly preImages: readonly Ids[];
 }
 

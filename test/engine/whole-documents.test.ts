@@ -357,4 +357,51 @@ describe('whole documents', () => {
     const { stdout } = await place.command('parked', 'list');
     assert.match(stdout, /undecodable.*an `_id` that MongoDB cannot be asked for/);
   });
+
+  test(
+    'the server looks at those that are asked for: pre-images of others and of long ago, and a clustered collection, lie where they lie',
+    { skip: KEEPS_NONE },
+    async (t) => {
+      const db = 'many';
+      const [count, changed] = [10_000, 60];
+      const clustered = { clusteredIndex: { key: { _id: 1 }, unique: true } };
+      await client.db(db).createCollection('clustered', clustered);
+      for (const coll of ['c', 'other']) await client.db(db).createCollection(coll, KEPT);
+      const documents = Array.from({ length: count }, (_, n) => ({ _id: n, n: 0 }));
+      const coll = (name: string) => client.db(db).collection<{ _id: number; n: number }>(name);
+      for (const name of ['clustered', 'c', 'other']) await coll(name).insertMany(documents);
+      for (const name of ['c', 'other']) await coll(name).updateMany({}, { $inc: { n: 1 } });
+      await using place = await EngineFolder.create(
+        settings([
+          {
+            name: 'exact',
+            namespaces: [`${db}.*`, `!${db}.clustered`],
+            fullDocumentBeforeChange: 'required',
+            to: { file: 'exact' },
+          },
+          { name: 'now', namespaces: [`${db}.clustered`], fullDocument: 'updateLookup', to: { file: 'now' } },
+        ]),
+      );
+      const engine = place.start();
+      await untilReading(engine);
+      const examined = async (): Promise<number> =>
+        Number((await client.db('admin').command({ serverStatus: 1 }))['metrics'].queryExecutor.scannedObjects);
+      const before = await examined();
+      const step = Math.floor(count / changed);
+      const some = Array.from({ length: changed }, (_, n) => n * step);
+      for (const name of ['clustered', 'other', 'c', 'clustered'])
+        await coll(name).bulkWrite(some.map((_id) => ({ updateOne: { filter: { _id }, update: { $inc: { n: 1 } } } })));
+      await untilAllIsThere(engine, db);
+      const looked = (await examined()) - before;
+      t.diagnostic(`${looked} documents were looked at for ${4 * changed} changes`);
+      assert.equal(await engine.terminate(), 0);
+      const shown = [...(await eventsOf(place, 'exact')), ...(await eventsOf(place, 'now'))];
+      assert.equal(shown.filter(({ fullDocumentBeforeChange: one }) => one).length, 2 * changed);
+      assert.equal(
+        shown.filter(({ operationType, fullDocument }) => operationType === 'update' && fullDocument).length,
+        2 * changed,
+      );
+      assert.ok(looked < count / 2, `${looked} documents were looked at`);
+    },
+  );
 });
