@@ -92,8 +92,9 @@ async function lookBack({ config, subscription, seconds, samples }: PreviewOptio
       );
       const seen = read.to.seconds - read.from.seconds;
       const unseen = read.from.seconds + back - read.to.seconds;
-      const nearer = Math.min(Math.floor(seen / 2), unseen);
-      if (read.whole || nearer < 1 || end - performance.now() < READ_MS / 2) {
+      // Where one second holds too much, at least the last one is shown.
+      const nearer = Math.min(Math.max(Math.floor(seen / 2), 1), unseen);
+      if (read.whole || nearer < 1 || nearer >= back || end - performance.now() < READ_MS / 2) {
         return { ...read, ...tally.outcome, as: bodyPropertiesOf(subscription) };
       }
       // The newest is what is asked for: where there is too much of it, less far back.

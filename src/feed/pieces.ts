@@ -15,9 +15,10 @@ import {
   valueEnd,
 } from '../worker/bson.ts';
 import { readApplyOps } from '../worker/apply-ops.ts';
-import { EntryHead, readEntry } from '../worker/entry.ts';
+import { EntryHead, readEntry, tsIncrement, tsSeconds } from '../worker/entry.ts';
 import type { Found, OplogHistory } from '../source/history.ts';
 import type { OpTime } from '../source/position.ts';
+import type { TransactionPart } from '../worker/protocol.ts';
 
 /** Bytes of operations in a piece, unless one operation alone is larger: about what a batch of the tail is. */
 const PIECE_BYTES = 2 * 1024 * 1024;
@@ -27,6 +28,7 @@ export interface Piece {
   readonly bytes: Uint8Array;
   /** How many operations the pieces before it hold. */
   readonly firstIndex: number;
+  readonly part: TransactionPart;
   readonly last: boolean;
 }
 
@@ -63,11 +65,14 @@ export async function* pieces({ history, chain, commit }: PiecesOptions, stop: A
   const envelope = envelopeOf(commit, head);
   const wrapping = new Wrapping();
   let firstIndex = 0;
+  const pieceOf = ({ operations, part }: Group, last: boolean): Piece => {
+    return { bytes: wrapping.wrap(envelope, operations), firstIndex, part, last };
+  };
   let ready: Group | undefined;
   try {
     for await (const group of groupsOf({ history, chain, commit }, head, stop)) {
       if (ready) {
-        yield { bytes: wrapping.wrap(envelope, ready.operations), firstIndex, last: false };
+        yield pieceOf(ready, false);
         firstIndex += ready.count;
       }
       ready = group;
@@ -75,18 +80,19 @@ export async function* pieces({ history, chain, commit }: PiecesOptions, stop: A
   } catch (error) {
     if (!(error instanceof MalformedBson)) throw error;
     if (ready) {
-      yield { bytes: wrapping.wrap(envelope, ready.operations), firstIndex, last: true };
+      yield pieceOf(ready, true);
       firstIndex += ready.count;
     }
     throw new DamagedPartError(firstIndex, error);
   }
-  if (ready) yield { bytes: wrapping.wrap(envelope, ready.operations), firstIndex, last: true };
+  if (ready) yield pieceOf(ready, true);
 }
 
 interface Group {
   /** Elements of an array, of whatever names. */
   readonly operations: Uint8Array;
   readonly count: number;
+  readonly part: TransactionPart;
 }
 
 async function* groupsOf(
@@ -137,19 +143,22 @@ function* groups(entry: Uint8Array): Generator<Group> {
   if (head.o < 0) malformed('a part of a transaction without its document');
   const { list } = readApplyOps(entry, head, documentLast(entry, head.o, head.last));
   const last = documentLast(entry, list, head.last);
+  const ts = { seconds: tsSeconds(entry, head.ts), increment: tsIncrement(entry, head.ts) };
   let from = list + 4;
+  let number = 0;
   let count = 0;
   for (let at = from; at < last;) {
     const end = valueEnd(entry, entry[at]!, nameEnd(entry, at + 1), last);
     if (count > 0 && end - from > PIECE_BYTES) {
-      yield { operations: entry.subarray(from, at), count };
+      yield { operations: entry.subarray(from, at), count, part: { ts, from: number } };
       from = at;
+      number += count;
       count = 0;
     }
     count++;
     at = end;
   }
-  if (count > 0) yield { operations: entry.subarray(from, last), count };
+  if (count > 0) yield { operations: entry.subarray(from, last), count, part: { ts, from: number } };
 }
 
 /** What all pieces share: the commit's position, wall clock and session. */

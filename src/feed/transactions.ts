@@ -84,12 +84,11 @@ export class Transactions {
       for await (const { bytes, ...piece } of pieces({ history, chain: walk.chain, commit: entry }, stop)) {
         await this.budget.room(stop);
         stop.throwIfAborted();
-        const preImagesAt = commit.prepared ? commit.previous.ts : undefined;
-        const whole = { ...job, piece: { ...piece, ...(tally && { tally }), ...(preImagesAt && { preImagesAt }) } };
-        const part = { bytes, entries: 1, last: commit.at };
+        const whole = { ...job, piece: { ...piece, ...(tally && { tally }) } };
+        const again = { bytes, entries: 1, last: commit.at };
         const results = documents.wants(job)
-          ? documents.parts({ batch: part, job: whole, turn: Promise.resolve(), stop, isInside: true })
-          : await pool.encode(part, whole);
+          ? documents.parts({ batch: again, job: whole, turn: Promise.resolve(), stop, isInside: true })
+          : await pool.encode(again, whole);
         for await (const result of results) {
           stop.throwIfAborted();
           tally = result.tally ?? tally;

@@ -598,10 +598,12 @@ function idsOf({ bytes, documents }: Piece, first: number): (number: number) => 
   };
 }
 
-/** What is left of these: those that had to be taken out, and those that the answer had no room for. */
+/** What is left of these: those that had to be taken out, and those behind the last that was given, where the answer may have had no room. */
 function againOf({ ids, tries }: Again, { isCut, last }: Piece, out: readonly Uint8Array[]): Again[] {
-  return [
-    ...(out.length > 0 ? [{ ids: out, tries: tries + 1 }] : []),
-    ...(isCut && last ? [{ ids, after: last, tries }] : []),
-  ];
+  const again = out.length > 0 ? [{ ids: out, tries: tries + 1 }] : [];
+  if (!isCut || !last) return again;
+  const at = ids.findIndex((id) => Buffer.compare(id, last) === 0);
+  // Not by a bound if it can be helped: where some are gone meanwhile, the server would go on from there to the collection's end.
+  const rest = at < 0 ? { ids, after: last, tries } : { ids: ids.slice(at + 1), tries };
+  return rest.ids.length > 0 ? [...again, rest] : again;
 }

@@ -8,7 +8,6 @@ import { codeOf } from './failures.ts';
 
 /** The first server that has them. */
 const SINCE = 503;
-const UNAUTHORIZED = 13;
 /** Collections that are remembered: those of a server with very many are asked for again. */
 const MOST = 20_000;
 
@@ -30,21 +29,21 @@ export class Clustered {
     if (known !== undefined) return known;
     const listed = await infoOf(client, { db, coll }, signal);
     // It may have another name by now; what is there under this one says nothing.
-    if (listed !== undefined && !isSame(listed, uuid)) return false;
+    if (listed === undefined || !isSame(listed, uuid)) return false;
     if (this.#known.size >= MOST) this.#known.clear();
-    const isClustered = (listed?.['options'] as Document | undefined)?.['clusteredIndex'] !== undefined;
+    const isClustered = (listed['options'] as Document | undefined)?.['clusteredIndex'] !== undefined;
     this.#known.set(key, isClustered);
     return isClustered;
   }
 }
 
-/** Undefined where there is none, or the user may not know. */
+/** Undefined where there is none, or the user may not know. It chooses a plan, no more: who refuses this may still let documents be read. */
 async function infoOf(client: MongoClient, { db, coll }: Which, signal: AbortSignal): Promise<Document | undefined> {
   try {
     const reply = await client.db(db).command({ listCollections: 1, filter: { name: coll } }, { signal });
     return (reply['cursor'] as { readonly firstBatch?: readonly Document[] } | undefined)?.firstBatch?.[0];
   } catch (error) {
-    if (codeOf(error) !== UNAUTHORIZED) throw error;
+    if (codeOf(error) === undefined) throw error;
     return undefined;
   }
 }

@@ -87,6 +87,8 @@ export async function findDocuments(place: Place, wanted: Wanted, signal: AbortS
         command = { getMore: id, collection: coll };
       }
     }
+    // What is not read is not absent: whatever others give back, it stays too much.
+    if (room.bytes < 0) room.bytes = -Infinity;
     return { kind: 'found', batches, at };
   } catch (error) {
     // What is asked for again is not twice too much.

@@ -144,7 +144,7 @@ class SourceEncoder {
       if (asked.tracks && keeping) {
         return { ...NOTHING, entries, stateQuestions: askForStates(asked.bytes, scan.tracked, keeping) };
       }
-      const questions = this.#images.ask(asked.bytes, scan.rows, asked.piece?.preImagesAt);
+      const questions = this.#images.ask(asked.bytes, scan.rows, asked.piece);
       return { ...NOTHING, entries, questions };
     }
     const job = asked.states ? this.#withStates(asked, asked.states) : this.#withImages(asked);
@@ -201,7 +201,7 @@ class SourceEncoder {
       this.#images.clear();
       return job;
     }
-    const all = this.#images.find(bytes, this.#scan.rows, images, piece?.preImagesAt);
+    const all = this.#images.find(bytes, this.#scan.rows, images, piece);
     return this.#images.shownBytes > mostImageBytes ? undefined : { ...job, bytes: all };
   }
 

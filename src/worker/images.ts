@@ -30,7 +30,7 @@ import type { Made } from './local-images.ts';
 import { compareTs, formatTs } from '../source/position.ts';
 import type { Ts } from '../source/position.ts';
 import type { ImagesConfig } from '../config/config.ts';
-import type { ImageSection, Lookup, Questions } from './protocol.ts';
+import type { ImageSection, Lookup, Questions, TransactionPiece } from './protocol.ts';
 import { DELIVERY_FIELDS, ROW_FIELDS, Row } from './rows.ts';
 import type { Rows } from './rows.ts';
 
@@ -53,7 +53,9 @@ export class Images {
   #uses = new Uint32Array(0);
   #shownBytes = 0;
   /** The time that pre-images have, where it is not their entry's; its bytes. */
-  #preImagesAt: Uint8Array | undefined;
+  #partTime: Uint8Array | undefined;
+  /** From an operation's number in its transaction to that in its part. */
+  #toPart = 0;
   /** By operation: places, or -1. */
   #before: Int32Array = new Int32Array(0);
   #after: Int32Array = new Int32Array(0);
@@ -66,9 +68,9 @@ export class Images {
     return this.#shownBytes;
   }
 
-  /** Undefined where the batch needs none. `preImagesAt`: see `TransactionPiece`. */
-  ask(bytes: Uint8Array, rows: Rows, preImagesAt?: Ts): Questions | undefined {
-    this.#look(rows, preImagesAt);
+  /** Undefined where the batch needs none. */
+  ask(bytes: Uint8Array, rows: Rows, piece?: TransactionPiece): Questions | undefined {
+    this.#look(rows, piece);
     const lookups = new Map<string, Asked>();
     const preImages = new Map<string, IdLists>();
     for (let number = 0; number < rows.operationCount; number++) {
@@ -79,7 +81,10 @@ export class Images {
         const uuid = uuidOf(bytes, rows.operations, row);
         const lists = preImages.get(uuid) ?? new IdLists();
         preImages.set(uuid, lists);
-        putPreImageId(lists.next(BsonType.document), bytes, rows.operations, row, this.#timeOf(bytes, rows, row));
+        putPreImageId(lists.next(BsonType.document), bytes, rows.operations[row + Row.ui]!, {
+          time: this.#timeOf(bytes, rows, row),
+          index: rows.operations[row + Row.index]! + this.#toPart,
+        });
       }
     }
     const asked = [...lookups.values()].flatMap(({ place, lists }) =>
@@ -90,8 +95,8 @@ export class Images {
   }
 
   /** `bytes`, and behind them what was made of what lies there; the places of all are known then. */
-  find(bytes: Uint8Array, rows: Rows, sections: readonly ImageSection[], preImagesAt?: Ts): Uint8Array {
-    this.#look(rows, preImagesAt);
+  find(bytes: Uint8Array, rows: Rows, sections: readonly ImageSection[], piece?: TransactionPiece): Uint8Array {
+    this.#look(rows, piece);
     const { operations, operationCount } = rows;
     this.#before = new Int32Array(operationCount).fill(NO_DOCUMENT);
     this.#after = new Int32Array(operationCount).fill(NO_DOCUMENT);
@@ -113,7 +118,7 @@ export class Images {
       const key = preImageKey(
         uuidOf(bytes, operations, row),
         this.#timeOf(bytes, rows, row),
-        operations[row + Row.index]!,
+        operations[row + Row.index]! + this.#toPart,
       );
       const before = found.get(key) ?? NO_DOCUMENT;
       this.#before[number] = before;
@@ -201,7 +206,7 @@ export class Images {
   /** Its bytes. */
   #timeOf(bytes: Uint8Array, { operations }: Rows, row: number): Uint8Array {
     const ts = operations[row + Row.ts]!;
-    return this.#preImagesAt ?? bytes.subarray(ts, ts + 8);
+    return this.#partTime ?? bytes.subarray(ts, ts + 8);
   }
 
   #lookedUpPlace(
@@ -217,8 +222,9 @@ export class Images {
     return found.get(`${place} ${id.type} ${latin1Text(bytes, id.value, id.end)}`) ?? NO_DOCUMENT;
   }
 
-  #look(rows: Rows, preImagesAt: Ts | undefined): void {
-    this.#preImagesAt = preImagesAt && tsBytes(preImagesAt);
+  #look(rows: Rows, piece: TransactionPiece | undefined): void {
+    this.#partTime = piece?.part && tsBytes(piece.part.ts);
+    this.#toPart = piece?.part ? piece.part.from - piece.firstIndex : 0;
     const { deliveries, deliveryCount, operations, operationCount, routes } = rows;
     const needs = new Uint8Array(operationCount);
     const uses = new Uint32Array(operationCount);
@@ -342,16 +348,19 @@ function tsBytes({ seconds, increment }: Ts): Uint8Array {
   return new Uint8Array(Uint32Array.of(increment, seconds).buffer);
 }
 
-/** `{nsUUID, ts, applyOpsIndex}` */
-function putPreImageId(to: Documents, bytes: Uint8Array, operations: Int32Array, row: number, time: Uint8Array): void {
+/** `{nsUUID, ts, applyOpsIndex}`; `ui`: where the collection's UUID lies. */
+function putPreImageId(
+  to: Documents,
+  bytes: Uint8Array,
+  ui: number,
+  { time, index }: { readonly time: Uint8Array; readonly index: number },
+): void {
   const start = to.begin();
-  const ui = operations[row + Row.ui]!;
   putElement(to, BsonType.binary, nsUUIDName);
   to.copy(bytes, ui, ui + 5 + readInt32(bytes, ui));
   putElement(to, BsonType.timestamp, tsName);
   to.copy(time, 0, 8);
   putElement(to, BsonType.int64, applyOpsIndexName);
-  const index = operations[row + Row.index]! >>> 0;
   to.copy(Uint8Array.of(index, index >> 8, index >> 16, index >>> 24, 0, 0, 0, 0), 0, 8);
   to.end(start);
 }

@@ -226,10 +226,17 @@ export interface TransactionPiece {
   /** How many operations the pieces before it hold. */
   readonly firstIndex: number;
   readonly last: boolean;
-  /** Of a prepared transaction: the time that its pre-images have, that of its last part. */
-  readonly preImagesAt?: Ts;
+  /** Where its operations were written, all in one; known where it was read in the oplog. */
+  readonly part?: TransactionPart;
   /** Of the pieces before it. */
   readonly tally?: TransactionTally;
+}
+
+/** One of the entries over which a transaction is spread: their pre-images have its time, and numbers that begin anew in each. */
+export interface TransactionPart {
+  readonly ts: Ts;
+  /** The first operation's number in there. */
+  readonly from: number;
 }
 
 /** What subscriptions with `transactions` were given of a transaction so far. */
@@ -340,8 +347,6 @@ export interface TransactionCommit {
   readonly at: OpTime;
   /** The entry before it in the transaction's chain (`prevOpTime`). */
   readonly previous: OpTime;
-  /** It was prepared there, and takes effect here. */
-  readonly prepared: boolean;
   /** Where in the batch this entry lies. */
   readonly start: number;
   readonly end: number;

@@ -376,7 +376,7 @@ export class BatchScan implements CommandSink {
         this.#applyOps(head, name.last);
         break;
       case 'commitTransaction':
-        this.#commit(head, readPrevious(this.#bytes, head), true);
+        this.#commit(head, readPrevious(this.#bytes, head));
         break;
       case 'abortTransaction':
         if (head.lsid >= 0) this.marks.push({ kind: 'aborted', session: this.#session(head) });
@@ -402,12 +402,12 @@ export class BatchScan implements CommandSink {
         });
         break;
       case 'last':
-        this.#commit(head, previous, false);
+        this.#commit(head, previous);
     }
   }
 
   /** What takes effect here lies in other entries too, which only the main thread can get. */
-  #commit(head: EntryHead, previous: OpTime | undefined, prepared: boolean): void {
+  #commit(head: EntryHead, previous: OpTime | undefined): void {
     if (head.lsid < 0 || head.txnNumber < 0 || previous === undefined) malformed('a commit that does not say of what');
     this.tracked.cuts.push(this.#entryNumber);
     this.marks.push({
@@ -418,7 +418,6 @@ export class BatchScan implements CommandSink {
       before: this.#opTime(this.#beforeTs, this.#beforeTerm),
       at: this.last!,
       previous,
-      prepared,
       start: this.#entryStart,
       end: this.#entryEnd,
     });

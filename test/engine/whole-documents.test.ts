@@ -29,8 +29,9 @@ describe('whole documents', () => {
   let client: MongoClient;
 
   before(async () => {
-    // With its test commands a replica set prepares transactions.
-    const args = ['--setParameter', 'enableTestCommands=1'];
+    // With its test commands a replica set prepares transactions. Few operations an entry: most transactions lie in several.
+    const parameters = ['enableTestCommands=1', 'maxNumberOfTransactionOperationsInSingleOplogEntry=3'];
+    const args = parameters.flatMap((parameter) => ['--setParameter', parameter]);
     mongo = await startMongo({ args, ...(SERVER !== undefined && { version: SERVER }) });
     client = await MongoClient.connect(mongo.uri);
   });
@@ -266,58 +267,61 @@ describe('whole documents', () => {
     },
   );
 
-  test('prepared transactions have theirs too', { skip: KEEPS_NONE }, async () => {
-    const db = 'prepared';
-    await using place = await EngineFolder.create(
-      settings([
-        {
-          name: 'all',
-          namespaces: [`${db}.*`],
-          fullDocument: 'required',
-          fullDocumentBeforeChange: 'required',
-          to: { file: 'all' },
-        },
-      ]),
-    );
-    await client.db(db).createCollection('c', KEPT);
-    const engine = place.start();
-    await untilReading(engine);
-    const documents = client.db(db).collection<{ _id: number; n: number }>('c');
-    await documents.insertMany([
-      { _id: 1, n: 0 },
-      { _id: 2, n: 0 },
-    ]);
-    await using wire = await Wire.open(mongo.uri);
-    const own = { lsid: { id: new Binary(Buffer.alloc(16, 7), 4) }, txnNumber: Long.fromNumber(1), autocommit: false };
-    const updates = [1, 2].map((_id) => ({ q: { _id }, u: { $inc: { n: 1 } } }));
-    const good = async (of: string, command: object): Promise<Record<string, unknown>> => {
-      const reply = await wire.command(of, command);
-      assert.equal(reply['ok'], 1, JSON.stringify(reply));
-      return reply;
-    };
-    await good(db, { update: 'c', updates, ...own, startTransaction: true });
-    const { prepareTimestamp } = await good('admin', {
-      prepareTransaction: 1,
-      ...own,
-      writeConcern: { w: 'majority' },
+  for (const { isPrepared, count } of [
+    { isPrepared: true, count: 1 },
+    { isPrepared: true, count: 8 },
+    { isPrepared: false, count: 8 },
+  ]) {
+    const kind = isPrepared ? 'prepared' : 'committed at once';
+    test(`transactions have theirs too: ${kind}, ${2 * count} operations`, { skip: KEEPS_NONE }, async () => {
+      const db = `transactions_${isPrepared}_${count}`;
+      const exact = { fullDocument: 'required', fullDocumentBeforeChange: 'required' };
+      await using place = await EngineFolder.create(
+        settings([{ name: 'all', namespaces: [`${db}.*`], ...exact, to: { file: 'all' } }]),
+      );
+      const ids = Array.from({ length: count }, (_, n) => n + 1);
+      const colls = ['c', 'd'];
+      for (const coll of colls) {
+        await client.db(db).createCollection(coll, KEPT);
+        // No two documents are alike: who has another's image is found out.
+        await client
+          .db(db)
+          .collection<{ _id: number }>(coll)
+          .insertMany(ids.map((_id) => ({ _id, n: _id * 10, coll })));
+      }
+      const engine = place.start();
+      await untilReading(engine);
+      await using wire = await Wire.open(mongo.uri);
+      const id = new Binary(Buffer.from(db.padEnd(16, '0').slice(-16)), 4);
+      const own = { lsid: { id }, txnNumber: Long.fromNumber(1), autocommit: false };
+      const majority = { writeConcern: { w: 'majority' } };
+      const good = async (of: string, command: object): Promise<Record<string, unknown>> => {
+        const reply = await wire.command(of, command);
+        assert.equal(reply['ok'], 1, JSON.stringify(reply));
+        return reply;
+      };
+      for (const [n, coll] of [...colls, ...colls].entries()) {
+        const some = ids.filter((one) => one % 2 === (n < 2 ? 1 : 0));
+        if (some.length === 0) continue;
+        const updates = some.map((_id) => ({ q: { _id }, u: { $inc: { n: 1 } } }));
+        await good(db, { update: coll, updates, ...own, ...(n === 0 && { startTransaction: true }) });
+      }
+      if (isPrepared) {
+        const { prepareTimestamp } = await good('admin', { prepareTransaction: 1, ...own, ...majority });
+        await client.db(db).collection<{ _id: number }>('c').insertOne({ _id: 100 });
+        await good('admin', { commitTransaction: 1, commitTimestamp: prepareTimestamp, ...own, ...majority });
+      } else await good('admin', { commitTransaction: 1, ...own, ...majority });
+      await untilAllIsThere(engine, db);
+      assert.equal(await engine.terminate(), 0);
+      const shown = (await eventsOf(place, 'all')).filter(({ operationType }) => operationType === 'update');
+      assert.equal(shown.length, 2 * ids.length);
+      for (const { documentKey, fullDocument, fullDocumentBeforeChange: before } of shown) {
+        const n = Number(documentKey._id) * 10;
+        assert.deepEqual([before?.['_id'], before?.['n'], fullDocument?.['n']], [documentKey._id, n, n + 1]);
+        assert.equal(fullDocument?.['coll'], before?.['coll']);
+      }
     });
-    await client.db(db).collection<{ _id: number }>('c').insertOne({ _id: 3 });
-    await good('admin', {
-      commitTransaction: 1,
-      commitTimestamp: prepareTimestamp,
-      ...own,
-      writeConcern: { w: 'majority' },
-    });
-    await untilAllIsThere(engine, db);
-    assert.equal(await engine.terminate(), 0);
-    const shown = (await eventsOf(place, 'all'))
-      .filter(({ operationType }) => operationType === 'update')
-      .map(({ fullDocument, fullDocumentBeforeChange }) => [fullDocument?.['n'], fullDocumentBeforeChange?.['n']]);
-    assert.deepEqual(shown, [
-      [1, 0],
-      [1, 0],
-    ]);
-  });
+  }
 
   test('what cannot be looked up holds up nothing: capped collections, ids that no driver sends, one large document again and again', async () => {
     const db = 'odd';

@@ -26,7 +26,6 @@ test('behind a small batch with a commit reading goes on while the transaction i
     before: undefined,
     at: at(2),
     previous: at(1),
-    prepared: false,
     start: 7,
     end: commit.length - 1,
   };

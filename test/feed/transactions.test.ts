@@ -92,12 +92,16 @@ test('a large entry is cut into pieces of a few MiB, and one operation is never 
   const huge = part(3, behind(2), [40], { count: Long.fromNumber(41) }, 9_000_000);
   const sizes: number[] = [];
   const indexes: number[] = [];
+  const written: unknown[] = [];
   const parts = { history: historyOf([first]), chain: [at(2)], commit: BSON.serialize(huge) };
-  for await (const { bytes, firstIndex } of pieces(parts, stop)) {
+  for await (const { bytes, firstIndex, part } of pieces(parts, stop)) {
     sizes.push(bytes.length);
     indexes.push(firstIndex);
+    written.push([part.ts.increment, part.from]);
   }
   assert.deepEqual(indexes, [0, 6, 12, 18, 24, 30, 36, 40]);
+  // Which number each piece's first operation has in its own entry.
+  assert.deepEqual(written, [...[0, 6, 12, 18, 24, 30, 36].map((from) => [2, from]), [3, 0]]);
   assert.ok(sizes.slice(0, -1).every((size) => size < 2.2 * 2 ** 20));
 });
 
@@ -143,7 +147,6 @@ describe('a transaction whose beginning is gone', () => {
       before: at(8),
       at: at(9),
       previous: at(5),
-      prepared: false,
       start: 7,
       end: bytes.length - 1,
     };
