@@ -110,14 +110,14 @@ function lostMessage(lost: LostPosition): string {
     case 'truncated':
       return (
         `source "${source}": position ${formatTs(position.ts)} has left the oplog, whose oldest entry is ${formatTs(oldest.ts)}: ` +
-        `changes between them are gone. Take a new copy of the data, then go on with \`onPositionLost: earliest\` ` +
-        `(from ${formatTs(oldest.ts)}) or \`latest\`, and give the oplog more room.`
+        `changes between them are gone. Go on with \`onPositionLost: snapshot\`, which reads all documents anew; or take a new copy of the data, ` +
+        `then go on with \`earliest\` (from ${formatTs(oldest.ts)}) or \`latest\`. And give the oplog more room.`
       );
     case 'diverged':
       return (
         `source "${source}": the entry at ${formatTs(position.ts)} is not in this member's history, though older ones are ` +
-        `(oldest ${formatTs(oldest.ts)}): it was rolled back, or the data was restored. Compare your copy of the data, then go ` +
-        `on with \`onPositionLost: earliest\` or \`latest\`.`
+        `(oldest ${formatTs(oldest.ts)}): it was rolled back, or the data was restored. Go on with ` +
+        `\`onPositionLost: snapshot\`, which reads all documents anew; or compare your copy of the data, then go on with \`earliest\` or \`latest\`.`
       );
     case 'transaction':
       return (

@@ -88,10 +88,16 @@ export function statusReport(
 }
 
 /** As far as nobody reads for it now, as its checkpoint has them. */
-function snapshotsOf({ book, stores }: EngineParts, subscription: string, source: string): SnapshotStatus[] {
+function snapshotsOf({ book, stores, groups }: EngineParts, subscription: string, source: string): SnapshotStatus[] {
   const known = book.known(subscription)?.records ?? stores.checkpoints.get(subscription)?.snapshots ?? [];
   const progress = book.progress(subscription);
-  return known.map((record) => shownSnapshot(record, { source, subscription, progress }));
+  if (known.length === 0) return [];
+  const isPaused = stores.checkpoints.get(subscription)?.pausedAt !== undefined;
+  const holds = groups
+    .flatMap((group) => eachRoute(group, (feed, number, name) => (name === subscription ? feed.lanesOf(number) : [])))
+    .flatMap((lanes) => lanes.flatMap(({ hold }) => hold ?? []));
+  const stands = isPaused ? 'its subscription is paused' : holds[0] && `a lane is held: ${holds[0].detail}`;
+  return known.map((record) => shownSnapshot(record, { source, subscription, progress, stands }));
 }
 
 /** Of every subscription of a source: its feed, its number there, and its name. */

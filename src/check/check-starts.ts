@@ -9,6 +9,7 @@ import { Starts } from '../feed/starts.ts';
 import { noLog } from '../library/no-log.ts';
 import type { Coded, Log } from '../observe/log.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
+import { compareTs } from '../source/position.ts';
 import { withTime } from './positions.ts';
 import type { Findings } from './findings.ts';
 
@@ -43,11 +44,17 @@ export async function checkStarts(look: StartsLook, findings: Findings, stop: Ab
       const routing = (route: Route): string => stored.get(route.config.name)?.routing ?? route.routing;
       const standing = (await starts.find({ identity, routing }, stop)).get(0)!;
       const from = withTime(standing.resume.ts);
-      findings.ok(
-        stored.has(subscription.name)
-          ? `subscription ${subscription.name} goes on at its checkpoint, ${from}`
-          : `subscription ${subscription.name} has no checkpoint: it begins at ${from}`,
-      );
+      const { name } = subscription;
+      const before = stored.get(name)?.resume.ts;
+      if (before === undefined) findings.ok(`subscription ${name} has no checkpoint: it begins at ${from}`);
+      else if (compareTs(before, standing.resume.ts) === 0) {
+        findings.ok(`subscription ${name} goes on at its checkpoint, ${from}`);
+      } else {
+        const anew = of.onPositionLost === 'snapshot' ? ', and all documents are read anew' : '';
+        findings.warning(
+          `subscription ${name}: its position, ${withTime(before)}, is lost: at a start it goes on at ${from}, as \`onPositionLost: ${of.onPositionLost}\` says${anew}. What was changed in between is not delivered, and a gap record says so`,
+        );
+      }
     } catch (error) {
       if (!(error instanceof UserError || error instanceof PositionLostError)) throw error;
       // Those that share a start share what is wrong with it.
@@ -74,6 +81,9 @@ function routeOf(
 async function nothing(): Promise<void> {}
 
 function intoFindings(findings: Findings): Log {
-  const warn = (_: Coded, message: string): void => findings.warning(message);
+  const warn = ({ code }: Coded, message: string): void => {
+    // Said of each subscription, with all that is known of it.
+    if (!code.startsWith('position-')) findings.warning(message);
+  };
   return { ...noLog, warn, error: warn };
 }

@@ -83,7 +83,7 @@ const start = written((value) => {
   if (parsed !== undefined) return { ok: true, value: parsed };
   return {
     ok: false,
-    expected: 'latest, earliest, a date such as 2026-11-22 or 2026-11-22T06:00:00Z, or "seconds:increment"',
+    expected: 'latest, snapshot, earliest, a date such as 2026-11-22 or 2026-11-22T06:00:00Z, or "seconds:increment"',
   };
 });
 

@@ -87,10 +87,12 @@ export class SnapshotOrders {
   }
 
   #reading(subscription: string) {
-    const { config, reading } = this.#o.find(subscription);
+    const { config, reading, isPaused } = this.#o.find(subscription);
     if (reading) return { ...reading, config };
     throw new NotNowError(
-      `Subscription "${subscription}" is not read for now: it is paused, or its source has not been reached.`,
+      isPaused
+        ? `Subscription "${subscription}" is paused: \`tailrace ctl resume ${subscription}\` first.`
+        : `Subscription "${subscription}" is not read for now: its source has not been reached.`,
     );
   }
 }

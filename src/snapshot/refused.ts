@@ -75,9 +75,28 @@ async function firstOf(
 function parsed(filter: string): Document {
   try {
     const query: Document = BSON.EJSON.parse(filter, { relaxed: false });
+    refuseValues(JSON.parse(filter));
     return query;
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError('usage', `The filter is no Extended JSON: ${reasonOf(error)}.`);
+  }
+}
+
+/** Whole numbers that are none, of which the parser makes 0; and programs, which the server would run for each document. */
+function refuseValues(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return;
+  for (const [name, one] of Object.entries(value)) {
+    if ((name === '$numberInt' || name === '$numberLong') && !/^-?\d+$/.test(String(one))) {
+      throw new UserError(
+        'usage',
+        `The filter is no Extended JSON: ${name} ${JSON.stringify(one)} is no whole number.`,
+      );
+    }
+    if (name === '$where' || name === '$function') {
+      throw new UserError('usage', `A filter may not have a program for the server to run (\`${name}\`).`);
+    }
+    refuseValues(one);
   }
 }
 

@@ -53,11 +53,12 @@ function file({
   declare = true,
   to = `{ queue: ${NAME} }`,
   start = 'latest',
+  onPositionLost = 'stop',
   namespaces = `"${NAME}.*", "!*.items"`,
   more = 'http: off',
 } = {}): string {
   return [
-    `sources: { shop: { uri: ${JSON.stringify(mongoUri)}, start: "${start}" } }`,
+    `sources: { shop: { uri: ${JSON.stringify(mongoUri)}, start: "${start}", onPositionLost: ${onPositionLost} } }`,
     `sinks: { rabbit: { uri: ${JSON.stringify(amqpUri)}, declare: ${declare} } }`,
     `subscriptions: [{ name: orders, namespaces: [${namespaces}], to: ${to} }]`,
     'pipeline: { partitions: 8 }',
@@ -227,23 +228,34 @@ test('what a start makes of a checkpoint is told: goes on, other partitions, a p
   const replicaSetId = String((settings as { replicaSetId: unknown }).replicaSetId);
   const { operationTime } = (await client.db('admin').command({ ping: 1 })) as { operationTime: Timestamp };
   const now = { seconds: operationTime.getHighBitsUnsigned(), increment: operationTime.getLowBitsUnsigned() };
-  const checked = async (change: Partial<CheckpointRecord>, to?: string, damage?: (path: string) => Promise<void>) => {
+  const checked = async (
+    change: Partial<CheckpointRecord>,
+    more: { to?: string; onPositionLost?: string } = {},
+    damage?: (path: string) => Promise<void>,
+  ) => {
     const path = join(folder, `data-${randomUUID()}`);
     await using store = await CheckpointStore.open({ path, log: noLog });
     const record = { ...checkpoint('orders', now.seconds), replicaSetId, resume: { kind: 'from', ts: now } as const };
     await store.put([{ ...record, ...change }]);
     await store.close();
     await damage?.(path);
-    return await run(file({ more: `checkpoint: { path: ${path} }\nhttp: off`, ...(to !== undefined && { to }) }));
+    return await run(file({ more: `checkpoint: { path: ${path} }\nhttp: off`, ...more }));
   };
   const well = await checked({});
   assert.equal(well.code, 0, well.said);
   assert.match(well.said, new RegExp(`ok +subscription orders goes on at its checkpoint, ${now.seconds}:`));
-  const other = await checked({ partitionQueues: true }, `{ queue: "${NAME}.{partition}" }`);
+  const other = await checked({ partitionQueues: true }, { to: `{ queue: "${NAME}.{partition}" }` });
   assert.match(other.said, /FAULT +`pipeline\.partitions` or .* changed \(3 partitions then, 8 now\)/);
-  const lost = await checked({ resume: { kind: 'from', ts: { seconds: 1_000, increment: 1 } } });
+  const gone = { resume: { kind: 'from', ts: { seconds: 1_000, increment: 1 } } } as const;
+  const lost = await checked(gone);
   assert.match(lost.said, /FAULT +source "shop": position 1000:1 has left the oplog/);
-  const damaged = await checked({}, undefined, async (path) => truncate(join(path, 'checkpoints', 'data.mdb'), 8_192));
+  const anew = await checked(gone, { onPositionLost: 'snapshot' });
+  assert.match(
+    anew.said,
+    /warning +subscription orders: its position, 1000:1 .*, is lost: at a start it goes on at \d+:\d+ .*`onPositionLost: snapshot`.* read anew/,
+  );
+  assert.doesNotMatch(anew.said, /goes on at its checkpoint|Position lost:/);
+  const damaged = await checked({}, {}, async (path) => truncate(join(path, 'checkpoints', 'data.mdb'), 8_192));
   assert.equal(damaged.code, 2, damaged.said);
   assert.match(damaged.said, /FAULT +The checkpoints in \S+ are damaged/);
 });

@@ -122,7 +122,7 @@ describe('a position that has left the oplog', () => {
     assert.deepEqual({ code, exitCode }, { code: 'position-truncated', exitCode: 3 });
     assert.match(
       msg,
-      /changes between them are gone\. Take a new copy of the data, then go on with `onPositionLost: earliest`/,
+      /changes between them are gone\. Go on with `onPositionLost: snapshot`, .* then go on with `earliest`/,
     );
     assert.doesNotMatch(stopped.log(), /"code":\d/);
     const said = /position (?<from>\d+:\d+) has left the oplog, whose oldest entry is (?<to>\d+:\d+)/.exec(
@@ -241,7 +241,7 @@ describe('a position that has left the oplog', () => {
     await using place = await EngineFolder.create(config('lost-start', { start: '2020-01-01' }));
     const engine = place.start();
     assert.equal(await engine.ended(), 3, engine.log());
-    assert.match(engine.log(), new RegExp(`oldest entry is ${text(await oldest())}.*\`onPositionLost: earliest\``));
+    assert.match(engine.log(), new RegExp(`oldest entry is ${text(await oldest())}.*with \`earliest\` \\(from`));
   });
 
   test('or belongs to another replica set: that is refused with 2, whatever the policy', async () => {

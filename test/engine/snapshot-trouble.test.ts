@@ -252,7 +252,13 @@ describe('a snapshot, where', () => {
     const engine = place.start();
     await until('it reads', () => engine.log().includes('Reading begins'));
     const api = await ApiUnderTest.of(engine);
-    for (const filter of [{ n: { $no: 1 } }, { _id: { $oid: 'bad' } }]) {
+    const bad = [
+      { n: { $no: 1 } },
+      { _id: { $oid: 'bad' } },
+      { n: { $numberInt: 'x' } },
+      { $or: [{ $where: 'true' }] },
+    ];
+    for (const filter of bad) {
       const answer = await api.ask('/snapshots', { method: 'post', body: { subscription: 'all', filter } });
       api.assertProblem('/snapshots', answer, 'api-conflict', 'post');
     }
@@ -267,6 +273,26 @@ describe('a snapshot, where', () => {
     );
     assert.equal(await engine.terminate(), 0, engine.log());
     assert.equal((await eventsIn(place)).length, 10);
+  });
+
+  test('its subscription is paused, says so instead of how long it takes, and another is not begun', async () => {
+    const db = 'paused';
+    await fill(`${db}.c`, 1_000);
+    await using place = await EngineFolder.create(config(db, { snapshot: { maxRate: 50 } }));
+    const engine = place.start();
+    const api = await ApiUnderTest.of(engine);
+    const shown = async (): Promise<Document> =>
+      (await api.good<{ snapshots: Document[] }>('/snapshots')).snapshots[0] ?? {};
+    await until('it is under way', async () => (await shown())['documentsPerSecond'] > 0);
+    assert.equal((await shown())['waitsFor'], null);
+    await api.ask('/subscriptions/all/pause', { method: 'post' });
+    const { state, waitsFor, documentsPerSecond, secondsLeft } = await shown();
+    const expected = ['running', 'its subscription is paused', 0, null];
+    assert.deepEqual([state, waitsFor, documentsPerSecond, secondsLeft], expected);
+    const answer = await api.ask('/snapshots', { method: 'post', body: { subscription: 'all' } });
+    api.assertProblem('/snapshots', answer, 'api-conflict', 'post');
+    assert.match((answer.body as { detail: string }).detail, /`tailrace ctl resume all` first/);
+    assert.equal(await engine.terminate(), 0, engine.log());
   });
 
   test('an `_id` cannot be asked for, leaves its collection out, and says so', async () => {
