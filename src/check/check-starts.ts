@@ -9,7 +9,6 @@ import { Starts } from '../feed/starts.ts';
 import { noLog } from '../library/no-log.ts';
 import type { Coded, Log } from '../observe/log.ts';
 import type { Source, SourceIdentity } from '../source/source.ts';
-import { compareTs } from '../source/position.ts';
 import { withTime } from './positions.ts';
 import type { Findings } from './findings.ts';
 
@@ -46,15 +45,14 @@ export async function checkStarts(look: StartsLook, findings: Findings, stop: Ab
       const from = withTime(standing.resume.ts);
       const { name } = subscription;
       const before = stored.get(name)?.resume.ts;
-      if (before === undefined) findings.ok(`subscription ${name} has no checkpoint: it begins at ${from}`);
-      else if (compareTs(before, standing.resume.ts) === 0) {
-        findings.ok(`subscription ${name} goes on at its checkpoint, ${from}`);
-      } else {
+      if (standing.isBeyondGap) {
+        const where = before ? `its position, ${withTime(before)},` : 'where it is to begin';
         const anew = of.onPositionLost === 'snapshot' ? ', and all documents are read anew' : '';
         findings.warning(
-          `subscription ${name}: its position, ${withTime(before)}, is lost: at a start it goes on at ${from}, as \`onPositionLost: ${of.onPositionLost}\` says${anew}. What was changed in between is not delivered, and a gap record says so`,
+          `subscription ${name}: ${where} is lost: at a start it goes on at ${from}, as \`onPositionLost: ${of.onPositionLost}\` says${anew}. What was changed in between is not delivered, and a gap record says so`,
         );
-      }
+      } else if (before) findings.ok(`subscription ${name} goes on at its checkpoint, ${from}`);
+      else findings.ok(`subscription ${name} has no checkpoint: it begins at ${from}`);
     } catch (error) {
       if (!(error instanceof UserError || error instanceof PositionLostError)) throw error;
       // Those that share a start share what is wrong with it.

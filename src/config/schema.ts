@@ -8,7 +8,7 @@ import { choice, flag, fromText, template, text, written } from './leaves.ts';
 import { MAX_AMQP_MESSAGE_BYTES, MAX_SHORT_STRING } from './limits.ts';
 import { OPERATIONS } from './operations.ts';
 import { patternFault } from './patterns.ts';
-import { parseStart } from './start.ts';
+import { START_EXPECTED, parseStart } from './start.ts';
 import { TEMPLATE_NAMES } from './templates.ts';
 import { formatBytes, formatDuration, parseBytes, parseDuration } from './units.ts';
 import type { Parsed } from './units.ts';
@@ -83,7 +83,7 @@ const start = written((value) => {
   if (parsed !== undefined) return { ok: true, value: parsed };
   return {
     ok: false,
-    expected: 'latest, snapshot, earliest, a date such as 2026-11-22 or 2026-11-22T06:00:00Z, or "seconds:increment"',
+    expected: START_EXPECTED,
   };
 });
 

@@ -3,7 +3,8 @@ import { nextTs } from '../source/position.ts';
 import type { Start } from './config.ts';
 
 /** In messages, behind "expected". */
-export const START_EXPECTED = 'latest, snapshot, earliest, a date such as 2026-11-22T06:00:00Z, or "seconds:increment"';
+export const START_EXPECTED =
+  'latest, snapshot, earliest, a date such as 2026-11-22 or 2026-11-22T06:00:00Z, or "seconds:increment"';
 
 const MAX_UINT32 = 0xffff_ffff;
 const DATE = /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?([Zz]|[+-]\d{2}:?\d{2})?)?$/;

@@ -145,9 +145,8 @@ export class WholeDocuments implements Showing {
     const notBefore = batch.last?.ts;
     if (notBefore === undefined) return [];
     const room = { bytes: most };
-    const ask = async (
-      wanted: Pick<Wanted, 'db' | 'coll' | 'uuid' | 'ids' | 'count' | 'isRising'>,
-    ): Promise<FoundDocuments> => this.#find({ ...wanted, notBefore, room }, () => this.#isWanted(job), stop);
+    const ask = async (wanted: Omit<Wanted, 'notBefore' | 'room'>): Promise<FoundDocuments> =>
+      this.#find({ ...wanted, notBefore, room }, () => this.#isWanted(job), stop);
     const sections = await Promise.all(
       questions.flatMap(({ lookups, preImages }) => [
         ...lookups.map(async (lookup): Promise<Section> => {
@@ -156,9 +155,7 @@ export class WholeDocuments implements Showing {
           const at = found.kind === 'found' ? found.at : notBefore;
           return { found, lookup: { ns: `${db}.${coll}`, uuid, at } };
         }),
-        ...preImages.map(async (ids): Promise<Section> => ({
-          found: await ask({ ...PRE_IMAGES, ...ids, isRising: true }),
-        })),
+        ...preImages.map(async (ids): Promise<Section> => ({ found: await ask({ ...PRE_IMAGES, ...ids }) })),
       ]),
     );
     return room.bytes < 0 ? undefined : sections;

@@ -1,9 +1,10 @@
 /**
- * Which collections are clustered by `_id`. Asked for several of their documents at once, the server looks at all between the first and
- * the last (6.0.27), or at the whole collection (6.0.5).
+ * How documents of collections that are clustered by `_id` are asked for, and which those are. Asked for several of their documents at once, the server looks at all between the first and
+ * the last (6.0.27), or at the whole collection (6.0.5): bounds keep it
+ * from the latter, and where they are far apart each is asked for by itself.
  */
-import { Binary } from 'mongodb';
 import type { Document, MongoClient } from 'mongodb';
+import { collectionNamed } from './collection-list.ts';
 import { codeOf } from './failures.ts';
 
 /** The first server that has them. */
@@ -27,28 +28,22 @@ export class Clustered {
     const key = Buffer.from(uuid).toString('latin1');
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const listed = await infoOf(client, { db, coll }, signal);
+    const named = await collectionNamed(client, { db, coll }, signal).catch(unlessAnswered);
     // It may have another name by now; what is there under this one says nothing.
-    if (listed === undefined || !isSame(listed, uuid)) return false;
+    if (!named?.uuid || Buffer.compare(named.uuid, uuid) !== 0) return false;
     if (this.#known.size >= MOST) this.#known.clear();
-    const isClustered = (listed['options'] as Document | undefined)?.['clusteredIndex'] !== undefined;
+    const { isClustered } = named;
     this.#known.set(key, isClustered);
     return isClustered;
   }
 }
 
-/** Undefined where there is none, or the user may not know. It chooses a plan, no more: who refuses this may still let documents be read. */
-async function infoOf(client: MongoClient, { db, coll }: Which, signal: AbortSignal): Promise<Document | undefined> {
-  try {
-    const reply = await client.db(db).command({ listCollections: 1, filter: { name: coll } }, { signal });
-    return (reply['cursor'] as { readonly firstBatch?: readonly Document[] } | undefined)?.firstBatch?.[0];
-  } catch (error) {
-    if (codeOf(error) === undefined) throw error;
-    return undefined;
-  }
+/** It chooses a plan, no more: a server that refuses this, for whatever reason, may still let documents be read. */
+function unlessAnswered(error: unknown): undefined {
+  if (codeOf(error) === undefined) throw error;
 }
 
-function isSame(listed: Document, uuid: Uint8Array): boolean {
-  const its: unknown = (listed['info'] as Document | undefined)?.['uuid'];
-  return its instanceof Binary && Buffer.compare(its.buffer.subarray(0, its.position), uuid) === 0;
+/** Of these; `inOrder`: all that an index has between the first and the last can be bounded by comparing, and little of it is not wanted. */
+export function among(values: readonly unknown[], inOrder: boolean): Document {
+  return { $in: values, ...(inOrder && { $gte: values[0], $lte: values.at(-1) }) };
 }

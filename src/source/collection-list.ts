@@ -1,7 +1,10 @@
 /** Which collections there are for a snapshot. What the user may not list is told, not passed over in silence. */
+import { Binary } from 'mongodb';
 import type { Document, MongoClient } from 'mongodb';
 import { isInternal } from '../worker/route.ts';
 import { codeOf } from './failures.ts';
+import { operationTimeOf } from './hello.ts';
+import type { Ts } from './position.ts';
 
 export interface FoundCollection {
   readonly ns: string;
@@ -26,6 +29,7 @@ interface Listed {
   readonly name: string;
   readonly type?: string;
   readonly options?: Document;
+  readonly info?: Document;
 }
 
 const INTERNAL = new Set(['admin', 'config', 'local']);
@@ -58,6 +62,31 @@ export async function listCollections(
   return { found: [...found.values()].toSorted((a, b) => (a.ns < b.ns ? -1 : 1)), unlisted };
 }
 
+/** What there is under a name. */
+export interface Named {
+  /** Its sixteen bytes; undefined where there is nothing, or a view. */
+  readonly uuid: Uint8Array | undefined;
+  readonly isClustered: boolean;
+  /** When it was so. */
+  readonly at: Ts | undefined;
+}
+
+export async function collectionNamed(
+  client: MongoClient,
+  { db, coll }: { readonly db: string; readonly coll: string },
+  signal: AbortSignal,
+): Promise<Named> {
+  const reply = await client.db(db).command({ listCollections: 1, filter: { name: coll } }, { signal });
+  const { firstBatch = [] } = (reply['cursor'] ?? {}) as { readonly firstBatch?: readonly Listed[] };
+  const [{ info, options } = {}] = firstBatch;
+  const uuid: unknown = info?.['uuid'];
+  return {
+    uuid: uuid instanceof Binary ? new Uint8Array(uuid.buffer.subarray(0, 16)) : undefined,
+    isClustered: options?.['clusteredIndex'] !== undefined,
+    at: operationTimeOf(reply),
+  };
+}
+
 /** Undefined where the user may not ask for them. */
 async function databases(
   client: MongoClient,
@@ -87,7 +116,8 @@ async function collectionsOf(
   return { collections: (await list({ nameOnly: true, authorizedCollections: true })) ?? [], isAll: false };
 }
 
-async function unlessRefused<T>(asked: Promise<T>): Promise<T | undefined> {
+/** Undefined where the user may not. */
+export async function unlessRefused<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;
   } catch (error) {

@@ -6,12 +6,13 @@
  * there at the position: by a read concern from 5.0 on, by a transaction before. Of a capped collection the server shows nothing but
  * what it holds now; `shows` then says how much later than the position that may be.
  */
-import { Binary, BSON, Long, MaxKey } from 'mongodb';
+import { BSON, Long, MaxKey } from 'mongodb';
 import type { ClientSession, Document, MongoClient } from 'mongodb';
 import { BsonType, findElement, encodeText, nameEnd, valueEnd, documentLast } from '../worker/bson.ts';
 import { isAskable } from '../worker/askable.ts';
 import { AnyOf } from './any-of.ts';
-import { listCollections } from './collection-list.ts';
+import { among } from './clustered.ts';
+import { collectionNamed, listCollections, unlessRefused } from './collection-list.ts';
 import type { FoundCollections, Sought } from './collection-list.ts';
 import { rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
@@ -92,7 +93,6 @@ const CONNECTIONS = 24;
 /** The first server that reads at a position outside of transactions. */
 const EXACT_SINCE = 500;
 const NOT_PRIMARY = 10107;
-const UNAUTHORIZED = 13;
 const idName = encodeText('_id');
 /** Of the server's own choice: it ends a reply at 16 MB. */
 const MOST = 2 ** 31 - 1;
@@ -144,14 +144,10 @@ export class MemberCollections implements CollectionReads {
   async identify(ns: string, stop: AbortSignal): Promise<Identity | 'not allowed' | undefined> {
     const { db, coll } = split(ns);
     return this.#use(async ({ member: { client } }, signal) => {
-      const reply = await identityReply(
-        client.db(db).command({ listCollections: 1, filter: { name: coll } }, { signal }),
-      );
-      if (!reply) return 'not allowed';
-      const { firstBatch = [] } = (reply['cursor'] ?? {}) as { readonly firstBatch?: readonly Document[] };
-      const uuid: unknown = (firstBatch[0]?.['info'] as Document | undefined)?.['uuid'];
-      const at = operationTimeOf(reply);
-      return uuid instanceof Binary && at ? { uuid: new Uint8Array(uuid.buffer.subarray(0, 16)), at } : undefined;
+      const named = await unlessRefused(collectionNamed(client, { db, coll }, signal));
+      if (!named) return 'not allowed';
+      const { uuid, at } = named;
+      return uuid && at ? { uuid, at } : undefined;
     }, stop);
   }
 
@@ -278,15 +274,6 @@ export class MemberCollections implements CollectionReads {
   }
 }
 
-async function identityReply(asked: Promise<Document>): Promise<Document | undefined> {
-  try {
-    return await asked;
-  } catch (error) {
-    if (codeOf(error) !== UNAUTHORIZED) throw error;
-    return undefined;
-  }
-}
-
 /** A comparison takes in all that an index has between two of one of these. */
 const ORDERED_TYPES: ReadonlySet<number | undefined> = new Set([
   BsonType.string,
@@ -337,16 +324,10 @@ function lastBehind(after: Uint8Array | undefined): Document {
 
 function byIds({ after, filter = {} }: PieceRequest, ids: readonly Uint8Array[]): Document {
   const { filter: others = {}, min } = boundOf(after);
-  const filters = { $and: [{ _id: among(ids) }, others, filter] };
-  return { filter: filters, ...(min && { min }), limit: ids.length, batchSize: ids.length };
-}
-
-/** Bounds that say no more: without them the server looks at each document of a clustered collection (6.0.5). */
-function among(ids: readonly Uint8Array[]): Document {
-  const values = ids.map(valueOf);
   const type = ids[0]?.[4];
   const isComparable = ORDERED_TYPES.has(type) && ids.at(-1)?.[4] === type;
-  return { $in: values, ...(isComparable && { $gte: values[0], $lte: values.at(-1) }) };
+  const filters = { $and: [{ _id: among(ids.map(valueOf), isComparable) }, others, filter] };
+  return { filter: filters, ...(min && { min }), limit: ids.length, batchSize: ids.length };
 }
 
 function boundOf(after: Uint8Array | undefined): { readonly min?: Document; readonly filter?: Document } {

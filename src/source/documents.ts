@@ -4,6 +4,7 @@
  */
 import { UUID } from 'mongodb';
 import type { ClientSession, Document } from 'mongodb';
+import { among } from './clustered.ts';
 import type { Clustered } from './clustered.ts';
 import { endCursor, rawCursor } from './cursor.ts';
 import { exactValues } from './exact-values.ts';
@@ -50,7 +51,8 @@ const NAMESPACE_NOT_FOUND = 26;
 const COLLECTION_UUID_MISMATCH = 361;
 /** The first server that is told which collection is meant. */
 const UUID_SINCE = 600;
-export const PRE_IMAGES = { db: 'config', coll: 'system.preimages' } as const;
+/** They lie in a clustered collection; a worker asks for those of one collection in their order. */
+export const PRE_IMAGES = { db: 'config', coll: 'system.preimages', isRising: true } as const;
 
 /** Where they are read. */
 interface Place {
@@ -111,8 +113,7 @@ export async function findDocuments(place: Place, wanted: Wanted, signal: AbortS
 function filtersFor({ ids, isRising }: Wanted, oneByOne: boolean): readonly Document[] {
   const values = exactValues(ids);
   if (oneByOne) return values.map((value) => ({ _id: { $eq: value } }));
-  // Pre-images lie in a clustered collection: by `$in` alone 6.0.5 would look at every one that there is.
-  return [{ _id: { $in: values, ...(isRising && { $gte: values[0], $lte: values.at(-1) }) } }];
+  return [{ _id: among(values, isRising === true) }];
 }
 
 function findCommand({ coll, uuid, count, notBefore }: Wanted, filter: Document, version: number): Document {

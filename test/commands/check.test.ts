@@ -255,6 +255,11 @@ test('what a start makes of a checkpoint is told: goes on, other partitions, a p
     /warning +subscription orders: its position, 1000:1 .*, is lost: at a start it goes on at \d+:\d+ .*`onPositionLost: snapshot`.* read anew/,
   );
   assert.doesNotMatch(anew.said, /goes on at its checkpoint|Position lost:/);
+  const early = await run(file({ start: '2020-01-01', onPositionLost: 'latest' }));
+  assert.match(
+    early.said,
+    /warning +subscription orders: where it is to begin is lost: at a start it goes on at \d+:\d+ /,
+  );
   const damaged = await checked({}, {}, async (path) => truncate(join(path, 'checkpoints', 'data.mdb'), 8_192));
   assert.equal(damaged.code, 2, damaged.said);
   assert.match(damaged.said, /FAULT +The checkpoints in \S+ are damaged/);
